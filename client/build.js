@@ -1,0 +1,1 @@
+// Placeholder of the client's build: part of the first version of the client.
