@@ -37,7 +37,7 @@ export function brokerContract(name: string, bench: Bench): void {
       onTestFinished(() => broker.close());
       return { broker, entries };
     }
-    const values = (entries: Entry[]) => entries.map(entry => entry.value);
+    const values = (entries: Pick<Entry, 'value'>[]) => entries.map(entry => entry.value);
 
     test('a value set with nobody waiting is kept', async () => {
       const { broker, entries } = await node();

@@ -1,0 +1,10 @@
+/** The stores that the tests of the whole service run over. */
+import type { Config } from '../src/config.js';
+
+export interface Store {
+  name: string;
+  /** the settings of a node that uses it */
+  settings(): Promise<Partial<Config>>;
+}
+
+export const stores: Store[] = [{ name: 'embedded', settings: async () => ({}) }];
