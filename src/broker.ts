@@ -75,7 +75,10 @@ export interface Events {
 }
 
 export interface Broker {
-  /** Resolves when the broker works; one that needs a store waits for it as long as it takes. */
+  /**
+   * Resolves when the broker works, or when its store is away: it goes on trying, and says `gap` when it got through.
+   * @throws {WrongStore} it will never work with these settings
+   */
   start(events: Events): Promise<void>;
   /** Stores and hands over in one step. @throws {Conflict} nothing stored @throws {Unavailable} not known to be stored */
   set(key: string, value: string, options: SetOptions): Promise<Receipt>;
@@ -105,6 +108,9 @@ export class Conflict extends Error {
 
 /** The store cannot be reached, or refuses to work. */
 export class Unavailable extends Error {}
+
+/** The store can be reached and refuses this node: its settings are wrong. */
+export class WrongStore extends Error {}
 
 /** What a cursor may look like: a life of the key, and a number in it. Opaque to everyone outside the brokers. */
 export const CURSOR = /^[A-Za-z0-9._-]{0,64}$/;

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import Koa, { type Middleware } from 'koa';
 import type { Broker, NodeInfo, Peek, Receipt } from './broker.js';
 import { MemoryBroker } from './brokers/memory.js';
+import { RedisBroker } from './brokers/redis.js';
 import { type Config, configOf } from './config.js';
 import { demoRoutes } from './demo/demo.js';
 import { createLog, type Logger } from './log.js';
@@ -62,8 +63,8 @@ const newNodeId = () =>
 
 async function compose(config: Config, log: Logger): Promise<{ tagwait: Tagwait; longpoll: LongPoll }> {
   const client = readFileSync(fromRoot('dist/client/tagwait.js'), 'utf8');
-  const broker: Broker = new MemoryBroker({ history: config.history });
-  const longpoll = new LongPoll(broker, { id: log.bindings().node as string, version });
+  const node = log.bindings().node as string;
+  const longpoll = new LongPoll(brokerOf(config, node, log), { id: node, version });
   const metrics = new Metrics(
     () => longpoll.describe(),
     () => longpoll.ready(),
@@ -80,6 +81,27 @@ async function compose(config: Config, log: Logger): Promise<{ tagwait: Tagwait;
     close: () => longpoll.close(),
   };
   return { tagwait, longpoll };
+}
+
+function brokerOf(config: Config, node: string, log: Logger): Broker {
+  const {
+    history,
+    redisUrl,
+    redisSentinels,
+    redisMaster,
+    redisCluster,
+    redisPrefix: prefix,
+    redisWait: wait,
+  } = config;
+  const shared = { prefix, history, wait, node, log };
+  if (redisUrl) return new RedisBroker({ store: { kind: 'server', url: redisUrl }, ...shared });
+  if (redisCluster) return new RedisBroker({ store: { kind: 'cluster', nodes: redisCluster }, ...shared });
+  if (redisSentinels && redisMaster)
+    return new RedisBroker({
+      store: { kind: 'sentinel', sentinels: redisSentinels, master: redisMaster },
+      ...shared,
+    });
+  return new MemoryBroker({ history });
 }
 
 export interface Service {
