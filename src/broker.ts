@@ -68,7 +68,7 @@ export interface Events {
   entry(key: string, entry: Entry): void;
   /** Entries may have been missed: ask again for all that is held. */
   gap(): void;
-  /** Requests held now for a key. */
+  /** Requests held now for a key, of those that are sure to hear its next entry. */
   held(key: string): number;
   /** This node, as others see it. */
   describe(): NodeInfo;

@@ -42,9 +42,11 @@ export class Hub {
     return this.#held;
   }
 
-  /** Requests held now for a key. */
+  /** Requests held now for a key, of those that are sure to hear its next entry. */
   heldFor(key: string): number {
-    return this.#watches.get(key)?.waiters.size ?? 0;
+    let settled = 0;
+    for (const { state } of this.#watches.get(key)?.waiters ?? []) if (state === 'settled') settled++;
+    return settled;
   }
 
   watches(): IterableIterator<Watch> {

@@ -72,6 +72,8 @@ export function connections(store: Store): Connections {
     const cluster = new Cluster(store.nodes.map(address), {
       scripts,
       enableAutoPipelining: true,
+      // it takes the first argument for the key, which here is the number of keys
+      autoPipeliningIgnoredCommands: ['tagwaitSubscribe', 'tagwaitUnsubscribe'],
       enableOfflineQueue: false,
       lazyConnect: true,
       clusterRetryStrategy: retry,

@@ -121,7 +121,11 @@ export class RedisBroker implements Broker {
     });
     if (commands !== hints) commands.on('ready', () => void this.#recover());
     const first = this.#firstWord(clients);
-    for (const client of clients) client.connect().catch(() => {});
+    for (const client of clients) {
+      // it gives up when a failover is announced while it connects
+      client.on('end', () => setTimeout(() => this.#connect(client), 100).unref());
+      this.#connect(client);
+    }
     this.#beats = setInterval(() => void this.#beat(), BEAT).unref();
     await first;
   }
@@ -239,6 +243,10 @@ export class RedisBroker implements Broker {
       await Promise.allSettled(goodbye);
     }
     this.#disconnect();
+  }
+
+  #connect(client: Redis | Cluster): void {
+    if (!this.#closed) client.connect().catch(() => {});
   }
 
   #disconnect(): void {
