@@ -3,6 +3,7 @@
 import type { Answer } from './answers.js';
 import * as answers from './answers.js';
 import {
+  type Backlog,
   type Broker,
   type Entry,
   type NodeInfo,
@@ -141,7 +142,7 @@ export class LongPoll {
     waiter.state = 'asking';
     while (waiter.answer) {
       const heard = watch.heard;
-      let backlog: Awaited<ReturnType<Broker['subscribe']>>;
+      let backlog: Backlog;
       try {
         backlog = await this.#broker.subscribe(watch.key, waiter.since);
       } catch (error) {
@@ -151,16 +152,22 @@ export class LongPoll {
         return;
       }
       const current = watch.heard === heard;
-      if (current) {
-        watch.cursor = backlog.cursor;
-        watch.final = backlog.final;
-        watch.until = performance.now() + backlog.lease;
-      }
+      if (current) this.#learn(watch, backlog);
       if (backlog.entries.length > 0)
         return this.#finish(waiter, answers.success(backlog.entries, backlog.lost));
       if (backlog.final) return this.#finish(waiter, answers.expired);
       if (current) return this.#settle(waiter, atOnce);
     }
+  }
+
+  /** Takes in what the broker said. Those who settled on another cursor were not told of something: they ask again. */
+  #learn(watch: Watch, { cursor, final, lease }: Backlog): void {
+    const behind = watch.cursor !== cursor;
+    watch.cursor = cursor;
+    watch.final = final;
+    watch.until = performance.now() + lease;
+    if (!behind) return;
+    for (const other of watch.waiters) if (other.state === 'settled') void this.#ask(other);
   }
 
   #settle(waiter: Waiter, atOnce: boolean): void {

@@ -148,6 +148,24 @@ test('while it is told of everything, a page that asks again costs the store not
   expect(broker.asked).toHaveLength(1);
 });
 
+test('a page that asks learns of a value that a held one was not told of: both hear it', async () => {
+  const broker = new Scripted();
+  const longpoll = await started(broker);
+  const untold = ask(longpoll, 'L-6');
+  broker.asked[0]?.reply(backlog('L-6'));
+  await settled();
+  // the store was flushed, and another life began with 7, unseen
+  const born = { value: '7', cursor: 'M-1', prev: '', final: false };
+  const other = ask(longpoll);
+  broker.asked[1]?.reply(backlog('M-1', born));
+  await until(() => other.answers.length === 1 && broker.asked.length === 3);
+  expect(broker.asked[2]?.since).toBe('L-6');
+  broker.events.entry('a', { value: '8', cursor: 'M-2', prev: 'M-1', final: false });
+  broker.asked[2]?.reply(backlog('M-1', born));
+  await until(() => untold.answers.length === 1);
+  expect(JSON.parse(untold.answers[0]?.text ?? '')).toMatchObject({ data: 7 });
+});
+
 test('a gap: everything held is asked for again', async () => {
   const broker = new Scripted();
   const page = ask(await started(broker), 'L-1');
