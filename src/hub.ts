@@ -94,7 +94,7 @@ export class Hub {
   }
 
   /** Takes in an entry. @returns the waiters it is for; undefined when something before it was missed */
-  advance(watch: Watch, entry: Entry): Waiter[] | undefined {
+  take(watch: Watch, entry: Entry): Waiter[] | undefined {
     watch.heard++;
     if (entry.cursor === watch.cursor) return [];
     const follows = entry.prev === watch.cursor;

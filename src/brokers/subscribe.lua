@@ -19,15 +19,18 @@ local function join(watchers, others)
   if #names > 1 then redis.call('SET', watchers, table.concat(names, ' '), 'PX', lease) end
 end
 
--- How many entries a cursor has seen: up to the end of its life here; none when that life is not known.
+-- How many entries a cursor has seen: up to the end of its life here. Its first place counts whose life is known
+-- (places are divided by dots, newest first); none when there is none.
 local function seenBy(cursor, lives, n)
-  local id, number = string.match(cursor, '^(.*)%-(%d+)$')
-  local seen
-  for life, first in string.gmatch(lives, '([^ @]+)@(%d+)') do
-    if seen then return math.min(seen, tonumber(first) - 1) end
-    if life == id then seen = tonumber(number) end
+  for id, number in string.gmatch(cursor, '([^.-]+)%-(%d+)') do
+    local seen
+    for life, first in string.gmatch(lives, '([^ @]+)@(%d+)') do
+      if seen then return math.min(seen, tonumber(first) - 1) end
+      if life == id then seen = tonumber(number) end
+    end
+    if seen then return math.min(seen, n) end
   end
-  return math.min(seen or 0, n)
+  return 0
 end
 
 local replies = {}
