@@ -67,6 +67,10 @@ export class LongPoll {
     return this.#hub.held;
   }
 
+  heldFor(key: string): number {
+    return this.#hub.heldFor(key);
+  }
+
   get draining(): boolean {
     return this.#draining !== undefined;
   }
