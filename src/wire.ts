@@ -11,8 +11,8 @@ import { type Limits, network } from './limits.js';
 const HEADER_BYTES = 16 * 1024;
 /** Seconds to send all headers, or the first byte of them: a page sends its own in one packet; 10 covers two lost ones. */
 const HEADERS_SECONDS = 10;
-/** Seconds to send a whole request. Backends send at most some MB, from nearby; a held poll has been sent. */
-const REQUEST_SECONDS = 30;
+/** Seconds to send a whole request. Backends send at most some MB, from nearby; a held poll was sent long ago. */
+const REQUEST_SECONDS = 15;
 /** Longer than the 60 s after which balancers drop their idle connections, so that it is they who do. */
 const KEEP_ALIVE_SECONDS = 65;
 /** How far the deadlines above may be overrun; a look at 20,000 connections takes 2 ms. */
@@ -24,6 +24,10 @@ const CROWDED = 0.9;
 /** Milliseconds between two such clearings. */
 const CLEARING = 500;
 
+/** Seconds without a byte, beyond those in which an answer is waited for, after which its client does not read. */
+const SILENCE_SECONDS = 10;
+/** Seconds that a store may take to answer a backend: ioredis gives up sooner. */
+const STORE_SECONDS = 30;
 /** A server that closes what is slow. @param silence seconds without a byte either way after which a socket is closed */
 function createGuarded(silence: number, listener?: RequestListener): Server {
   return createServer(
@@ -59,8 +63,8 @@ export interface PublicServerOptions {
 /** The server that everyone reaches. Its requests go through `unpipelined`. */
 export function createPublicServer(options: PublicServerOptions): Server {
   const { limits, connections, hold, onCut } = options;
-  // a held request is silent for its hold; what is silent for longer has an answer that its client does not read
-  const server = createGuarded(hold + 60);
+  // a held request is silent for its hold; what is silent for longer is not being read
+  const server = createGuarded(hold + SILENCE_SECONDS);
   server.maxConnections = connections;
   server.on('drop', () => onCut('full'));
   let open = 0;
@@ -86,7 +90,7 @@ export function createPublicServer(options: PublicServerOptions): Server {
 
 /** The server of backends and operators: its own descriptors, so that it works whatever happens on the public one. */
 export function createInternalServer(listener: RequestListener, connections: number): Server {
-  const server = createGuarded(REQUEST_SECONDS + KEEP_ALIVE_SECONDS, listener);
+  const server = createGuarded(STORE_SECONDS + SILENCE_SECONDS, listener);
   server.maxConnections = connections;
   return server;
 }
