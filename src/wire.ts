@@ -66,9 +66,17 @@ export function createPublicServer(options: PublicServerOptions): Server {
   // a held request is silent for its hold; what is silent for longer is not being read
   const server = createGuarded(hold + SILENCE_SECONDS);
   server.maxConnections = connections;
-  server.on('drop', () => onCut('full'));
   let open = 0;
-  let cleared = 0;
+  let cleared = Number.NEGATIVE_INFINITY;
+  const clear = () => {
+    if (performance.now() - cleared < CLEARING) return;
+    cleared = performance.now();
+    server.closeIdleConnections();
+  };
+  server.on('drop', () => {
+    onCut('full');
+    clear();
+  });
   server.on('connection', socket => {
     const from = network(socket.remoteAddress ?? '');
     if (!limits.connect(from)) {
@@ -80,10 +88,7 @@ export function createPublicServer(options: PublicServerOptions): Server {
       open--;
       limits.disconnect(from);
     });
-    if (open > connections * CROWDED && performance.now() - cleared > CLEARING) {
-      cleared = performance.now();
-      server.closeIdleConnections();
-    }
+    if (open > connections * CROWDED) clear();
   });
   return server;
 }

@@ -102,7 +102,7 @@ describe('refused, and closed', () => {
     const sending = setInterval(() => connection.socket.write(chunk), 5);
     expect(await within(connection, 5000)).toBeLessThan(5000);
     clearInterval(sending);
-    expect(connection.text).toMatch(/^HTTP\/1\.1 400 [^]*"detail":"the body: give none"/);
+    expect(connection.text).toMatch(/^HTTP\/1\.1 400 .*"detail":"the body: give none"/s);
   });
 });
 
@@ -113,7 +113,7 @@ describe('answered as it was meant', () => {
     await held(internalUrl, 'k', 1);
     await set(internalUrl, { key: 'k', value: 1 });
     expect(await within(connection, 5000)).toBeLessThan(5000);
-    expect(connection.text).toMatch(/Connection: close[^]*cb\(\{"code":0/);
+    expect(connection.text).toMatch(/Connection: close.*cb\(\{"code":0/s);
   });
 
   test.each([
