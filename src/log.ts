@@ -1,14 +1,16 @@
 /** One JSON line per event that matters, on stderr: stdout has the one line that names the ports. */
 import { createHash } from 'node:crypto';
-import { type Logger, pino } from 'pino';
+import { type DestinationStream, type Logger, pino } from 'pino';
 
 export type { Logger };
 
+const stderr = () => pino.destination({ dest: 2, sync: true });
+
 /** @param level trace, debug, info, warn, error, fatal or silent */
-export function createLog(level: string, node: string): Logger {
+export function createLog(level: string, node: string, into: DestinationStream = stderr()): Logger {
   return pino(
     { level, base: { node }, timestamp: pino.stdTimeFunctions.isoTime, serializers: { err } },
-    pino.destination({ dest: 2, sync: true }),
+    into,
   );
 }
 
