@@ -40,9 +40,9 @@ function explain(error: NodeJS.ErrnoException & { address?: string; port?: numbe
   }
 }
 
-const config = settings();
-// the command line may hold secrets, and everyone on the machine can list it
+// first of all: the command line may hold secrets, and everyone on the machine can list it
 process.title = 'tagwait';
+const config = settings();
 
 let service: Service;
 try {

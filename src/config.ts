@@ -110,6 +110,12 @@ export const SETTINGS = {
     allowed: '1 to 1048576',
     help: 'bytes of one value, as JSON in UTF-8',
   }),
+  maxKeys: setting({
+    schema: whole(0, 100_000_000),
+    fallback: '100000',
+    allowed: '0 (no limit) to 100000000',
+    help: 'keys kept by the embedded store; a set of a further one is refused',
+  }),
   maxHeld: setting({
     schema: whole(0, 10_000_000),
     allowed: '0 (no limit) to 10000000',
@@ -223,7 +229,10 @@ export function readConfig(argv: readonly string[], env: NodeJS.ProcessEnv, vers
   }
   command.parse(argv, { from: 'user' });
 
-  const faults = command.args.map(word => `${word}: not an option; tagwait --help lists them`);
+  // a flag alone: what follows a mistyped one may be the secret
+  const faults = command.args
+    .map(word => /^--?[\w-]+/.exec(word)?.[0] ?? 'an argument')
+    .map(word => `${word}: not an option; tagwait --help lists them`);
   const given: Given = {};
   for (const name of NAMES) {
     const flagged: unknown = command.getOptionValue(name);

@@ -42,8 +42,13 @@ export class Hub {
     return this.#held;
   }
 
-  /** Requests held now for a key, of those that are sure to hear its next entry. */
+  /** Requests held now for a key. */
   heldFor(key: string): number {
+    return this.#watches.get(key)?.waiters.size ?? 0;
+  }
+
+  /** Of those, the ones that are sure to hear its next entry. */
+  settledFor(key: string): number {
     let settled = 0;
     for (const { state } of this.#watches.get(key)?.waiters ?? []) if (state === 'settled') settled++;
     return settled;

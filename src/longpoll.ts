@@ -61,13 +61,17 @@ export class LongPoll {
     await this.#broker.start({
       entry: (key, entry) => this.#deliver(key, entry),
       gap: () => void this.#catchUp(),
-      held: key => this.#hub.heldFor(key),
+      held: key => this.#hub.settledFor(key),
       describe: () => this.describe(),
     });
   }
 
   get held(): number {
     return this.#hub.held;
+  }
+
+  heldFor(key: string): number {
+    return this.#hub.heldFor(key);
   }
 
   get draining(): boolean {

@@ -11,6 +11,7 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #answers: Counter<'mode' | 'answer'>;
   readonly #sets: Counter<'result'>;
+  readonly #cuts: Counter<'reason'>;
 
   /** @param describe this node as it is now */
   constructor(describe: () => NodeInfo, ready: () => boolean) {
@@ -53,6 +54,17 @@ export class Metrics {
       labelNames: ['result'],
       registers,
     });
+    this.#cuts = new Counter({
+      name: 'tagwait_connections_cut_total',
+      help: 'Connections of the public port closed unasked, by reason (address, full, pipelining)',
+      labelNames: ['reason'],
+      registers,
+    });
+  }
+
+  /** @param reason address: it has too many connections; full: all are in use; pipelining */
+  wasCut(reason: 'address' | 'full' | 'pipelining'): void {
+    this.#cuts.inc({ reason });
   }
 
   answered(mode: Form['mode'], answer: Kind): void {

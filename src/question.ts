@@ -17,7 +17,15 @@ export interface Query {
 }
 
 /** A parameter that is not allowed. The message says which and what is; it never repeats what was given. */
-export class BadParameter extends Error {}
+export class BadParameter extends Error {
+  constructor(
+    message: string,
+    /** what follows on the connection cannot be told from more of this request */
+    readonly unreadable = false,
+  ) {
+    super(message);
+  }
+}
 
 export const KEY = /^[A-Za-z0-9._~:-]{1,128}$/;
 export const KEY_ALLOWED = 'key: give 1 to 128 of A-Z a-z 0-9 . _ ~ : -';

@@ -1,8 +1,6 @@
 /** Composes everything: a broker, the long poll, the routes; as a library, or with two listeners of its own. */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import { type AddressInfo, isIPv6 } from 'node:net';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -12,11 +10,21 @@ import { MemoryBroker } from './brokers/memory.js';
 import { RedisBroker } from './brokers/redis.js';
 import { type Config, configOf } from './config.js';
 import { demoRoutes } from './demo/demo.js';
+import { type Budget, budget, Limits } from './limits.js';
 import { createLog, type Logger } from './log.js';
 import { LongPoll } from './longpoll.js';
 import { Metrics } from './metrics.js';
 import { internalRoutes } from './routes/internal.js';
 import { publicRoutes } from './routes/public.js';
+import {
+  type Cut,
+  close,
+  connected,
+  createInternalServer,
+  createPublicServer,
+  listen,
+  unpipelined,
+} from './wire.js';
 
 const fromRoot = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 export const { version } = JSON.parse(readFileSync(fromRoot('package.json'), 'utf8')) as { version: string };
@@ -61,18 +69,36 @@ const newNodeId = () =>
       .slice(0, 32) || 'node'
   }-${randomBytes(4).toString('hex')}`;
 
-async function compose(config: Config, log: Logger): Promise<{ tagwait: Tagwait; longpoll: LongPoll }> {
+/** What `startService` needs beyond `tagwait`. */
+interface Composed {
+  tagwait: Tagwait;
+  longpoll: LongPoll;
+  limits: Limits;
+  metrics: Metrics;
+  shares: Budget;
+}
+
+async function compose(config: Config, log: Logger): Promise<Composed> {
   const client = readFileSync(fromRoot('dist/client/tagwait.js'), 'utf8');
   const node = log.bindings().node as string;
   const longpoll = new LongPoll(brokerOf(config, node, log), { id: node, version });
+  const shares = budget();
+  const limits = new Limits(config, shares);
+  warnOfWeakness(config, log);
   const metrics = new Metrics(
     () => longpoll.describe(),
     () => longpoll.ready(),
   );
   await longpoll.start();
   const tagwait: Tagwait = {
-    publicRoutes: publicRoutes(longpoll, metrics, { ...config, secrets: config.secret, client, version }),
-    internalRoutes: internalRoutes(longpoll, metrics, { ...config, secrets: config.secret }),
+    publicRoutes: publicRoutes(longpoll, metrics, limits, {
+      ...config,
+      secrets: config.secret,
+      log,
+      client,
+      version,
+    }),
+    internalRoutes: internalRoutes(longpoll, metrics, { ...config, secrets: config.secret, log }),
     set: async (key, value, { ttl = config.ttl, ...more } = {}) =>
       longpoll.set(key, value, { ttl: ttl * 1000, ...more }),
     peek: key => longpoll.peek(key),
@@ -80,7 +106,17 @@ async function compose(config: Config, log: Logger): Promise<{ tagwait: Tagwait;
     drain: (seconds = config.drain) => longpoll.drain(seconds * 1000),
     close: () => longpoll.close(),
   };
-  return { tagwait, longpoll };
+  return { tagwait, longpoll, limits, metrics, shares };
+}
+
+/** RFC 2104 §3: shorter keys than the hash's output lessen its strength; a page may try secrets at home, on its own proof. */
+const SECRET_LENGTH = 32;
+
+function warnOfWeakness({ secret = [], setTokens = [] }: Config, log: Logger): void {
+  if (secret.some(text => text.length < SECRET_LENGTH))
+    log.warn(`TAGWAIT_SECRET: give ${SECRET_LENGTH} random characters or more: a page can try shorter ones`);
+  if (setTokens.some(text => text.length < SECRET_LENGTH))
+    log.warn(`TAGWAIT_SET_TOKENS: give ${SECRET_LENGTH} random characters or more`);
 }
 
 function brokerOf(config: Config, node: string, log: Logger): Broker {
@@ -101,7 +137,7 @@ function brokerOf(config: Config, node: string, log: Logger): Broker {
       store: { kind: 'sentinel', sentinels: redisSentinels, master: redisMaster },
       ...shared,
     });
-  return new MemoryBroker({ history });
+  return new MemoryBroker({ history, maxKeys: config.maxKeys });
 }
 
 export interface Service {
@@ -115,20 +151,30 @@ export interface Service {
 /** Starts both ports. @throws what listening throws, such as EADDRINUSE */
 export async function startService(config: Config): Promise<Service> {
   const log = createLog(config.logLevel, newNodeId());
-  const { tagwait, longpoll } = await compose(config, log);
+  const { tagwait, longpoll, limits, metrics, shares } = await compose(config, log);
   const pages = new Koa();
   const backends = new Koa();
   for (const app of [pages, backends])
     app.on('error', error => log.error({ err: error }, 'a request failed'));
-  const publicServer = createServer();
-  const internalServer = createServer(backends.use(tagwait.internalRoutes).callback());
+  const onCut = (cut: Cut) => metrics.wasCut(cut);
+  const publicServer = createPublicServer({
+    limits,
+    connections: shares.connections,
+    hold: config.hold,
+    onCut,
+  });
+  const internalServer = createInternalServer(
+    backends.use(tagwait.internalRoutes).callback(),
+    shares.internal,
+  );
   try {
     const internalUrl = await listen(internalServer, config.internalHost, config.internalPort);
     if (config.demo)
       pages.use(demoRoutes({ internalUrl, token: config.setTokens?.[0], ticketed: !!config.secret }));
-    publicServer.on('request', pages.use(tagwait.publicRoutes).callback());
+    publicServer.on('request', unpipelined(pages.use(tagwait.publicRoutes).callback(), onCut));
     const publicUrl = await listen(publicServer, config.publicHost, config.publicPort);
-    log.info({ publicUrl, internalUrl, version }, 'ready');
+    const { openFiles, connections } = shares;
+    log.info({ publicUrl, internalUrl, version, openFiles, connections, maxHeld: limits.maxHeld }, 'ready');
     return { publicUrl, internalUrl, tagwait, stop };
   } catch (error) {
     internalServer.close();
@@ -152,37 +198,4 @@ export async function startService(config: Config): Promise<Service> {
     await tagwait.close();
     log.info('stopped');
   }
-}
-
-const connected = (server: Server) =>
-  new Promise<boolean>(resolve => server.getConnections((error, count) => resolve(!error && count > 0)));
-
-function close(server: Server): Promise<void> {
-  return new Promise(resolve => {
-    server.close(() => resolve());
-    server.closeIdleConnections();
-  });
-}
-
-/** @returns the URL at which this machine reaches it */
-function listen(server: Server, host: string, port: number): Promise<string> {
-  // a held request is not slow: these count only until it was read, or after it was answered
-  server.headersTimeout = 10_000;
-  server.requestTimeout = 30_000;
-  // longer than the 60 s after which balancers drop their idle connections, so that it is they who do
-  server.keepAliveTimeout = 65_000;
-  const name = host.replace(/^\[|\]$/g, '');
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen({ host: name, port }, () => {
-      server.off('error', reject);
-      resolve(`http://${reachable(name)}:${(server.address() as AddressInfo).port}`);
-    });
-  });
-}
-
-function reachable(host: string): string {
-  if (host === '0.0.0.0') return '127.0.0.1';
-  if (host === '::') return '[::1]';
-  return isIPv6(host) ? `[${host}]` : host;
 }

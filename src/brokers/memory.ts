@@ -10,6 +10,7 @@ import {
   placesOf,
   type Receipt,
   type SetOptions,
+  Unavailable,
 } from '../broker.js';
 
 /** How many receipts a key remembers for repeats: a retry comes within seconds, not after a thousand other sets. */
@@ -34,11 +35,13 @@ export class MemoryBroker implements Broker {
   readonly #kept = new Map<string, Stored>();
   readonly #watched = new Set<string>();
   readonly #history: number;
+  readonly #maxKeys: number;
   #events!: Events;
 
-  /** @param options.history entries kept per key */
-  constructor(options: { history: number }) {
+  /** @param options.history entries kept per key @param options.maxKeys 0 or absent: no limit */
+  constructor(options: { history: number; maxKeys?: number }) {
     this.#history = options.history;
+    this.#maxKeys = options.maxKeys || Number.POSITIVE_INFINITY;
   }
 
   async start(events: Events): Promise<void> {
@@ -54,6 +57,9 @@ export class MemoryBroker implements Broker {
     if (kept?.final) throw new Conflict('final', cursor);
     if (expect !== undefined && expect !== cursor) throw new Conflict('expect', cursor);
 
+    // refused, never made room for: a key that was forgotten early would strand the page that waits for it
+    if (!kept && this.#kept.size >= this.#maxKeys)
+      throw new Unavailable(`the embedded store keeps ${this.#maxKeys} keys at most (TAGWAIT_MAX_KEYS)`);
     const stored = kept ?? this.#begin(key);
     stored.last++;
     stored.final = final;

@@ -3,6 +3,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
 import { Conflict, Unavailable } from '../broker.js';
+import { type Logger, shortHash } from '../log.js';
 import type { LongPoll } from '../longpoll.js';
 import type { Metrics, SetResult } from '../metrics.js';
 import { KEY, KEY_ALLOWED } from '../question.js';
@@ -19,6 +20,7 @@ export interface InternalOptions {
   /** bearer tokens of backends; undefined: none asked for */
   setTokens: readonly string[] | undefined;
   secrets: readonly string[] | undefined;
+  log: Logger;
 }
 
 /** The routes of the internal port, to be mounted in a Koa app. */
@@ -59,6 +61,8 @@ export function internalRoutes(longpoll: LongPoll, metrics: Metrics, options: In
     const { key, value, ttl, ...more } = checkSet(await readBody(ctx, options.maxValueBytes));
     const rendered = renderWithin(value, options.maxValueBytes);
     const receipt = await longpoll.setRendered(key, rendered, { ttl: (ttl ?? options.ttl) * 1000, ...more });
+    if (options.log.isLevelEnabled('debug'))
+      options.log.debug({ key: shortHash(key), bytes: rendered.length, watched: receipt.watched }, 'set');
     ctx.body = { code: 0, message: 'success', ...receipt };
   });
   router.post('/status/new', bearer, async ctx => {

@@ -5,6 +5,8 @@ import Router from '@koa/router';
 import type { Middleware } from 'koa';
 import * as answers from '../answers.js';
 import { ANSWERS, type Answer } from '../answers.js';
+import type { Limits } from '../limits.js';
+import { type Logger, shortHash } from '../log.js';
 import type { LongPoll } from '../longpoll.js';
 import type { Metrics } from '../metrics.js';
 import { BadParameter, type Form, formOf, type Query, questionOf, split } from '../question.js';
@@ -18,6 +20,7 @@ export interface PublicOptions {
   origins: readonly string[];
   /** that tickets are signed with; undefined: no tickets needed */
   secrets: readonly string[] | undefined;
+  log: Logger;
   /** the built client, and its version */
   client: string;
   version: string;
@@ -44,12 +47,17 @@ const TEXT = [...COMMON, 'Content-Type', 'text/plain; charset=utf-8'];
 export class PollRoute {
   readonly #longpoll: LongPoll;
   readonly #metrics: Metrics;
+  readonly #limits: Limits;
   readonly #options: PublicOptions;
+  /** where each question is noted; undefined: nobody wants to know */
+  readonly #log: Logger | undefined;
 
-  constructor(longpoll: LongPoll, metrics: Metrics, options: PublicOptions) {
+  constructor(longpoll: LongPoll, metrics: Metrics, limits: Limits, options: PublicOptions) {
     this.#longpoll = longpoll;
     this.#metrics = metrics;
+    this.#limits = limits;
     this.#options = options;
+    this.#log = options.log.isLevelEnabled('debug') ? options.log : undefined;
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
@@ -63,25 +71,29 @@ export class PollRoute {
       if (!(error instanceof BadParameter)) throw error;
       return send(response, 400, TEXT, `${error.message}\n`);
     }
-    const origin = form.mode === 'json' ? this.#allowOrigin(request) : this.#referrer(request);
+    const from = this.#limits.networkOf(request);
+    const wait = this.#limits.poll(from);
+    const origin = this.#allowed(request, form);
     const answer = (given: Answer) => this.#send(response, form, origin, given);
+    if (wait > 0) return answer(answers.busy(wait));
     if (origin === undefined) return answer(answers.forbidden);
-    let query: Query;
     try {
-      query = questionOf(parameters, this.#options.hold);
+      refuseBody(request);
+      this.#hold(response, questionOf(parameters, this.#options.hold), from, answer);
     } catch (error) {
       if (!(error instanceof BadParameter)) throw error;
-      return answer(answers.badRequest(error.message));
+      if (error.unreadable) response.shouldKeepAlive = false;
+      answer(answers.badRequest(error.message));
     }
-    this.#hold(response, query, answer);
   }
 
-  #hold(response: ServerResponse, query: Query, answer: (given: Answer) => void): void {
+  #hold(response: ServerResponse, query: Query, from: string, answer: (given: Answer) => void): void {
     const { secrets, hold: longest } = this.#options;
+    const { key, since } = query;
     let hold = (query.hold ?? longest) * 1000;
     let ending = answer;
     if (secrets) {
-      const expires = verify(secrets, query.key, query.proof);
+      const expires = verify(secrets, key, query.proof);
       if (expires === undefined) return answer(answers.forbidden);
       const left = expires * 1000 - Date.now();
       if (left <= 0) return answer(answers.expired);
@@ -91,8 +103,32 @@ export class PollRoute {
           answer(given.kind === 'timeout' || given.kind === 'unavailable' ? answers.expired : given);
       }
     }
-    const leave = this.#longpoll.get({ key: query.key, since: query.since, hold }, ending);
-    if (!response.writableEnded) response.once('close', leave);
+    // gone before it came here: nothing would tell of its leaving again
+    if (response.destroyed) return;
+    this.#log?.debug({ key: shortHash(key), hold }, 'asked');
+    // an answer that waits for another has no socket yet, and is not told when its page goes
+    if (response.socket === null) hold = 0;
+    const wait = hold > 0 ? this.#limits.hold(from, this.#longpoll.held, this.#longpoll.heldFor(key)) : 0;
+    if (wait > 0) {
+      // its descriptor is wanted by others
+      if (this.#limits.full(this.#longpoll.held)) response.shouldKeepAlive = false;
+      return answer(answers.busy(wait));
+    }
+    const leave = this.#longpoll.get({ key, since, hold }, ending);
+    response.once('close', () => {
+      leave();
+      if (hold > 0) this.#limits.release(from);
+    });
+  }
+
+  /**
+   * The value of Access-Control-Allow-Origin, '' for none, or undefined when the asking page is not one that may.
+   * A browser says what it will use an answer as: one that is to run is for a script tag, and for nothing else.
+   */
+  #allowed(request: IncomingMessage, { mode }: Form): string | undefined {
+    if (mode === 'json') return this.#allowOrigin(request);
+    const { 'sec-fetch-dest': destination = 'script' } = request.headers;
+    return destination === 'script' ? this.#referrer(request) : undefined;
   }
 
   /** The value of Access-Control-Allow-Origin, or undefined when the asking page is not one that may. */
@@ -107,9 +143,10 @@ export class PollRoute {
   /** Script requests carry no Origin in most browsers, and a Referer unless the page forbids it. */
   #referrer(request: IncomingMessage): '' | undefined {
     const { origins } = this.#options;
+    if (origins.length === 0) return '';
     const { origin, referer } = request.headers;
     const from = origin ?? (referer === undefined ? undefined : originOf(referer));
-    return origins.length === 0 || from === undefined || origins.includes(from) ? '' : undefined;
+    return from === undefined || origins.includes(from) ? '' : undefined;
   }
 
   #send(response: ServerResponse, form: Form, origin: string | undefined, answer: Answer): void {
@@ -123,6 +160,12 @@ export class PollRoute {
   }
 }
 
+/** A poll says everything in its URL: a body would only keep its connection busy. @throws {BadParameter} */
+function refuseBody({ headers }: IncomingMessage): void {
+  if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0')
+    throw new BadParameter('the body: give none', true);
+}
+
 const originOf = (url: string) => (URL.canParse(url) ? new URL(url).origin : 'null');
 
 /** Sends text that is ASCII alone, so that its length is its bytes. */
@@ -132,8 +175,13 @@ function send(response: ServerResponse, status: number, headers: string[], text:
 }
 
 /** The routes of the public port, to be mounted in a Koa app. */
-export function publicRoutes(longpoll: LongPoll, metrics: Metrics, options: PublicOptions): Middleware {
-  const poll = new PollRoute(longpoll, metrics, options);
+export function publicRoutes(
+  longpoll: LongPoll,
+  metrics: Metrics,
+  limits: Limits,
+  options: PublicOptions,
+): Middleware {
+  const poll = new PollRoute(longpoll, metrics, limits, options);
   const router = new Router();
   const client = createHash('sha256').update(options.client).digest('base64url').slice(0, 22);
 
