@@ -1,1 +1,38 @@
-// Placeholder of the client's build: part of the first version of the client.
+// Builds the page's script: the minified file that the service hands out, and the modules for bundlers.
+// Fails when it has grown over the limit, so that the number in the README stays true.
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { minify } from 'terser';
+
+const LIMIT = 1900; // bytes, minified and gzip -9
+const here = import.meta.dirname;
+const out = join(here, '../dist/client');
+const source = readFileSync(join(here, 'tagwait.js'), 'utf8');
+
+const classic = `var tagwait = (${source})(window, document, true);`;
+
+// Nothing happens on import, so that a page rendered on a server may import it too.
+const lazy = `let made;
+const watch = (key, options) => (made ??= create(window, document)).watch(key, options);
+${source}`;
+
+const settings = {
+  ie8: true,
+  safari10: true,
+  ecma: 5,
+  compress: { passes: 3, properties: false, unsafe_math: true }, // a['final'] stays: ES3 reserves the word
+  format: { keep_quoted_props: true },
+};
+
+mkdirSync(out, { recursive: true });
+const { code } = await minify(classic, settings);
+writeFileSync(join(out, 'tagwait.js'), code);
+writeFileSync(join(out, 'index.js'), `${lazy}\nexport { watch };\nexport default { watch };\n`);
+writeFileSync(join(out, 'index.cjs'), `'use strict';\n${lazy}\nmodule.exports = { watch };\n`);
+copyFileSync(join(here, 'tagwait.d.ts'), join(out, 'index.d.ts'));
+copyFileSync(join(here, 'tagwait.d.ts'), join(out, 'index.d.cts'));
+
+const size = gzipSync(code, { level: 9 }).length;
+console.log(`client: ${code.length} bytes minified, ${size} with gzip -9 (at most ${LIMIT})`);
+if (size > LIMIT) process.exitCode = 1;

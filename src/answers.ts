@@ -26,10 +26,10 @@ function answer(kind: Kind, more: string): Answer {
   return { kind, text: `{"code":${code},"message":"${message}"${more}}` };
 }
 
-/** The newest value, with those before it. @param entries at least one, oldest first */
-export function success(entries: readonly Entry[], lost: number): Answer {
+/** The newest value, with those before it. @param entries at least one, oldest first @param cursor the page's, after them */
+export function success(entries: readonly Entry[], lost: number, cursor: string): Answer {
   const newest = entries[entries.length - 1] as Entry;
-  let more = `,"data":${newest.value},"cursor":"${newest.cursor}"`;
+  let more = `,"data":${newest.value},"cursor":"${cursor}"`;
   if (entries.length > 1) more += `,"earlier":[${entries.slice(0, -1).map(entry => entry.value)}]`;
   if (lost > 0) more += `,"lost":${lost}`;
   if (newest.final) more += ',"final":true';

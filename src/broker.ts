@@ -68,14 +68,17 @@ export interface Events {
   entry(key: string, entry: Entry): void;
   /** Entries may have been missed: ask again for all that is held. */
   gap(): void;
-  /** Requests held now for a key. */
+  /** Requests held now for a key, of those that are sure to hear its next entry. */
   held(key: string): number;
   /** This node, as others see it. */
   describe(): NodeInfo;
 }
 
 export interface Broker {
-  /** Resolves when the broker works; one that needs a store waits for it as long as it takes. */
+  /**
+   * Resolves when the broker works, or when its store is away: it goes on trying, and says `gap` when it got through.
+   * @throws {WrongStore} it will never work with these settings
+   */
   start(events: Events): Promise<void>;
   /** Stores and hands over in one step. @throws {Conflict} nothing stored @throws {Unavailable} not known to be stored */
   set(key: string, value: string, options: SetOptions): Promise<Receipt>;
@@ -106,5 +109,30 @@ export class Conflict extends Error {
 /** The store cannot be reached, or refuses to work. */
 export class Unavailable extends Error {}
 
-/** What a cursor may look like: a life of the key, and a number in it. Opaque to everyone outside the brokers. */
+/** The store can be reached and refuses this node: its settings are wrong. */
+export class WrongStore extends Error {}
+
+/**
+ * A cursor: a place in a key's chain, "life-number", opaque to everyone outside. A page's own may have a second place
+ * after a dot: where it was in the life before. A store can fall back to that one (a restarted master that is empty,
+ * until the real one is found), and without it the page would hear again what it has heard.
+ */
 export const CURSOR = /^[A-Za-z0-9._-]{0,64}$/;
+
+/** The places of a cursor, newest first; those that no broker gave out are left out. */
+export function placesOf(cursor: string): string[] {
+  return cursor.split('.').filter(place => /^[a-z0-9]{1,20}-\d{1,15}$/.test(place));
+}
+
+const lifeOf = (place: string | undefined) => place?.slice(0, place.lastIndexOf('-'));
+
+/** The cursor of a page that was at `since` and now has seen all up to `place` ('' when nothing is kept). */
+export function advance(since: string, place: string): string {
+  if (since === '' || since === place) return place;
+  const places = placesOf(since);
+  const before = lifeOf(places[0]) === lifeOf(place || undefined) ? places[1] : places[0];
+  return before === undefined ? place : `${place}.${before}`;
+}
+
+/** Whether a page at `since` has seen all up to `place`. */
+export const isAt = (since: string, place: string) => since === place || since.startsWith(`${place}.`);

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** argv and environment → settings → service; signals and exit codes. */
 import { CommanderError } from 'commander';
+import { WrongStore } from './broker.js';
 import { type Config, Misconfigured, readConfig } from './config.js';
 import { type Service, startService, version } from './service.js';
 
@@ -47,7 +48,7 @@ let service: Service;
 try {
   service = await startService(config);
 } catch (error) {
-  fail([explain(error as NodeJS.ErrnoException)], 1);
+  fail([explain(error as NodeJS.ErrnoException)], error instanceof WrongStore ? 2 : 1);
 }
 
 let stopping = false;

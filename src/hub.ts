@@ -47,6 +47,13 @@ export class Hub {
     return this.#watches.get(key)?.waiters.size ?? 0;
   }
 
+  /** Of those, the ones that are sure to hear its next entry. */
+  settledFor(key: string): number {
+    let settled = 0;
+    for (const { state } of this.#watches.get(key)?.waiters ?? []) if (state === 'settled') settled++;
+    return settled;
+  }
+
   watches(): IterableIterator<Watch> {
     return this.#watches.values();
   }
@@ -92,7 +99,7 @@ export class Hub {
   }
 
   /** Takes in an entry. @returns the waiters it is for; undefined when something before it was missed */
-  advance(watch: Watch, entry: Entry): Waiter[] | undefined {
+  take(watch: Watch, entry: Entry): Waiter[] | undefined {
     watch.heard++;
     if (entry.cursor === watch.cursor) return [];
     const follows = entry.prev === watch.cursor;

@@ -3,8 +3,11 @@
 import type { Answer } from './answers.js';
 import * as answers from './answers.js';
 import {
+  advance,
+  type Backlog,
   type Broker,
   type Entry,
+  isAt,
   type NodeInfo,
   type Receipt,
   type SetOptions,
@@ -58,7 +61,7 @@ export class LongPoll {
     await this.#broker.start({
       entry: (key, entry) => this.#deliver(key, entry),
       gap: () => void this.#catchUp(),
-      held: key => this.#hub.heldFor(key),
+      held: key => this.#hub.settledFor(key),
       describe: () => this.describe(),
     });
   }
@@ -98,7 +101,7 @@ export class LongPoll {
     const waiter = this.#hub.park(question.key, question.since, answer);
     if (question.hold > 0) waiter.timer = setTimeout(() => this.#timeOut(waiter), question.hold);
     const { watch } = waiter;
-    if (watch.cursor === question.since && performance.now() < watch.until)
+    if (watch.cursor !== undefined && isAt(question.since, watch.cursor) && performance.now() < watch.until)
       this.#settle(waiter, question.hold === 0);
     else void this.#ask(waiter, question.hold === 0);
     return () => this.#leave(waiter);
@@ -145,7 +148,7 @@ export class LongPoll {
     waiter.state = 'asking';
     while (waiter.answer) {
       const heard = watch.heard;
-      let backlog: Awaited<ReturnType<Broker['subscribe']>>;
+      let backlog: Backlog;
       try {
         backlog = await this.#broker.subscribe(watch.key, waiter.since);
       } catch (error) {
@@ -155,16 +158,21 @@ export class LongPoll {
         return;
       }
       const current = watch.heard === heard;
-      if (current) {
-        watch.cursor = backlog.cursor;
-        watch.final = backlog.final;
-        watch.until = performance.now() + backlog.lease;
-      }
-      if (backlog.entries.length > 0)
-        return this.#finish(waiter, answers.success(backlog.entries, backlog.lost));
+      if (current) this.#learn(watch, backlog);
+      if (backlog.entries.length > 0) return this.#hand(waiter, backlog.entries, backlog.lost);
       if (backlog.final) return this.#finish(waiter, answers.expired);
       if (current) return this.#settle(waiter, atOnce);
     }
+  }
+
+  /** Takes in what the broker said. Those who settled on another cursor were not told of something: they ask again. */
+  #learn(watch: Watch, { cursor, final, lease }: Backlog): void {
+    const behind = watch.cursor !== cursor;
+    watch.cursor = cursor;
+    watch.final = final;
+    watch.until = performance.now() + lease;
+    if (!behind) return;
+    for (const other of watch.waiters) if (other.state === 'settled') void this.#ask(other);
   }
 
   #settle(waiter: Waiter, atOnce: boolean): void {
@@ -176,18 +184,22 @@ export class LongPoll {
   #timeOut(waiter: Waiter): void {
     const { cursor } = waiter.watch;
     // else the store did not say what is newest, and a cursor made up here would lose the page's place
-    if (waiter.state === 'settled' && cursor !== undefined) this.#finish(waiter, answers.timeout(cursor));
+    if (waiter.state === 'settled' && cursor !== undefined)
+      this.#finish(waiter, answers.timeout(advance(waiter.since, cursor)));
     else this.#finish(waiter, answers.unavailable(away()));
   }
 
   #deliver(key: string, entry: Entry): void {
     const watch = this.#hub.find(key);
     if (!watch) return;
-    const waiters = this.#hub.advance(watch, entry);
+    const waiters = this.#hub.take(watch, entry);
     if (!waiters) return this.#askAll(watch);
-    if (waiters.length === 0) return;
-    const answer = answers.success([entry], 0);
-    for (const waiter of waiters) this.#finish(waiter, answer);
+    for (const waiter of waiters) this.#hand(waiter, [entry], 0);
+  }
+
+  #hand(waiter: Waiter, entries: readonly Entry[], lost: number): void {
+    const newest = entries[entries.length - 1] as Entry;
+    this.#finish(waiter, answers.success(entries, lost, advance(waiter.since, newest.cursor)));
   }
 
   #finish(waiter: Waiter, answer: Answer): void {

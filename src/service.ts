@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import Koa, { type Middleware } from 'koa';
 import type { Broker, NodeInfo, Peek, Receipt } from './broker.js';
 import { MemoryBroker } from './brokers/memory.js';
+import { RedisBroker } from './brokers/redis.js';
 import { type Config, configOf } from './config.js';
 import { demoRoutes } from './demo/demo.js';
 import { type Budget, budget, Limits } from './limits.js';
@@ -79,8 +80,8 @@ interface Composed {
 
 async function compose(config: Config, log: Logger): Promise<Composed> {
   const client = readFileSync(fromRoot('dist/client/tagwait.js'), 'utf8');
-  const broker: Broker = new MemoryBroker({ history: config.history, maxKeys: config.maxKeys });
-  const longpoll = new LongPoll(broker, { id: log.bindings().node as string, version });
+  const node = log.bindings().node as string;
+  const longpoll = new LongPoll(brokerOf(config, node, log), { id: node, version });
   const shares = budget();
   const limits = new Limits(config, shares);
   warnOfWeakness(config, log);
@@ -116,6 +117,27 @@ function warnOfWeakness({ secret = [], setTokens = [] }: Config, log: Logger): v
     log.warn(`TAGWAIT_SECRET: give ${SECRET_LENGTH} random characters or more: a page can try shorter ones`);
   if (setTokens.some(text => text.length < SECRET_LENGTH))
     log.warn(`TAGWAIT_SET_TOKENS: give ${SECRET_LENGTH} random characters or more`);
+}
+
+function brokerOf(config: Config, node: string, log: Logger): Broker {
+  const {
+    history,
+    redisUrl,
+    redisSentinels,
+    redisMaster,
+    redisCluster,
+    redisPrefix: prefix,
+    redisWait: wait,
+  } = config;
+  const shared = { prefix, history, wait, node, log };
+  if (redisUrl) return new RedisBroker({ store: { kind: 'server', url: redisUrl }, ...shared });
+  if (redisCluster) return new RedisBroker({ store: { kind: 'cluster', nodes: redisCluster }, ...shared });
+  if (redisSentinels && redisMaster)
+    return new RedisBroker({
+      store: { kind: 'sentinel', sentinels: redisSentinels, master: redisMaster },
+      ...shared,
+    });
+  return new MemoryBroker({ history, maxKeys: config.maxKeys });
 }
 
 export interface Service {

@@ -9,7 +9,7 @@ const src = fileURLToPath(new URL('../src', import.meta.url));
 /** What each file may import of ours. A folder stands for its files. */
 const MAY: Record<string, string[]> = {
   index: ['service', 'broker', 'config'],
-  cli: ['service', 'config'],
+  cli: ['service', 'config', 'broker'],
   service: ['config', 'broker', 'brokers', 'longpoll', 'routes', 'metrics', 'log', 'demo', 'limits', 'wire'],
   demo: ['demo'],
   routes: [
@@ -29,7 +29,7 @@ const MAY: Record<string, string[]> = {
   limits: [],
   longpoll: ['hub', 'broker', 'answers', 'script'],
   hub: ['broker', 'answers'],
-  brokers: ['broker', 'brokers'],
+  brokers: ['broker', 'brokers', 'log'],
   answers: ['broker'],
   question: ['script', 'broker'],
   script: [],
@@ -41,6 +41,7 @@ const MAY: Record<string, string[]> = {
 /** Which files know which library. */
 const KNOWS: Record<string, RegExp> = {
   ioredis: /^brokers\/redis/,
+  'cluster-key-slot': /^brokers\/redis/,
   koa: /^(routes\/|service|demo\/)/,
   '@koa/router': /^(routes\/|demo\/)/,
   'raw-body': /^routes\/body/,

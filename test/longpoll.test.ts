@@ -83,8 +83,8 @@ class Scripted implements Broker {
 
 const entry = (number: number): Entry => ({
   value: String(number),
-  cursor: `L-${number}`,
-  prev: number === 1 ? '' : `L-${number - 1}`,
+  cursor: `l-${number}`,
+  prev: number === 1 ? '' : `l-${number - 1}`,
   final: false,
 });
 const backlog = (cursor: string, ...entries: Entry[]): Backlog => ({
@@ -102,20 +102,20 @@ test('a hint that comes before the reply that does not know of it: the store is 
   broker.events.entry('a', entry(1));
   broker.asked[0]?.reply(backlog(''));
   await until(() => broker.asked.length === 2);
-  broker.asked[1]?.reply(backlog('L-1', entry(1)));
+  broker.asked[1]?.reply(backlog('l-1', entry(1)));
   await until(() => page.answers.length === 1);
-  expect(JSON.parse(page.answers[0]?.text ?? '')).toMatchObject({ data: 1, cursor: 'L-1' });
+  expect(JSON.parse(page.answers[0]?.text ?? '')).toMatchObject({ data: 1, cursor: 'l-1' });
 });
 
 test('a hint whose forerunner was missed is not handed over: what was missed comes first', async () => {
   const broker = new Scripted();
-  const page = ask(await started(broker), 'L-1');
-  broker.asked[0]?.reply(backlog('L-1'));
+  const page = ask(await started(broker), 'l-1');
+  broker.asked[0]?.reply(backlog('l-1'));
   await settled();
   broker.events.entry('a', entry(3));
   await until(() => broker.asked.length === 2);
   expect(page.answers).toEqual([]);
-  broker.asked[1]?.reply(backlog('L-3', entry(2), entry(3)));
+  broker.asked[1]?.reply(backlog('l-3', entry(2), entry(3)));
   await until(() => page.answers.length === 1);
   expect(JSON.parse(page.answers[0]?.text ?? '')).toMatchObject({ data: 3, earlier: [2] });
 });
@@ -128,7 +128,7 @@ test('a hint that comes twice answers nobody twice', async () => {
   await settled();
   broker.events.entry('a', entry(1));
   expect(first.answers).toHaveLength(1);
-  const next = ask(longpoll, 'L-1');
+  const next = ask(longpoll, 'l-1');
   broker.events.entry('a', entry(1));
   expect(next.answers).toEqual([]);
   expect(broker.asked).toHaveLength(1);
@@ -137,41 +137,59 @@ test('a hint that comes twice answers nobody twice', async () => {
 test('while it is told of everything, a page that asks again costs the store nothing', async () => {
   const broker = new Scripted();
   const longpoll = await started(broker);
-  const first = ask(longpoll, 'L-1', 10);
-  broker.asked[0]?.reply(backlog('L-1'));
+  const first = ask(longpoll, 'l-1', 10);
+  broker.asked[0]?.reply(backlog('l-1'));
   await until(() => first.answers.length === 1);
   for (let again = 0; again < 5; again++) {
-    const page = ask(longpoll, 'L-1', 10);
+    const page = ask(longpoll, 'l-1', 10);
     await until(() => page.answers.length === 1);
-    expect(JSON.parse(page.answers[0]?.text ?? '')).toEqual({ code: -1, message: 'timeout', cursor: 'L-1' });
+    expect(JSON.parse(page.answers[0]?.text ?? '')).toEqual({ code: -1, message: 'timeout', cursor: 'l-1' });
   }
   expect(broker.asked).toHaveLength(1);
 });
 
+test('a page that asks learns of a value that a held one was not told of: both hear it', async () => {
+  const broker = new Scripted();
+  const longpoll = await started(broker);
+  const untold = ask(longpoll, 'l-6');
+  broker.asked[0]?.reply(backlog('l-6'));
+  await settled();
+  // the store was flushed, and another life began with 7, unseen
+  const born = { value: '7', cursor: 'm-1', prev: '', final: false };
+  const other = ask(longpoll);
+  broker.asked[1]?.reply(backlog('m-1', born));
+  await until(() => other.answers.length === 1 && broker.asked.length === 3);
+  expect(broker.asked[2]?.since).toBe('l-6');
+  broker.events.entry('a', { value: '8', cursor: 'm-2', prev: 'm-1', final: false });
+  broker.asked[2]?.reply(backlog('m-1', born));
+  await until(() => untold.answers.length === 1);
+  expect(JSON.parse(untold.answers[0]?.text ?? '')).toMatchObject({ data: 7 });
+});
+
 test('a gap: everything held is asked for again', async () => {
   const broker = new Scripted();
-  const page = ask(await started(broker), 'L-1');
-  broker.asked[0]?.reply(backlog('L-1'));
+  const page = ask(await started(broker), 'l-1');
+  broker.asked[0]?.reply(backlog('l-1'));
   await settled();
   broker.events.gap();
   await until(() => broker.asked.length === 2);
-  broker.asked[1]?.reply(backlog('L-2', entry(2)));
+  broker.asked[1]?.reply(backlog('l-2', entry(2)));
   await until(() => page.answers.length === 1);
 });
 
 test('the store is away: the page stays held, hears when it is back, and never loses its place', async () => {
   const broker = new Scripted();
   const longpoll = await started(broker);
-  const patient = ask(longpoll, 'L-1');
+  const patient = ask(longpoll, 'l-1');
   broker.asked[0]?.fail(new Unavailable('away'));
   await settled();
   expect(patient.answers).toEqual([]);
   broker.events.gap();
   await until(() => broker.asked.length === 2);
-  broker.asked[1]?.reply(backlog('L-2', entry(2)));
+  broker.asked[1]?.reply(backlog('l-2', entry(2)));
   await until(() => patient.answers.length === 1);
 
-  const short = ask(longpoll, 'L-1', 20);
+  const short = ask(longpoll, 'l-1', 20);
   broker.asked[2]?.fail(new Unavailable('away'));
   await until(() => short.answers.length === 1);
   expect(JSON.parse(short.answers[0]?.text ?? '')).toEqual({
@@ -179,4 +197,33 @@ test('the store is away: the page stays held, hears when it is back, and never l
     message: 'unavailable',
     retry: expect.any(Number),
   });
+});
+
+test('a page keeps its place in the life before, in case the store falls back to it', async () => {
+  const broker = new Scripted();
+  const longpoll = await started(broker);
+  const cursorOf = async (page: ReturnType<typeof ask>) => {
+    await until(() => page.answers.length === 1);
+    return JSON.parse(page.answers[0]?.text ?? '').cursor as string;
+  };
+  // a master that restarted empty: nothing kept, then another life
+  const empty = ask(longpoll, 'l-7', 20);
+  broker.asked[0]?.reply(backlog(''));
+  const waiting = await cursorOf(empty);
+  const born = ask(longpoll, waiting);
+  broker.events.entry('a', { value: '8', cursor: 'm-1', prev: '', final: false });
+  const moved = await cursorOf(born);
+  expect([waiting, moved]).toEqual(['.l-7', 'm-1.l-7']);
+
+  // the same on a real store: the first place that is known counts
+  const memory = new MemoryBroker({ history: 4 });
+  const real = await started(memory);
+  await real.set('a', 1, { ttl: 1000 });
+  const { cursor } = await real.peek('a');
+  await real.set('a', 2, { ttl: 1000 });
+  for (const since of [`.${cursor}`, `m-1.${cursor}`, `${cursor}.m-9`])
+    expect(
+      memory.subscribe('a', since).entries.map(entry => entry.value),
+      since,
+    ).toEqual(['2']);
 });

@@ -1,5 +1,6 @@
 /** The stores that the tests of the whole service run over. */
 import type { Config } from '../src/config.js';
+import { redisServer } from './redis.js';
 
 export interface Store {
   name: string;
@@ -7,4 +8,7 @@ export interface Store {
   settings(): Promise<Partial<Config>>;
 }
 
-export const stores: Store[] = [{ name: 'embedded', settings: async () => ({}) }];
+export const stores: Store[] = [
+  { name: 'the embedded store', settings: async () => ({}) },
+  { name: 'Redis', settings: async () => ({ redisUrl: (await redisServer()).url }) },
+];

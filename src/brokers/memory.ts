@@ -7,6 +7,7 @@ import {
   type Events,
   type NodeInfo,
   type Peek,
+  placesOf,
   type Receipt,
   type SetOptions,
   Unavailable,
@@ -117,7 +118,7 @@ export class MemoryBroker implements Broker {
   }
 
   #begin(key: string): Stored {
-    const life = randomBytes(6).toString('base64url').replaceAll('-', '.');
+    const life = randomBytes(6).toString('hex');
     const stored = {
       life,
       last: 0,
@@ -146,11 +147,10 @@ export class MemoryBroker implements Broker {
 
 const newest = (kept: Stored | undefined) => kept?.entries.at(-1)?.cursor ?? '';
 
-/** How many of this life's entries a page with this cursor has seen: 0 when the cursor is of another life. */
+/** How many of this life's entries a page with this cursor has seen: 0 when no place of it is in this life. */
 function seen({ life, last }: Stored, since: string): number {
-  const dash = since.lastIndexOf('-');
-  const number = Number(since.slice(dash + 1));
-  return since.slice(0, dash) === life && number > 0 ? Math.min(Math.floor(number), last) : 0;
+  const place = placesOf(since).find(place => place.startsWith(`${life}-`));
+  return place ? Math.min(Number(place.slice(life.length + 1)), last) : 0;
 }
 
 function remember(receipts: Map<string, Receipt>, id: string, receipt: Receipt): void {

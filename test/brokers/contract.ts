@@ -233,7 +233,13 @@ export function brokerContract(name: string, bench: Bench): void {
       expect(values(left.entries.map(([, entry]) => entry))).toEqual(['1', '2']);
       expect((await right.broker.peek(key)).cursor).toBe(cursor);
       expect((await left.broker.peek(key)).waiters).toEqual({ left: 1, right: 1 });
-      expect((await right.broker.nodes()).map(one => one.id).sort()).toEqual(['left', 'right']);
+      await until(
+        async () =>
+          (await right.broker.nodes())
+            .map(one => one.id)
+            .sort()
+            .join() === 'left,right',
+      );
     });
   });
 }
