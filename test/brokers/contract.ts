@@ -221,6 +221,24 @@ export function brokerContract(name: string, bench: Bench): void {
       expect(values((await broker.peek(key)).entries)).toEqual(values(entries.map(([, entry]) => entry)));
     });
 
+    test('a set that meets a poll is either in its reply or told after it, never neither', async () => {
+      const { broker, entries } = await node('n1');
+      const setter = bench.nodes > 1 ? (await node('n2')).broker : broker;
+      const keys = Array.from({ length: 300 }, (_, number) => `${key}-${number}`);
+      const replies = await Promise.all(
+        keys.map(async (one, number) => {
+          const set = async () => {
+            for (let turn = 0; turn < number % 4; turn++) await new Promise(resolve => setImmediate(resolve));
+            await setter.set(one, '1', { ttl: TTL });
+          };
+          const [backlog] = await Promise.all([broker.subscribe(one, ''), set()]);
+          return [one, backlog.entries.length] as const;
+        }),
+      );
+      const told = () => new Set(entries.map(([one]) => one));
+      await until(() => replies.every(([one, read]) => read === 1 || told().has(one)));
+    });
+
     if (bench.nodes === 1) return;
     test('left and right: held on one node, set on the other, each entry once', async () => {
       const left = await node('left');
