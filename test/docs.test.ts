@@ -1,5 +1,5 @@
 /** The README says what the code does. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { ANSWERS } from '../src/answers.js';
@@ -11,12 +11,13 @@ const readme = read('README.md');
 /** The README's row of each setting. */
 const settingsTable = () =>
   NAMES.map(name => {
-    const {
-      fallback = '',
-      allowed,
-      help,
-    } = SETTINGS[name] as { fallback?: string; allowed: string; help: string };
-    return `| \`${flagOf(name)}\` | \`${envOf(name)}\` | ${fallback && `\`${fallback}\``} | ${allowed} | ${help} |`;
+    const { fallback, allowed, help } = SETTINGS[name] as {
+      fallback?: string;
+      allowed: string;
+      help: string;
+    };
+    const cells = [`\`${flagOf(name)}\``, `\`${envOf(name)}\``, fallback && `\`${fallback}\``, allowed, help];
+    return `|${cells.map(cell => (cell ? ` ${cell} ` : ' ')).join('|')}|`;
   }).join('\n');
 
 test('every setting is in the table, as the code has it', () => {
@@ -37,8 +38,5 @@ test("the client's size is at most what the README says", () => {
 
 test('the files it names are there', () => {
   for (const [, path] of readme.matchAll(/(?:\]\(|`)((?:src|docs|client)\/[\w./-]*|[A-Z]+\.md)/g))
-    expect(
-      () => readFileSync(new URL(`../${(path as string).replace(/\/$/, '/memory.ts')}`, import.meta.url)),
-      path,
-    ).not.toThrow();
+    expect(existsSync(new URL(`../${path}`, import.meta.url)), path).toBe(true);
 });
