@@ -118,9 +118,20 @@ function newcomers(url, aSecond) {
   }, 1000 / aSecond);
 }
 
+/** As if nothing else ran on this machine, as far as that can be had; what is started from here has it too. */
+function prefer() {
+  try {
+    setPriority(constants.priority.PRIORITY_HIGHEST);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 async function main() {
   const end = setTimeout(() => fail('took too long'), 180_000);
   const children = [];
+  const preferred = prefer();
   // the service has a core to itself, as a node would; its load has the others
   const pinned =
     cpus().length > 1 && spawnSync('taskset', ['-pc', `1-${cpus().length - 1}`, process.pid]).status === 0;
@@ -164,18 +175,19 @@ async function main() {
     return { open, megabytes: Math.round(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024) };
   };
   const backend = new Agent({ keepAlive: true });
-  function set(key, value) {
+  /** With an id, so that it can be tried again when the connection was closed just then. */
+  function set(key, value, tries = 3) {
     const options = { method: 'POST', agent: backend, headers: { 'Content-Type': 'application/json' } };
     const asked = request(`${internalUrl}/status/set`, options, response => {
       response.resume();
       if (response.statusCode !== 200) fail(`a set was answered ${response.statusCode}`);
     });
-    asked.on('error', error => fail(error.message));
-    asked.end(JSON.stringify({ key, value }));
+    asked.on('error', error => (tries > 0 ? set(key, value, tries - 1) : fail(error.message)));
+    asked.end(JSON.stringify({ key, value, id: `${value}` }));
   }
   const heldNow = () =>
     new Promise((resolve, reject) => {
-      get(`${internalUrl}/nodes`, { agent: backend }, async response => {
+      get(`${internalUrl}/nodes`, { agent: false }, async response => {
         let text = '';
         for await (const part of response) text += part;
         resolve(JSON.parse(text).nodes[0].held);
@@ -229,7 +241,7 @@ async function main() {
   const honest = start('pages', publicUrl, PAGES);
   while ((await heldNow()) < PAGES) await sleep(100);
   const fresh = start('newcomers', publicUrl, NEW_A_SECOND);
-  await measure('pages alone', () => 0);
+  const calm = await measure('pages alone', () => 0);
 
   console.error(`attack: ${ATTACKERS} attackers come`);
   const attackers = [];
@@ -251,7 +263,7 @@ async function main() {
 
   console.log(
     [
-      `Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model}, the service on ${pinned ? 'one of them' : 'all'}; at rest ${atRest.open} descriptors and ${atRest.megabytes} MB, after all have left ${after.open} and ${left.megabytes} MB, with its garbage collected ${after.megabytes} MB`,
+      `Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model}, the service on ${pinned ? 'one of them' : 'all'}${preferred ? ', before other processes' : ''}; at rest ${atRest.open} descriptors and ${atRest.megabytes} MB, after all have left ${after.open} and ${left.megabytes} MB, with its garbage collected ${after.megabytes} MB`,
       '',
       '| | attackers connected | set → page p50 ms | p99 | most | new page p50 ms | p99 | most | values lost | faults | descriptors | MB |',
       `|${' --- |'.repeat(12)}`,
@@ -262,6 +274,8 @@ async function main() {
   service.removeAllListeners('exit');
   service.kill();
   await once(service, 'exit');
+  if (!calm)
+    fail(`this machine is busy: pages waited more than ${ALLOWED_P99} ms at p99 before any attacker came`);
   if (!good) fail(`honest pages waited more than ${ALLOWED_P99} ms at p99, or lost something`);
   if (after.megabytes > atRest.megabytes * 2)
     fail(`${after.megabytes} MB are kept, ${atRest.megabytes} were`);
