@@ -111,14 +111,11 @@ export async function startTagwait(env = {}, core = 'server') {
       ...env,
     },
   });
-  const urls = await until(
-    () => {
-      const found = child.output.match(/http:\S+/g) ?? [];
-      if (found.length < 2 && child.exitCode !== null) throw new Error(child.complaints);
-      return found.length >= 2 && found;
-    },
-    'tagwait listens',
-  );
+  const urls = await until(() => {
+    const found = child.output.match(/http:\S+/g) ?? [];
+    if (found.length < 2 && child.exitCode !== null) throw new Error(child.complaints);
+    return found.length >= 2 && found;
+  }, 'tagwait listens');
   const [port, setPort] = urls.map(url => Number(new URL(url).port));
   return { children: [child], ports: [port], setPort };
 }
