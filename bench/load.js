@@ -166,25 +166,28 @@ const commands = {
     await quiet(500);
   },
 
-  /** Closed loop: `wide` sets on their way at any time. */
-  async loop({ seconds, wide = 64 }) {
+  /** Closed loop, until there were so many answers: `wide` sets on their way at any time. */
+  async loop({ count, wide = 64, seconds = 20 }) {
     let next = 0;
     let answers = 0;
-    let running = true;
-    const go = () => {
-      const page = pages[next++ % pages.length];
-      sendSet(page, next);
-    };
-    onAnswer = () => {
-      answers++;
-      if (running) go();
-    };
     const began = performance.now();
-    for (let count = 0; count < wide; count++) go();
-    await new Promise(resolve => setTimeout(resolve, seconds * 1000));
-    const result = { answers, seconds: (performance.now() - began) / 1000 };
-    running = false;
-    return { ...result, ...(await settled()) };
+    const took = await new Promise(resolve => {
+      const over = () => resolve(performance.now() - began);
+      const late = setTimeout(over, seconds * 1000);
+      const go = () => {
+        const page = pages[next++ % pages.length];
+        sendSet(page, next);
+      };
+      onAnswer = () => {
+        answers++;
+        if (answers === count) {
+          clearTimeout(late);
+          over();
+        } else if (answers + wide <= count) go();
+      };
+      for (let started = 0; started < wide; started++) go();
+    });
+    return { answers: Math.min(answers, count), seconds: took / 1000, ...(await settled()) };
   },
 
   /** Sets at a fixed rate; latency counts from when each was due, whoever is to blame for the delay. */
