@@ -103,7 +103,14 @@ export async function startService(config: Config): Promise<Service> {
   try {
     const internalUrl = await listen(internalServer, config.internalHost, config.internalPort);
     if (config.demo)
-      pages.use(demoRoutes({ internalUrl, token: config.setTokens?.[0], ticketed: !!config.secret }));
+      pages.use(
+        demoRoutes({
+          internalUrl,
+          token: config.setTokens?.[0],
+          ticketed: !!config.secret,
+          publicHost: config.publicHost,
+        }),
+      );
     publicServer.on('request', pages.use(tagwait.publicRoutes).callback());
     const publicUrl = await listen(publicServer, config.publicHost, config.publicPort);
     log.info({ publicUrl, internalUrl, version }, 'ready');
