@@ -15,6 +15,6 @@ export function qrCode(text: string): string {
   const eyes = eye(0, 0) + eye(size - 7, 0) + eye(0, size - 7);
   return (
     `<svg viewBox="0 0 ${size} ${size}" role="img" aria-label="QR code: opens the confirmation on your phone">` +
-    `<path d="${path}" fill="currentColor" shape-rendering="crispEdges"/>${eyes}</svg>`
+    `<path d="${path}" fill="currentColor"/>${eyes}</svg>`
   );
 }

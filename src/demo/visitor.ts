@@ -1,4 +1,5 @@
 /** What a request tells about who asks: enough for a person to recognise a login as their own. */
+import { lanAddress } from './address.js';
 
 const BROWSERS: [RegExp, string][] = [
   [/\bEdgA?\/|\bEdgiOS\//, 'Edge'],
@@ -38,14 +39,15 @@ const PRIVATE = /^(10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|169\.254\.|f[cd]|fe
 /** Near enough to recognise, too little to track: "203.0.113.x", "2001:db8:1::". */
 export function approximate(address: string): string {
   const known = plain(address);
-  if (LOOPBACK.test(known)) return 'this very computer';
+  if (LOOPBACK.test(known)) return 'the computer that serves this page';
   if (known.includes(':')) return `${known.split(':').slice(0, 3).join(':')}::`.replace(/:{3,}$/, '::');
   return known.replace(/\d+$/, 'x');
 }
 
 /** Whether two addresses seem to be in one place: both on this network, or behind one public address. */
 export function sameNetwork(one: string, other: string): boolean {
-  const local = (address: string) => LOOPBACK.test(address) || PRIVATE.test(address);
+  const own = lanAddress();
+  const local = (address: string) => LOOPBACK.test(address) || PRIVATE.test(address) || address === own;
   const [a, b] = [plain(one), plain(other)];
   return (local(a) && local(b)) || approximate(a) === approximate(b);
 }
