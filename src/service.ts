@@ -172,7 +172,14 @@ export async function startService(config: Config): Promise<Service> {
   try {
     const internalUrl = await listen(internalServer, config.internalHost, config.internalPort);
     if (config.demo)
-      pages.use(demoRoutes({ internalUrl, token: config.setTokens?.[0], ticketed: !!config.secret }));
+      pages.use(
+        demoRoutes({
+          internalUrl,
+          token: config.setTokens?.[0],
+          ticketed: !!config.secret,
+          publicHost: config.publicHost,
+        }),
+      );
     publicServer.on('request', unpipelined(pages.use(tagwait.publicRoutes).callback(), onCut));
     const publicUrl = await listen(publicServer, config.publicHost, config.publicPort);
     const { openFiles, connections } = shares;

@@ -44,7 +44,7 @@ const KNOWS: Record<string, RegExp> = {
   'cluster-key-slot': /^brokers\/redis/,
   koa: /^(routes\/|service|demo\/)/,
   '@koa/router': /^(routes\/|demo\/)/,
-  'raw-body': /^routes\/body/,
+  'raw-body': /^(routes\/body|demo\/)/,
   zod: /^(config|routes\/body)/,
   commander: /^(config|cli)/,
   pino: /^log/,
