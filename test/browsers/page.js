@@ -1,7 +1,7 @@
 // The page of a run: the scenarios, six at a time, each reporting what it hears. ES3, like the client.
 
 /** Runs in the page (and in JScript): starts the scenarios with `send(scenario, order, text)` as their way to report. */
-const starter = function (scenarios, tagwait, send) {
+const starter = (scenarios, tagwait, send) => {
   function text(value) {
     return value && typeof value === 'object' ? 'object' : '' + value;
   }
@@ -25,21 +25,21 @@ const starter = function (scenarios, tagwait, send) {
     function watch(options, suffix, copy) {
       var own = {
         url: scenario.url,
-        onvalue: function (value) {
+        onvalue: value => {
           log('value ' + text(value));
         },
-        onend: function (reason) {
+        onend: reason => {
           log('end ' + reason);
           done();
         },
-        onerror: function (error) {
+        onerror: error => {
           log('error ' + error.code);
         },
-        onstate: function (state) {
+        onstate: state => {
           log('state ' + state);
-        }
+        },
       };
-      for (var name in options) own[name] = options[name];
+      for (var name in options || {}) own[name] = options[name];
       running++;
       return (copy || tagwait).watch(scenario.name + (suffix || ''), own);
     }

@@ -11,17 +11,24 @@ function texts({ events }, start = '') {
 const values = result => texts(result, 'value ').map(text => text.slice(6));
 const sinces = ({ polls }) => polls.map(poll => poll.since);
 const gap = ({ polls }, i) => polls[i].at - polls[i - 1].at;
-const watching = function (watch) {
+const watching = watch => {
   watch();
 };
 
 const recovers = (name, entry) => ({
   name,
-  page: watching,
+  // Where neither load nor error is ever told, the watchdog must do: so a short hold.
+  page: watch => {
+    watch({ hold: 1 });
+  },
   answers: [entry, entry, { code: 0, data: 'well', cursor: 'c1' }],
   check(result) {
     assert.deepEqual(values(result), ['well']);
-    assert.deepEqual(texts(result, 'error'), ['error failed'], 'the second failure in a row is told, the first is not');
+    assert.deepEqual(
+      texts(result, 'error'),
+      ['error failed'],
+      'the second failure in a row is told, the first is not',
+    );
     assert.deepEqual(texts(result, 'state'), ['state waiting', 'state offline', 'state waiting']);
     assert.equal(result.polls.length, 4);
     assert.ok(gap(result, 1) >= 240 && gap(result, 2) >= 480, 'it backs off');
@@ -31,12 +38,12 @@ const recovers = (name, entry) => ({
 export const scenarios = [
   {
     name: 'load', // an image takes 0.8 s: no poll before
-    page: function (watch, log) {
+    page: (watch, log) => {
       var start = +new Date();
       watch({
-        onstate: function () {
+        onstate: () => {
           log((loaded ? 'after load ' : 'before load ') + (+new Date() - start));
-        }
+        },
       });
     },
     answers: [],
@@ -48,7 +55,7 @@ export const scenarios = [
   },
   {
     name: 'late', // the first poll is given up after 11 s, and answered all the same
-    page: function (watch) {
+    page: watch => {
       watch({ hold: 1 });
     },
     answers: [
@@ -64,7 +71,7 @@ export const scenarios = [
   },
   {
     name: 'silent', // only the watchdog notices
-    page: function (watch) {
+    page: watch => {
       watch({ hold: 1 });
     },
     answers: ['hold', { code: 0, data: 'awake', cursor: 'c1' }],
@@ -75,12 +82,12 @@ export const scenarios = [
   },
   {
     name: 'thousand', // polls, and as many elements and globals after as before
-    page: function (watch, log) {
+    page: (watch, log) => {
       watch({
-        onvalue: function (value) {
+        onvalue: value => {
           if (value !== 20 && value !== 1000) return;
           // A tick later, when what a poll leaves is gone, and without the reports of other scenarios.
-          setTimeout(function () {
+          setTimeout(() => {
             var tags = document.getElementsByTagName('script');
             var globals = 0;
             var polls = 0;
@@ -88,12 +95,10 @@ export const scenarios = [
             for (var i = 0; i < tags.length; i++) if (/status/.test(tags[i].src)) polls++;
             log('count ' + value + ' ' + polls + ' ' + globals);
           }, 100);
-        }
+        },
       });
     },
-    answers: function (i) {
-      return i < 1000 ? { code: 0, data: i + 1, cursor: 'c' + i } : { code: -2, message: 'done' };
-    },
+    answers: i => (i < 1000 ? { code: 0, data: i + 1, cursor: 'c' + i } : { code: -2, message: 'done' }),
     check(result) {
       const counts = texts(result, 'count').map(text => text.split(' ').slice(1).map(Number));
       assert.deepEqual(
@@ -108,7 +113,7 @@ export const scenarios = [
   {
     name: 'killed', // and back two seconds later
     victim: true,
-    page: function (watch) {
+    page: watch => {
       watch({ hold: 1 });
     },
     answers: ['down', { code: 0, data: 'back', cursor: 'c1' }],
@@ -120,7 +125,7 @@ export const scenarios = [
   {
     name: 'round', // nothing new, answered at once, for ever: no tight loop
     page: watching,
-    answers: function (i) {
+    answers: i => {
       if (i > 5) return { code: -2, message: 'done' };
       return i % 2 ? { code: -1, cursor: 'r' } : { code: 0, data: 'once', cursor: 'r' };
     },
@@ -142,11 +147,11 @@ export const scenarios = [
   },
   {
     name: 'several',
-    page: function (watch, log) {
+    page: (watch, log) => {
       watch({
-        onvalue: function (value, info) {
+        onvalue: (value, info) => {
           log('value ' + value + ' ' + info.lost + ' ' + (info.cursor || 'none'));
-        }
+        },
       });
     },
     answers: [
@@ -250,14 +255,14 @@ export const scenarios = [
   recovers('garbage', 'garbage'),
   {
     name: 'stop', // inside a handler, twice
-    page: function (watch, log, done) {
+    page: (watch, log, done) => {
       var mine = watch({
-        onvalue: function (value) {
+        onvalue: value => {
           log('value ' + value);
           mine.stop();
           mine.stop();
           done();
-        }
+        },
       });
     },
     answers: [{ code: 0, data: 2, earlier: [1], cursor: 'c2', final: true }],
@@ -268,12 +273,12 @@ export const scenarios = [
   },
   {
     name: 'throw',
-    page: function (watch, log) {
+    page: (watch, log) => {
       watch({
-        onvalue: function (value) {
+        onvalue: value => {
           log('value ' + value);
           throw new Error('the page has a bug');
-        }
+        },
       });
     },
     answers: [
@@ -287,7 +292,7 @@ export const scenarios = [
   },
   {
     name: 'two-watchers',
-    page: function (watch) {
+    page: watch => {
       watch({}, '-a');
       watch({}, '-b');
     },
@@ -299,14 +304,18 @@ export const scenarios = [
   },
   {
     name: 'two-copies',
-    page: function (watch) {
+    page: watch => {
       watch({}, '-a', second);
       watch({}, '-b');
     },
     answers: [{ code: 0, data: 'both', cursor: 'c1', after: 200 }],
     check(result) {
       assert.deepEqual(values(result), ['both', 'both']);
-      assert.equal(new Set(result.polls.map(poll => poll.callback.split('.')[0])).size, 2, 'they do not meet');
+      assert.equal(
+        new Set(result.polls.map(poll => poll.callback.split('.')[0])).size,
+        2,
+        'they do not meet',
+      );
     },
   },
 ];

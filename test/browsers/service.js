@@ -14,7 +14,11 @@ const listen = (server, port = 0) => new Promise(resolve => server.listen(port, 
 
 export const script = (response, body, headers = {}) =>
   response
-    .writeHead(200, { 'content-type': 'text/javascript; charset=utf-8', 'cache-control': 'no-store', ...headers })
+    .writeHead(200, {
+      'content-type': 'text/javascript; charset=utf-8',
+      'cache-control': 'no-store',
+      ...headers,
+    })
     .end(body);
 
 /** A guarded call, as the service writes it. */
@@ -105,4 +109,6 @@ export async function startRun(chosen = scenarios) {
 }
 
 export const entryOf = ({ answers }, index) =>
-  typeof answers === 'function' ? answers(index) : (answers[index] ?? { code: -2, message: 'done', after: 300 });
+  typeof answers === 'function'
+    ? answers(index)
+    : (answers[index] ?? { code: -2, message: 'done', after: 300 });
