@@ -32,7 +32,7 @@ const says = (...command) => {
     return '';
   }
 };
-const packaged = name => says('dpkg-query', '-W', '-f', '${Version}', name).replace(/^\d+:|[-+~].*$/g, '');
+const packaged = name => says('dpkg-query', '-W', `-f=\${Version}`, name).replace(/^\d+:|[-+~].*$/g, '');
 
 /** KHTML has no browser left in Debian: a window is compiled once, if its headers are here. */
 function khtmlWindow() {

@@ -4,20 +4,22 @@ import { readFileSync } from 'node:fs';
 import { literalOf, starterText } from './page.js';
 import { client } from './service.js';
 
-const stub = () => {
+const stub = function () {
   var timers = [];
   var ids = 0;
   var clock = 1e12;
 
   // Time is the stub's own and jumps to the next timer: this script host cannot sleep.
   Date = function () {
-    this.valueOf = () => clock;
+    this.valueOf = function () {
+      return clock;
+    };
   };
-  setTimeout = (action, ms) => {
+  setTimeout = function (action, ms) {
     timers.push({ id: ++ids, action: action, at: clock + (ms || 1) });
     return ids;
   };
-  clearTimeout = id => {
+  clearTimeout = function (id) {
     for (var i = 0; i < timers.length; i++) if (timers[i].id === id) return timers.splice(i, 1);
   };
 
@@ -39,15 +41,15 @@ const stub = () => {
   var tags = [];
   var head = {
     firstChild: null,
-    insertBefore: element => {
+    insertBefore: function (element) {
       element.parentNode = head;
       tags.push(element);
       fetch(element);
     },
-    removeChild: element => {
+    removeChild: function (element) {
       element.parentNode = null;
       for (var i = 0; i < tags.length; i++) if (tags[i] === element) return tags.splice(i, 1);
-    },
+    }
   };
   var asked = {};
 
@@ -63,11 +65,11 @@ const stub = () => {
     print(
       'poll',
       scenario.name,
-      [key, callback, parameter(element.src, 'since'), parameter(element.src, 'hold')].join(' '),
+      [key, callback, parameter(element.src, 'since'), parameter(element.src, 'hold')].join(' ')
     );
     told(element, ['loading']);
     if (entry === 'hold') return;
-    setTimeout(() => {
+    setTimeout(function () {
       var early = index % 2;
       if (early) told(element, ['loaded']);
       if (entry.message || entry.code != null) {
@@ -81,27 +83,29 @@ const stub = () => {
   }
 
   window = {
-    attachEvent: (name, handler) => {
+    attachEvent: function (name, handler) {
       if (name === 'onload')
-        setTimeout(() => {
+        setTimeout(function () {
           loaded = true;
           handler({ type: 'load' });
         }, 800);
-    },
+    }
   };
   document = {
     readyState: 'interactive',
-    createElement: () => ({
-      setAttribute: () => {},
-    }),
-    getElementsByTagName: name => (name === 'head' ? [head] : tags),
+    createElement: function () {
+      return { setAttribute: function () {} };
+    },
+    getElementsByTagName: function (name) {
+      return name === 'head' ? [head] : tags;
+    }
   };
   loaded = false;
-  send = (scenario, order, text) => {
+  send = function (scenario, _order, text) {
     print('event', scenario, text);
   };
   // Until nothing is left to happen. An error thrown from a timer is the page's affair, as in a browser.
-  run = () => {
+  run = function () {
     while (timers.length) {
       var first = 0;
       for (var i = 1; i < timers.length; i++) if (timers[i].at < timers[first].at) first = i;

@@ -1,7 +1,7 @@
 // The page of a run: the scenarios, six at a time, each reporting what it hears. ES3, like the client.
 
 /** Runs in the page (and in JScript): starts the scenarios with `send(scenario, order, text)` as their way to report. */
-const starter = (scenarios, tagwait, send) => {
+const starter = function (scenarios, tagwait, send) {
   function text(value) {
     return value && typeof value === 'object' ? 'object' : '' + value;
   }
@@ -25,19 +25,19 @@ const starter = (scenarios, tagwait, send) => {
     function watch(options, suffix, copy) {
       var own = {
         url: scenario.url,
-        onvalue: value => {
+        onvalue: function (value) {
           log('value ' + text(value));
         },
-        onend: reason => {
+        onend: function (reason) {
           log('end ' + reason);
           done();
         },
-        onerror: error => {
+        onerror: function (error) {
           log('error ' + error.code);
         },
-        onstate: state => {
+        onstate: function (state) {
           log('state ' + state);
-        },
+        }
       };
       for (var name in options || {}) own[name] = options[name];
       running++;
@@ -56,7 +56,7 @@ export const literalOf = (chosen, urlOf) =>
       (scenario, i) =>
         `{ name: '${scenario.name}', url: '${urlOf(scenario, i)}', page: ${scenario.page}, answers: ${
           typeof scenario.answers === 'function' ? scenario.answers : JSON.stringify(scenario.answers)
-        } }`,
+        } }`
     )
     .join(',\n')}]`;
 
