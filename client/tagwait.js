@@ -73,8 +73,8 @@ function create(window, document, included) {
 
     // One timer at a time: the watchdog of a poll in flight, or the wait for the next. Without an action: none,
     // and a deadline that never passes. One that may be cut short has passed already.
-    function later(action, ms, short) {
-      deadline = short ? 0 : now() + ms;
+    function later(action, ms, eager) {
+      deadline = eager ? 0 : now() + ms;
       if (timer) clearTimeout(timer); // NetSurf throws on undefined
       timer = action && setTimeout(action, ms);
     }
@@ -135,8 +135,9 @@ function create(window, document, included) {
       napping = full && document.hidden && !napping;
       if (napping) return later(ask, NAP, true);
 
-      // Short where a held answer is in the way: of other tabs, or of the news that all is well again.
-      if ((full || delay > RETRY) && hold != 0) hold = 1;
+      // Short where a held answer is in the way: of other tabs (a new one has not heard of them yet), or of the
+      // news that all is well again.
+      if ((full || number < 2 || delay > RETRY) && hold != 0) hold = 1;
       asked = now();
       later(failed, ((hold || HOLD) - -GRACE) * 1000);
 
@@ -266,6 +267,7 @@ function create(window, document, included) {
       } else if (event.persisted || now() > deadline) ask();
     };
 
+    meet();
     later(ask, document.readyState === 'complete' ? TICK : LOAD);
     return { stop: stop };
   }

@@ -17,6 +17,7 @@ export const script = (response, body, headers = {}) =>
     .writeHead(200, {
       'content-type': 'text/javascript; charset=utf-8',
       'cache-control': 'no-store',
+      'cross-origin-resource-policy': 'cross-origin',
       ...headers,
     })
     .end(body);
