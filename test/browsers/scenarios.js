@@ -59,7 +59,7 @@ export const scenarios = [
       watch({ hold: 1 });
     },
     answers: [
-      { code: 0, data: 'late', cursor: 'c7', after: 13_000 },
+      { code: 0, data: 'late', cursor: 'c7', after: 13000 },
       { code: 0, data: 'late', cursor: 'c7', after: 4000 }
     ],
     check(result, engine) {
@@ -70,6 +70,20 @@ export const scenarios = [
     }
   },
   {
+    name: 'late-nothing', // given up too, and then answered with nothing: that starts no second loop
+    page: function (watch) {
+      watch({ hold: 1 });
+    },
+    answers: [
+      { code: -1, cursor: 'n1', after: 13000 },
+      { code: 0, data: 'news', cursor: 'n2', after: 4000 }
+    ],
+    check(result) {
+      assert.deepEqual(texts(result), ['state waiting', 'value news']);
+      assert.deepEqual(sinces(result), ['', '', 'n2']);
+    }
+  },
+  {
     name: 'silent', // only the watchdog notices
     page: function (watch) {
       watch({ hold: 1 });
@@ -77,7 +91,7 @@ export const scenarios = [
     answers: ['hold', { code: 0, data: 'awake', cursor: 'c1' }],
     check(result) {
       assert.deepEqual(texts(result), ['state waiting', 'value awake']);
-      assert.ok(gap(result, 1) > 10_000 && gap(result, 1) < 20_000, 'given up after hold and grace');
+      assert.ok(gap(result, 1) > 10000 && gap(result, 1) < 20000, 'given up after hold and grace');
     }
   },
   {
