@@ -1,0 +1,162 @@
+import { randomBytes } from 'node:crypto';
+import {
+  type Backlog,
+  type Broker,
+  Conflict,
+  type Entry,
+  type Events,
+  type NodeInfo,
+  type Peek,
+  placesOf,
+  type Receipt,
+  type SetOptions,
+  Unavailable,
+} from '../broker.js';
+
+/** How many receipts a key remembers for repeats: a retry comes within seconds, not after a thousand other sets. */
+const RECEIPTS = 1000;
+
+interface Stored {
+  /** names this life of the key: after it was forgotten another begins, and old cursors count as none */
+  life: string;
+  /** the newest entry's number in this life, from 1 */
+  last: number;
+  /** the newest entries, oldest first */
+  entries: Entry[];
+  final: boolean;
+  receipts: Map<string, Receipt>;
+  /** when the key is forgotten, on the monotonic clock: the wall clock may jump */
+  until: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** The embedded store: one process, nothing survives it. */
+export class MemoryBroker implements Broker {
+  readonly #kept = new Map<string, Stored>();
+  readonly #watched = new Set<string>();
+  readonly #history: number;
+  readonly #maxKeys: number;
+  #events!: Events;
+
+  /** @param options.history entries kept per key @param options.maxKeys 0 or absent: no limit */
+  constructor(options: { history: number; maxKeys?: number }) {
+    this.#history = options.history;
+    this.#maxKeys = options.maxKeys || Number.POSITIVE_INFINITY;
+  }
+
+  async start(events: Events): Promise<void> {
+    this.#events = events;
+  }
+
+  async set(key: string, value: string, options: SetOptions): Promise<Receipt> {
+    const { id, expect, final = false } = options;
+    const kept = this.#kept.get(key);
+    const cursor = newest(kept);
+    const repeated = id === undefined ? undefined : kept?.receipts.get(id);
+    if (repeated) return repeated;
+    if (kept?.final) throw new Conflict('final', cursor);
+    if (expect !== undefined && expect !== cursor) throw new Conflict('expect', cursor);
+
+    // refused, never made room for: a key that was forgotten early would strand the page that waits for it
+    if (!kept && this.#kept.size >= this.#maxKeys)
+      throw new Unavailable(`the embedded store keeps ${this.#maxKeys} keys at most (TAGWAIT_MAX_KEYS)`);
+    const stored = kept ?? this.#begin(key);
+    stored.last++;
+    stored.final = final;
+    const entry: Entry = { value, cursor: `${stored.life}-${stored.last}`, prev: cursor, final };
+    stored.entries.push(entry);
+    if (stored.entries.length > this.#history) stored.entries.shift();
+    this.#keep(key, stored, options.ttl);
+    const receipt = { cursor: entry.cursor, watched: this.#watched.has(key) };
+    if (id !== undefined) remember(stored.receipts, id, receipt);
+    if (receipt.watched) this.#events.entry(key, entry);
+    return receipt;
+  }
+
+  subscribe(key: string, since: string): Backlog {
+    this.#watched.add(key);
+    const kept = this.#kept.get(key);
+    if (!kept) return { entries: [], lost: 0, cursor: '', final: false, lease: Number.POSITIVE_INFINITY };
+    const newer = kept.last - seen(kept, since);
+    const entries = newer > 0 ? kept.entries.slice(-newer) : [];
+    return {
+      entries,
+      lost: newer - entries.length,
+      cursor: newest(kept),
+      final: kept.final,
+      lease: Number.POSITIVE_INFINITY,
+    };
+  }
+
+  unsubscribe(key: string): void {
+    this.#watched.delete(key);
+  }
+
+  async peek(key: string): Promise<Peek> {
+    const kept = this.#kept.get(key);
+    const held = this.#events.held(key);
+    return {
+      entries: kept?.entries ?? [],
+      cursor: newest(kept),
+      final: kept?.final ?? false,
+      ttl: kept ? Math.max(0, kept.until - performance.now()) : 0,
+      waiters: held > 0 ? { [this.#events.describe().id]: held } : {},
+    };
+  }
+
+  async nodes(): Promise<NodeInfo[]> {
+    return [this.#events.describe()];
+  }
+
+  ready(): boolean {
+    return true;
+  }
+
+  async close(): Promise<void> {
+    for (const { timer } of this.#kept.values()) clearTimeout(timer);
+    this.#kept.clear();
+  }
+
+  #begin(key: string): Stored {
+    const life = randomBytes(6).toString('hex');
+    const stored = {
+      life,
+      last: 0,
+      entries: [],
+      final: false,
+      receipts: new Map(),
+      until: 0,
+      timer: undefined,
+    };
+    this.#kept.set(key, stored);
+    return stored;
+  }
+
+  /** Node's timers hold 2^31 - 1 ms, 24.8 days: a longer life is looked at again then. */
+  #keep(key: string, stored: Stored, ttl: number): void {
+    stored.until = performance.now() + ttl;
+    clearTimeout(stored.timer);
+    const look = () => {
+      const left = stored.until - performance.now();
+      if (left > 1) stored.timer = setTimeout(look, Math.min(left, 2 ** 31 - 1)).unref();
+      else this.#kept.delete(key);
+    };
+    stored.timer = setTimeout(look, Math.min(ttl, 2 ** 31 - 1)).unref();
+  }
+}
+
+const newest = (kept: Stored | undefined) => kept?.entries.at(-1)?.cursor ?? '';
+
+/** How many of this life's entries a page with this cursor has seen: 0 when no place of it is in this life. */
+function seen({ life, last }: Stored, since: string): number {
+  const place = placesOf(since).find(place => place.startsWith(`${life}-`));
+  return place ? Math.min(Number(place.slice(life.length + 1)), last) : 0;
+}
+
+function remember(receipts: Map<string, Receipt>, id: string, receipt: Receipt): void {
+  receipts.set(id, receipt);
+  for (const oldest of receipts.keys()) {
+    if (receipts.size <= RECEIPTS) break;
+    receipts.delete(oldest);
+  }
+}

@@ -1,0 +1,270 @@
+/**
+ * The store that many nodes share: Redis keeps the entries and routes them, a script per operation, one round trip.
+ *
+ * Names start with the prefix and the layout's version, so that nodes of two layouts never read each other:
+ *   tagwait:1:{key}       entries, see set.lua            tagwait:1:w:{key}   watchers, see subscribe.lua
+ *   tagwait:1:n:<node>    channel of a node: "e" entries, "r" replies, "h" greetings
+ *   tagwait:1:all         channel of all nodes: "b" beats, "q" questions, "x" goodbyes
+ *   tagwait:1:m:{…}:<node> marker of a node on one server, see beat.lua
+ */
+import { randomBytes } from 'node:crypto';
+import slotOf from 'cluster-key-slot';
+import { Cluster } from 'ioredis';
+import {
+  type Backlog,
+  type Broker,
+  Conflict,
+  type Entry,
+  type Events,
+  type NodeInfo,
+  type Peek,
+  type Receipt,
+  type SetOptions,
+  Unavailable,
+} from '../broker.js';
+import type { Logger } from '../log.js';
+import type { Store } from './redis-connections.js';
+import { Presence } from './redis-presence.js';
+
+export interface RedisOptions {
+  store: Store;
+  prefix: string;
+  /** entries kept per key */
+  history: number;
+  /** replicas that must have a set before it is acknowledged */
+  wait: number;
+  node: string;
+  log: Pick<Logger, 'info' | 'warn'>;
+  /** milliseconds; absent: an hour, and a minute on a Cluster, whose bus may drop a message unseen */
+  lease?: number | undefined;
+}
+
+/** The version of key names and messages. */
+const LAYOUT = 1;
+/** How many receipts a key remembers for repeats, see memory.ts. */
+const RECEIPTS = 1000;
+const HOUR = 3_600_000;
+const MINUTE = 60_000;
+/** Keys that one script looks at: some ten microseconds each, while which Redis does nothing else. */
+const BATCH = 200;
+
+interface Asked {
+  key: string;
+  since: string;
+  resolve: (backlog: Backlog) => void;
+  reject: (error: Error) => void;
+}
+
+export class RedisBroker implements Broker {
+  readonly #options: RedisOptions;
+  readonly #start: string;
+  readonly #lease: number;
+  readonly #clustered: boolean;
+  #presence!: Presence;
+  #asked: Asked[] = [];
+  readonly #leaving = new Set<string>();
+  #scheduled = false;
+  /** names lives: unlike those of every other node, and of this one before */
+  readonly #life = randomBytes(4).toString('hex');
+  #lives = 0;
+
+  constructor(options: RedisOptions) {
+    this.#options = options;
+    this.#start = `${options.prefix}:${LAYOUT}:`;
+    this.#clustered = options.store.kind === 'cluster';
+    this.#lease = options.lease ?? (this.#clustered ? MINUTE : HOUR);
+  }
+
+  async start(events: Events): Promise<void> {
+    const { store, node, log } = this.#options;
+    this.#presence = new Presence({
+      store,
+      start: this.#start,
+      node,
+      log,
+      events,
+      back: () => this.#schedule(),
+    });
+    await this.#presence.start();
+  }
+
+  async set(key: string, value: string, options: SetOptions): Promise<Receipt> {
+    const { ttl, final, expect, id } = options;
+    const [result, cursor, watched] = await this.#presence.do(commands =>
+      commands.tagwaitSet(
+        this.#entries(key),
+        this.#watchers(key),
+        value,
+        Math.max(1, Math.round(ttl)),
+        final ? '1' : '',
+        expect ?? '*',
+        id ?? '',
+        this.#options.history,
+        RECEIPTS,
+        `${this.#life}${(this.#lives++).toString(36)}`,
+        `${this.#start}n:`,
+        key,
+        this.#clustered ? this.#trusted() : '',
+      ),
+    );
+    if (result === 'final' || result === 'expect') throw new Conflict(result, cursor as string);
+    if (this.#options.wait > 0) await this.#replicated(key);
+    return { cursor: cursor as string, watched: watched === 1 };
+  }
+
+  /** Whose leases are believed: all, until a node has listened for long enough to know who is dead. */
+  #trusted(): string {
+    return this.#presence.knowsTheDead() ? ` ${this.#presence.living().join(' ')} ` : '*';
+  }
+
+  /** @throws {Unavailable} fewer replicas than asked for have what was written */
+  async #replicated(key: string): Promise<void> {
+    const { wait } = this.#options;
+    const having = await this.#presence.do(commands => {
+      if (!(commands instanceof Cluster)) return commands.wait(wait, 1000);
+      const master = commands.slots[slotOf(this.#entries(key))]?.[0];
+      const server = commands
+        .nodes('master')
+        .find(({ options }) => `${options.host}:${options.port}` === master);
+      return server ? server.wait(wait, 1000) : Promise.resolve(0);
+    });
+    if (having < wait) throw new Unavailable(`stored, but on ${having} of ${wait} replicas within a second`);
+  }
+
+  subscribe(key: string, since: string): Promise<Backlog> {
+    this.#leaving.delete(key);
+    return new Promise((resolve, reject) => {
+      this.#asked.push({ key, since, resolve, reject });
+      this.#schedule();
+    });
+  }
+
+  unsubscribe(key: string): void {
+    this.#leaving.add(key);
+    this.#schedule();
+  }
+
+  async peek(key: string): Promise<Peek> {
+    const [reply, census] = await Promise.all([
+      this.#presence.do(commands => commands.tagwaitPeek(this.#entries(key))),
+      this.#presence.ask(key),
+    ]);
+    const [ttl, ...rest] = reply;
+    const { entries, cursor, final } = readBacklog(rest, this.#lease);
+    const waiters: Record<string, number> = {};
+    for (const [node, { held }] of census) if (held > 0) waiters[node] = held;
+    return { entries, cursor, final, ttl: Number(ttl ?? 0), waiters };
+  }
+
+  async nodes(): Promise<NodeInfo[]> {
+    return [...(await this.#presence.ask('')).values()].map(reply => reply.info);
+  }
+
+  ready(): boolean {
+    return this.#presence.ready();
+  }
+
+  close(): Promise<void> {
+    return this.#presence.close();
+  }
+
+  #entries = (key: string) => `${this.#start}{${key}}`;
+  #watchers = (key: string) => `${this.#start}w:{${key}}`;
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#ask();
+      void this.#leave();
+    });
+  }
+
+  #ask(): void {
+    const asked = this.#asked;
+    this.#asked = [];
+    for (const batch of this.#batches(asked, item => item.key)) void this.#askBatch(batch);
+  }
+
+  async #askBatch(batch: Asked[]): Promise<void> {
+    const keys = batch.flatMap(({ key }) => [this.#watchers(key), this.#entries(key)]);
+    const cursors = batch.map(({ since }) => since);
+    try {
+      const replies = await this.#presence.do(commands =>
+        commands.tagwaitSubscribe(keys.length, ...keys, this.#options.node, this.#lease, ...cursors),
+      );
+      // asked for anew at different times, lest all that came together come together again
+      for (const [index, { resolve }] of batch.entries())
+        resolve(readBacklog(replies[index] ?? [], this.#lease * (0.6 + Math.random() * 0.3)));
+    } catch (error) {
+      for (const { reject } of batch) reject(error as Error);
+    }
+  }
+
+  async #leave(): Promise<void> {
+    if (this.#leaving.size === 0 || !this.#presence.ready()) return;
+    const keys = [...this.#leaving];
+    this.#leaving.clear();
+    for (const batch of this.#batches(keys, key => key)) {
+      const watchers = batch.map(this.#watchers);
+      // what cannot be taken back now is taken back when Redis is there again
+      await this.#presence
+        .do(commands => commands.tagwaitUnsubscribe(watchers.length, ...watchers, this.#options.node))
+        .catch(() => {
+          for (const key of batch) this.#leaving.add(key);
+        });
+    }
+  }
+
+  /** What one script may look at: on a Cluster, keys of one slot. */
+  #batches<T>(items: T[], keyOf: (item: T) => string): T[][] {
+    const open = new Map<number, T[]>();
+    const batches: T[][] = [];
+    for (const item of items) {
+      const slot = this.#clustered ? slotOf(keyOf(item)) : 0;
+      let batch = open.get(slot);
+      if (!batch || batch.length >= BATCH) {
+        batch = [];
+        open.set(slot, batch);
+        batches.push(batch);
+      }
+      batch.push(item);
+    }
+    return batches;
+  }
+}
+
+/** @param reply of subscribe.lua, for one key */
+function readBacklog(reply: (string | number | null)[], lease: number): Backlog {
+  if (reply.length === 0) return { entries: [], lost: 0, cursor: '', final: false, lease };
+  const [last, lives, final, seen, first, ...values] = reply as [
+    number,
+    string,
+    number,
+    number,
+    number,
+    ...(string | null)[],
+  ];
+  const starts = lives.split(' ').map(life => {
+    const [id, number] = life.split('@');
+    return { id, number: Number(number) };
+  });
+  const cursorOf = (number: number) =>
+    number < 1 ? '' : `${(starts.findLast(life => life.number <= number) ?? starts[0])?.id}-${number}`;
+  const entries: Entry[] = [];
+  let lost = Math.max(0, first - 1 - seen);
+  for (const [index, value] of values.entries()) {
+    const number = first + index;
+    // nodes with different histories share the key
+    if (value === null) lost++;
+    else
+      entries.push({
+        value,
+        cursor: cursorOf(number),
+        prev: cursorOf(number - 1),
+        final: final === 1 && number === last,
+      });
+  }
+  return { entries, lost, cursor: cursorOf(last), final: final === 1, lease };
+}

@@ -1,0 +1,66 @@
+#!/usr/bin/env node
+/** argv and environment → settings → service; signals and exit codes. */
+import { CommanderError } from 'commander';
+import { WrongStore } from './broker.js';
+import { type Config, Misconfigured, readConfig } from './config.js';
+import { type Service, startService, version } from './service.js';
+
+/** Settings at fault: 2. Everything else that keeps it from running: 1. */
+function fail(lines: string[], code: number): never {
+  for (const line of lines) process.stderr.write(`tagwait: ${line}\n`);
+  process.exit(code);
+}
+
+function settings(): Config {
+  try {
+    return readConfig(process.argv.slice(2), process.env, version);
+  } catch (error) {
+    if (error instanceof Misconfigured) fail(error.faults, 2);
+    if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2);
+    throw error;
+  }
+}
+
+function explain(error: NodeJS.ErrnoException & { address?: string; port?: number }): string {
+  const where = `${error.address ?? ''}:${error.port ?? ''}`;
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return `port ${where} is taken by another program; give another, or 0 for a free one`;
+    case 'EACCES':
+      return error.syscall === 'listen'
+        ? `not allowed to listen on ${where}`
+        : `not allowed to read ${error.path}`;
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return `no address ${error.address ?? (error as { hostname?: string }).hostname} on this machine`;
+    case 'ENOENT':
+      return `cannot read ${error.path}; npm run build makes it`;
+    default:
+      return error.message;
+  }
+}
+
+// first of all: the command line may hold secrets, and everyone on the machine can list it
+process.title = 'tagwait';
+const config = settings();
+
+let service: Service;
+try {
+  service = await startService(config);
+} catch (error) {
+  fail([explain(error as NodeJS.ErrnoException)], error instanceof WrongStore ? 2 : 1);
+}
+
+let stopping = false;
+for (const signal of ['SIGTERM', 'SIGINT'] as const)
+  process.on(signal, () => {
+    if (stopping) process.exit(1);
+    stopping = true;
+    service.stop().then(
+      () => process.exit(0),
+      error => fail([error.message], 1),
+    );
+  });
+
+process.stdout.write(`tagwait ${version} public ${service.publicUrl} internal ${service.internalUrl}\n`);
+if (config.demo) process.stdout.write(`open ${service.publicUrl}/demo\n`);

@@ -1,0 +1,110 @@
+/**
+ * The waiters held on this node, by key. It never learns who stores: it is told of entries, and who leaves.
+ *
+ * A watch is what the node knows of one key: who waits, and the newest cursor that it is sure of. A settled waiter has
+ * seen all up to that cursor, so the next entry is handed over when it follows directly, and asked for when it does not.
+ */
+import type { Answer } from './answers.js';
+import type { Entry } from './broker.js';
+
+export interface Waiter {
+  readonly watch: Watch;
+  since: string;
+  /** settled: has seen all up to the watch's cursor; stranded: the broker was asked and could not say */
+  state: 'asking' | 'settled' | 'stranded';
+  /** the end of the hold; gone when the waiter is */
+  timer: NodeJS.Timeout | undefined;
+  /** sends the answer; undefined once the waiter has gone, whatever ended it */
+  answer: ((answer: Answer) => void) | undefined;
+}
+
+export interface Watch {
+  readonly key: string;
+  readonly waiters: Set<Waiter>;
+  /** the newest cursor, as long as this node is told of every entry; undefined: the broker must be asked */
+  cursor: string | undefined;
+  /** the key has had its final entry at that cursor */
+  final: boolean;
+  /** when being told ends, on the monotonic clock in ms */
+  until: number;
+  /** counts what was heard of the key: a question to the broker is stale when this moved meanwhile */
+  heard: number;
+  /** when a waiter was last answered, on the monotonic clock in ms */
+  answered: number;
+}
+
+export class Hub {
+  readonly #watches = new Map<string, Watch>();
+  #held = 0;
+
+  /** Requests held now. */
+  get held(): number {
+    return this.#held;
+  }
+
+  /** Requests held now for a key. */
+  heldFor(key: string): number {
+    return this.#watches.get(key)?.waiters.size ?? 0;
+  }
+
+  /** Of those, the ones that are sure to hear its next entry. */
+  settledFor(key: string): number {
+    let settled = 0;
+    for (const { state } of this.#watches.get(key)?.waiters ?? []) if (state === 'settled') settled++;
+    return settled;
+  }
+
+  watches(): IterableIterator<Watch> {
+    return this.#watches.values();
+  }
+
+  find(key: string): Watch | undefined {
+    return this.#watches.get(key);
+  }
+
+  park(key: string, since: string, answer: (answer: Answer) => void): Waiter {
+    let watch = this.#watches.get(key);
+    if (!watch) {
+      watch = {
+        key,
+        waiters: new Set(),
+        cursor: undefined,
+        final: false,
+        until: 0,
+        heard: 0,
+        answered: Number.NEGATIVE_INFINITY,
+      };
+      this.#watches.set(key, watch);
+    }
+    const waiter: Waiter = { watch, since, state: 'asking', timer: undefined, answer };
+    watch.waiters.add(waiter);
+    this.#held++;
+    return waiter;
+  }
+
+  /** Lets a waiter go. @returns false when it had gone already */
+  release(waiter: Waiter): boolean {
+    if (!waiter.answer) return false;
+    waiter.answer = undefined;
+    clearTimeout(waiter.timer);
+    waiter.timer = undefined;
+    waiter.watch.waiters.delete(waiter);
+    this.#held--;
+    return true;
+  }
+
+  /** Forgets a key that nobody waits for. */
+  forget(watch: Watch): void {
+    this.#watches.delete(watch.key);
+  }
+
+  /** Takes in an entry. @returns the waiters it is for; undefined when something before it was missed */
+  take(watch: Watch, entry: Entry): Waiter[] | undefined {
+    watch.heard++;
+    if (entry.cursor === watch.cursor) return [];
+    const follows = entry.prev === watch.cursor;
+    watch.cursor = follows ? entry.cursor : undefined;
+    watch.final = follows && entry.final;
+    return follows ? [...watch.waiters].filter(waiter => waiter.state === 'settled') : undefined;
+  }
+}

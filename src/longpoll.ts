@@ -1,0 +1,249 @@
+/** Get and set: the whole service without HTTP. */
+
+import type { Answer } from './answers.js';
+import * as answers from './answers.js';
+import {
+  advance,
+  type Backlog,
+  type Broker,
+  type Entry,
+  isAt,
+  type NodeInfo,
+  type Receipt,
+  type SetOptions,
+  Unavailable,
+} from './broker.js';
+import { Hub, type Waiter, type Watch } from './hub.js';
+import { render } from './script.js';
+
+export interface Question {
+  key: string;
+  /** '' for none: all that is kept is new */
+  since: string;
+  /** milliseconds to hold; 0 answers at once */
+  hold: number;
+}
+
+export interface LongPollOptions {
+  /** this node's name among the others */
+  id: string;
+  version: string;
+}
+
+/**
+ * Milliseconds after an answer for which a key still counts as watched: a page asks again straight from its callback,
+ * so this covers a round trip on a bad line and the client's first retries.
+ */
+const GRACE = 5000;
+/** How often keys that nobody waits for any more are given up, and those whose lease runs out asked for again. */
+const SWEEP = 1000;
+/** Keys asked for at a time when everything that is held must be asked for again. */
+const BATCH = 200;
+/** What a page waits at least and at most when the store is away, ms: spread, so that all do not come at once. */
+const AWAY = { least: 1000, most: 4000 };
+
+export class LongPoll {
+  readonly #broker: Broker;
+  readonly #hub = new Hub();
+  readonly #options: LongPollOptions;
+  readonly #started = performance.now();
+  #sweeper: NodeJS.Timeout | undefined;
+  /** milliseconds over which pages are sent elsewhere; undefined while this node takes them */
+  #draining: number | undefined;
+
+  constructor(broker: Broker, options: LongPollOptions) {
+    this.#broker = broker;
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    this.#sweeper = setInterval(() => this.#sweep(), SWEEP).unref();
+    await this.#broker.start({
+      entry: (key, entry) => this.#deliver(key, entry),
+      gap: () => void this.#catchUp(),
+      held: key => this.#hub.settledFor(key),
+      describe: () => this.describe(),
+    });
+  }
+
+  get held(): number {
+    return this.#hub.held;
+  }
+
+  heldFor(key: string): number {
+    return this.#hub.heldFor(key);
+  }
+
+  get draining(): boolean {
+    return this.#draining !== undefined;
+  }
+
+  ready(): boolean {
+    return !this.draining && this.#broker.ready();
+  }
+
+  describe(): NodeInfo {
+    const uptime = Math.floor((performance.now() - this.#started) / 1000);
+    return { id: this.#options.id, held: this.held, version: this.#options.version, uptime };
+  }
+
+  /**
+   * Holds a question until there is something newer than `since`, the end of the hold, or the drain.
+   * @param answer called once at most, perhaps before this returns; never after `leave`
+   * @returns leave: the page has gone
+   */
+  get(question: Question, answer: (answer: Answer) => void): () => void {
+    if (this.#draining !== undefined) {
+      answer(answers.moved(Math.random() * this.#draining));
+      return () => {};
+    }
+    // hold first, then ask: a set in between must find the waiter here
+    const waiter = this.#hub.park(question.key, question.since, answer);
+    if (question.hold > 0) waiter.timer = setTimeout(() => this.#timeOut(waiter), question.hold);
+    const { watch } = waiter;
+    if (watch.cursor !== undefined && isAt(question.since, watch.cursor) && performance.now() < watch.until)
+      this.#settle(waiter, question.hold === 0);
+    else void this.#ask(waiter, question.hold === 0);
+    return () => this.#leave(waiter);
+  }
+
+  /**
+   * Stores a value and hands it to everyone who waits for it.
+   * @param value anything JSON can say
+   * @throws {TypeError} the value cannot be stored @throws {Conflict} @throws {Unavailable}
+   */
+  set(key: string, value: unknown, options: SetOptions): Promise<Receipt> {
+    return this.setRendered(key, render(value), options);
+  }
+
+  /** As `set`, for a value that is rendered already. */
+  setRendered(key: string, value: string, options: SetOptions): Promise<Receipt> {
+    return this.#broker.set(key, value, options);
+  }
+
+  peek(key: string) {
+    return this.#broker.peek(key);
+  }
+
+  nodes() {
+    return this.#broker.nodes();
+  }
+
+  /** Answers every held question, and every later one, `moved`, with retries spread over this many milliseconds. */
+  drain(spread: number): void {
+    this.#draining = spread;
+    for (const watch of this.#hub.watches())
+      for (const waiter of watch.waiters) this.#finish(waiter, answers.moved(Math.random() * spread));
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#sweeper);
+    this.drain(this.#draining ?? 0);
+    await this.#broker.close();
+  }
+
+  /** Asks the broker what is newer; asks again when something came meanwhile that the reply may not know of. */
+  async #ask(waiter: Waiter, atOnce = false): Promise<void> {
+    const { watch } = waiter;
+    waiter.state = 'asking';
+    while (waiter.answer) {
+      const heard = watch.heard;
+      let backlog: Backlog;
+      try {
+        backlog = await this.#broker.subscribe(watch.key, waiter.since);
+      } catch (error) {
+        if (!(error instanceof Unavailable)) throw error;
+        waiter.state = 'stranded';
+        if (atOnce) this.#finish(waiter, answers.unavailable(away()));
+        return;
+      }
+      const current = watch.heard === heard;
+      if (current) this.#learn(watch, backlog);
+      if (backlog.entries.length > 0) return this.#hand(waiter, backlog.entries, backlog.lost);
+      if (backlog.final) return this.#finish(waiter, answers.expired);
+      if (current) return this.#settle(waiter, atOnce);
+    }
+  }
+
+  /** Takes in what the broker said. Those who settled on another cursor were not told of something: they ask again. */
+  #learn(watch: Watch, { cursor, final, lease }: Backlog): void {
+    const behind = watch.cursor !== cursor;
+    watch.cursor = cursor;
+    watch.final = final;
+    watch.until = performance.now() + lease;
+    if (!behind) return;
+    for (const other of watch.waiters) if (other.state === 'settled') void this.#ask(other);
+  }
+
+  #settle(waiter: Waiter, atOnce: boolean): void {
+    waiter.state = 'settled';
+    if (waiter.watch.final) this.#finish(waiter, answers.expired);
+    else if (atOnce) this.#timeOut(waiter);
+  }
+
+  #timeOut(waiter: Waiter): void {
+    const { cursor } = waiter.watch;
+    // else the store did not say what is newest, and a cursor made up here would lose the page's place
+    if (waiter.state === 'settled' && cursor !== undefined)
+      this.#finish(waiter, answers.timeout(advance(waiter.since, cursor)));
+    else this.#finish(waiter, answers.unavailable(away()));
+  }
+
+  #deliver(key: string, entry: Entry): void {
+    const watch = this.#hub.find(key);
+    if (!watch) return;
+    const waiters = this.#hub.take(watch, entry);
+    if (!waiters) return this.#askAll(watch);
+    for (const waiter of waiters) this.#hand(waiter, [entry], 0);
+  }
+
+  #hand(waiter: Waiter, entries: readonly Entry[], lost: number): void {
+    const newest = entries[entries.length - 1] as Entry;
+    this.#finish(waiter, answers.success(entries, lost, advance(waiter.since, newest.cursor)));
+  }
+
+  #finish(waiter: Waiter, answer: Answer): void {
+    const send = waiter.answer;
+    if (!this.#hub.release(waiter) || !send) return;
+    waiter.watch.answered = performance.now();
+    send(answer);
+  }
+
+  #leave(waiter: Waiter): void {
+    if (this.#hub.release(waiter)) this.#giveUp(waiter.watch);
+  }
+
+  /** Gives a key up when nobody waits for it, and nobody is likely to be back in a moment. */
+  #giveUp(watch: Watch): void {
+    if (watch.waiters.size > 0 || performance.now() - watch.answered < GRACE) return;
+    this.#hub.forget(watch);
+    this.#broker.unsubscribe(watch.key);
+  }
+
+  #askAll(watch: Watch): void {
+    for (const waiter of watch.waiters) if (waiter.state !== 'asking') void this.#ask(waiter);
+  }
+
+  #sweep(): void {
+    const now = performance.now();
+    for (const watch of this.#hub.watches()) {
+      if (watch.waiters.size === 0) this.#giveUp(watch);
+      else if (now > watch.until && this.#broker.ready()) this.#askAll(watch);
+    }
+  }
+
+  /** Asks for everything that is held, in batches: entries may have been missed. */
+  async #catchUp(): Promise<void> {
+    const waiters: Waiter[] = [];
+    for (const watch of this.#hub.watches()) {
+      watch.cursor = undefined;
+      watch.until = 0;
+      watch.heard++;
+      waiters.push(...watch.waiters);
+    }
+    for (let first = 0; first < waiters.length; first += BATCH)
+      await Promise.all(waiters.slice(first, first + BATCH).map(waiter => this.#ask(waiter)));
+  }
+}
+
+const away = () => AWAY.least + Math.random() * (AWAY.most - AWAY.least);

@@ -1,0 +1,125 @@
+/** Bodies of the internal port: JSON or forms, read within bounds and checked. */
+import type { Context } from 'koa';
+import getRawBody from 'raw-body';
+import { z } from 'zod';
+import { CURSOR } from '../broker.js';
+import { eachPair, KEY, KEY_ALLOWED } from '../question.js';
+
+/** An answer that ends the request: HTTP status, message, and what else its object says. */
+export class Refusal extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+    readonly more: Record<string, unknown>,
+  ) {
+    super(message);
+  }
+}
+/** @param detail which field, and what is allowed; never text of the request */
+export const badRequest = (detail: string) => new Refusal(400, 'bad request', { detail });
+export const tooLarge = (most: number) =>
+  new Refusal(413, 'too large', {
+    detail: `value: give at most ${most} bytes of JSON (TAGWAIT_MAX_VALUE_BYTES)`,
+  });
+
+/** A byte of a value takes up to six in a body, as \u00XX; the rest is for the other fields. */
+const bodyLimit = (maxValueBytes: number) => maxValueBytes * 6 + 8192;
+
+/**
+ * The fields of a body: an object from JSON; from a form, texts, but `value` as the JSON that it holds.
+ * @throws {Refusal} 400, 413 or 415
+ */
+export async function readBody(ctx: Context, maxValueBytes: number): Promise<unknown> {
+  const type = ctx.is('json', 'urlencoded');
+  if (type === null) return {};
+  if (!type || ctx.get('Content-Encoding'))
+    throw new Refusal(415, 'unsupported media type', {
+      detail: 'Content-Type: give application/json or application/x-www-form-urlencoded, not encoded further',
+    });
+  const text = decode(await readBytes(ctx, maxValueBytes));
+  return type === 'json' ? parse(text, 'the body: give JSON') : fieldsOfForm(text);
+}
+
+async function readBytes(ctx: Context, maxValueBytes: number): Promise<Buffer> {
+  try {
+    return await getRawBody(ctx.req, { length: ctx.length, limit: bodyLimit(maxValueBytes) });
+  } catch (error) {
+    const { status } = error as getRawBody.RawBodyError;
+    if (status === 413) throw tooLarge(maxValueBytes);
+    if (status === 400) throw badRequest('the body: it ended early or is not as long as Content-Length says');
+    throw error;
+  }
+}
+
+function decode(bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw badRequest('the body: give UTF-8');
+  }
+}
+
+function parse(text: string, allowed: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw badRequest(allowed);
+  }
+}
+
+function fieldsOfForm(text: string): Record<string, unknown> {
+  const fields = new Map<string, unknown>();
+  eachPair(text, (name, given) => {
+    if (name === undefined || given === undefined)
+      throw badRequest('the body: its percent-encoding is broken; give UTF-8');
+    if (fields.has(name)) throw badRequest('the body: give each field once');
+    fields.set(name, name === 'value' ? valueOfForm(given) : given);
+  });
+  return Object.fromEntries(fields);
+}
+
+/** JSON, or a bare word, which stands for itself: `value=scanned` is what people type into curl. */
+function valueOfForm(text: string): unknown {
+  if (/^\s*["[{]/.test(text))
+    return parse(text, 'value: give JSON, or text that does not begin with " [ or {');
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+const LONGEST_TTL = 31_536_000;
+const TTL_ALLOWED = `ttl: give seconds, more than 0 and at most ${LONGEST_TTL}`;
+const FINAL_ALLOWED = 'final: give true or false';
+const text = (allowed: string, pattern: RegExp) => z.string(allowed).regex(pattern, allowed);
+const object = <Shape extends z.ZodRawShape>(shape: Shape) =>
+  z.strictObject(shape, `the body: give an object of ${Object.keys(shape).join(', ')}`);
+/** A form has text alone. */
+const numberOfForm = (given: unknown) =>
+  typeof given === 'string' && /^\d+(\.\d+)?$/.test(given) ? Number(given) : given;
+const booleanOfForm = (given: unknown) => (given === 'true' ? true : given === 'false' ? false : given);
+
+const ttl = z.preprocess(
+  numberOfForm,
+  z.number(TTL_ALLOWED).gt(0, TTL_ALLOWED).max(LONGEST_TTL, TTL_ALLOWED).optional(),
+);
+const setFields = object({
+  key: text(KEY_ALLOWED, KEY),
+  value: z.unknown().refine(given => given !== undefined, 'value: give any JSON'),
+  ttl,
+  final: z.preprocess(booleanOfForm, z.boolean(FINAL_ALLOWED).optional()),
+  expect: text('expect: give a cursor, or "" for nothing set yet', CURSOR).optional(),
+  id: text('id: give 1 to 64 printable ASCII characters without spaces', /^[\x21-\x7e]{1,64}$/).optional(),
+});
+const newFields = object({ ttl });
+
+/** @throws {Refusal} 400 with all faults at once */
+function check<T extends z.ZodType>(schema: T, given: unknown): z.output<T> {
+  const result = schema.safeParse(given);
+  if (result.success) return result.data;
+  throw badRequest(result.error.issues.map(issue => issue.message).join('; '));
+}
+
+export const checkSet = (given: unknown) => check(setFields, given);
+export const checkNew = (given: unknown) => check(newFields, given);

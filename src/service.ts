@@ -1,0 +1,201 @@
+/** Composes everything: a broker, the long poll, the routes; as a library, or with two listeners of its own. */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import Koa, { type Middleware } from 'koa';
+import type { Broker, NodeInfo, Peek, Receipt } from './broker.js';
+import { MemoryBroker } from './brokers/memory.js';
+import { RedisBroker } from './brokers/redis.js';
+import { type Config, configOf } from './config.js';
+import { demoRoutes } from './demo/demo.js';
+import { type Budget, budget, Limits } from './limits.js';
+import { createLog, type Logger } from './log.js';
+import { LongPoll } from './longpoll.js';
+import { Metrics } from './metrics.js';
+import { internalRoutes } from './routes/internal.js';
+import { publicRoutes } from './routes/public.js';
+import {
+  type Cut,
+  close,
+  connected,
+  createInternalServer,
+  createPublicServer,
+  listen,
+  unpipelined,
+} from './wire.js';
+
+const fromRoot = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
+export const { version } = JSON.parse(readFileSync(fromRoot('package.json'), 'utf8')) as { version: string };
+
+/** tagwait inside a program of yours: mount the routes where you like, and set without HTTP. */
+export interface Tagwait {
+  /** `GET /status/get`, `/client.js`, `/client/<version>.js`, `/healthz`; for a Koa app that pages reach */
+  publicRoutes: Middleware;
+  /** `/status/set`, `/status/new`, `/status/peek`, `/nodes`, `/metrics`, `/healthz`, `/readyz`; for one they do not */
+  internalRoutes: Middleware;
+  /**
+   * Stores a value and hands it to every page that waits for it.
+   * @param value anything JSON can say @param options.ttl seconds the key is kept from now
+   * @throws {TypeError} the value cannot be stored @throws {Conflict} @throws {Unavailable}
+   */
+  set(
+    key: string,
+    value: unknown,
+    options?: { ttl?: number; final?: boolean; expect?: string; id?: string },
+  ): Promise<Receipt>;
+  /** What is kept under a key, and who waits for it; values as JSON text, `ttl` in milliseconds. */
+  peek(key: string): Promise<Peek>;
+  nodes(): Promise<NodeInfo[]>;
+  /** Answers every held request, and all later ones, `moved`. @param seconds over which pages are told to come back */
+  drain(seconds?: number): void;
+  close(): Promise<void>;
+}
+
+/**
+ * @param options the settings by name (`hold: 25`), each as the command line takes it; see the README
+ * @throws {Misconfigured} with all faults at once
+ */
+export async function createTagwait(options: Partial<Config> = {}): Promise<Tagwait> {
+  const config = configOf(options);
+  return (await compose(config, createLog(config.logLevel, newNodeId()))).tagwait;
+}
+
+const newNodeId = () =>
+  `${
+    hostname()
+      .replace(/[^\w.-]/g, '')
+      .slice(0, 32) || 'node'
+  }-${randomBytes(4).toString('hex')}`;
+
+/** What `startService` needs beyond `tagwait`. */
+interface Composed {
+  tagwait: Tagwait;
+  longpoll: LongPoll;
+  limits: Limits;
+  metrics: Metrics;
+  shares: Budget;
+}
+
+async function compose(config: Config, log: Logger): Promise<Composed> {
+  const client = readFileSync(fromRoot('dist/client/tagwait.js'), 'utf8');
+  const node = log.bindings().node as string;
+  const longpoll = new LongPoll(brokerOf(config, node, log), { id: node, version });
+  const shares = budget();
+  const limits = new Limits(config, shares);
+  warnOfWeakness(config, log);
+  const metrics = new Metrics(
+    () => longpoll.describe(),
+    () => longpoll.ready(),
+  );
+  await longpoll.start();
+  const tagwait: Tagwait = {
+    publicRoutes: publicRoutes(longpoll, metrics, limits, {
+      ...config,
+      secrets: config.secret,
+      log,
+      client,
+      version,
+    }),
+    internalRoutes: internalRoutes(longpoll, metrics, { ...config, secrets: config.secret, log }),
+    set: async (key, value, { ttl = config.ttl, ...more } = {}) =>
+      longpoll.set(key, value, { ttl: ttl * 1000, ...more }),
+    peek: key => longpoll.peek(key),
+    nodes: () => longpoll.nodes(),
+    drain: (seconds = config.drain) => longpoll.drain(seconds * 1000),
+    close: () => longpoll.close(),
+  };
+  return { tagwait, longpoll, limits, metrics, shares };
+}
+
+/** RFC 2104 §3: shorter keys than the hash's output lessen its strength; a page may try secrets at home, on its own proof. */
+const SECRET_LENGTH = 32;
+
+function warnOfWeakness({ secret = [], setTokens = [] }: Config, log: Logger): void {
+  if (secret.some(text => text.length < SECRET_LENGTH))
+    log.warn(`TAGWAIT_SECRET: give ${SECRET_LENGTH} random characters or more: a page can try shorter ones`);
+  if (setTokens.some(text => text.length < SECRET_LENGTH))
+    log.warn(`TAGWAIT_SET_TOKENS: give ${SECRET_LENGTH} random characters or more`);
+}
+
+function brokerOf(config: Config, node: string, log: Logger): Broker {
+  const {
+    history,
+    redisUrl,
+    redisSentinels,
+    redisMaster,
+    redisCluster,
+    redisPrefix: prefix,
+    redisWait: wait,
+  } = config;
+  const shared = { prefix, history, wait, node, log };
+  if (redisUrl) return new RedisBroker({ store: { kind: 'server', url: redisUrl }, ...shared });
+  if (redisCluster) return new RedisBroker({ store: { kind: 'cluster', nodes: redisCluster }, ...shared });
+  if (redisSentinels && redisMaster)
+    return new RedisBroker({
+      store: { kind: 'sentinel', sentinels: redisSentinels, master: redisMaster },
+      ...shared,
+    });
+  return new MemoryBroker({ history, maxKeys: config.maxKeys });
+}
+
+export interface Service {
+  publicUrl: string;
+  internalUrl: string;
+  tagwait: Tagwait;
+  /** Drains and closes, within `config.drain` seconds. */
+  stop(): Promise<void>;
+}
+
+/** Starts both ports. @throws what listening throws, such as EADDRINUSE */
+export async function startService(config: Config): Promise<Service> {
+  const log = createLog(config.logLevel, newNodeId());
+  const { tagwait, longpoll, limits, metrics, shares } = await compose(config, log);
+  const pages = new Koa();
+  const backends = new Koa();
+  for (const app of [pages, backends])
+    app.on('error', error => log.error({ err: error }, 'a request failed'));
+  const onCut = (cut: Cut) => metrics.wasCut(cut);
+  const publicServer = createPublicServer({
+    limits,
+    connections: shares.connections,
+    hold: config.hold,
+    onCut,
+  });
+  const internalServer = createInternalServer(
+    backends.use(tagwait.internalRoutes).callback(),
+    shares.internal,
+  );
+  try {
+    const internalUrl = await listen(internalServer, config.internalHost, config.internalPort);
+    if (config.demo)
+      pages.use(demoRoutes({ internalUrl, token: config.setTokens?.[0], ticketed: !!config.secret }));
+    publicServer.on('request', unpipelined(pages.use(tagwait.publicRoutes).callback(), onCut));
+    const publicUrl = await listen(publicServer, config.publicHost, config.publicPort);
+    const { openFiles, connections } = shares;
+    log.info({ publicUrl, internalUrl, version, openFiles, connections, maxHeld: limits.maxHeld }, 'ready');
+    return { publicUrl, internalUrl, tagwait, stop };
+  } catch (error) {
+    internalServer.close();
+    await tagwait.close();
+    throw error;
+  }
+
+  async function stop(): Promise<void> {
+    const spread = config.drain * 1000;
+    const someone = await connected(publicServer);
+    log.info({ held: longpoll.held }, 'draining');
+    longpoll.drain(spread);
+    // balancers and pages that are here go on asking for a while: tell them, before nobody answers
+    if (someone) await sleep(spread / 2);
+    const cut = setTimeout(() => {
+      publicServer.closeAllConnections();
+      internalServer.closeAllConnections();
+    }, spread / 2);
+    await Promise.all([close(publicServer), close(internalServer)]);
+    clearTimeout(cut);
+    await tagwait.close();
+    log.info('stopped');
+  }
+}

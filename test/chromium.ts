@@ -1,0 +1,35 @@
+/** Debian's Chromium, through playwright-core. */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type Browser, chromium } from 'playwright-core';
+import { onTestFinished } from 'vitest';
+import { until } from './harness.js';
+import { chromium as found } from './needs.js';
+
+/** One browser for a file; close it with the file's tests. Quiet: it looks nothing up outside this machine. */
+export const launch = (): Promise<Browser> =>
+  chromium.launch({
+    executablePath: found() as string,
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  });
+
+/** Serves one HTML page on an origin of its own. @returns its URL */
+export async function site(html: string, headers: Record<string, string> = {}): Promise<string> {
+  const server: Server = createServer((_, response) => {
+    response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', ...headers }).end(html);
+  }).listen(0, '127.0.0.1');
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  await until(() => server.listening);
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+}

@@ -1,0 +1,128 @@
+/** The command, as a process: settings, the line it prints, signals, exit codes. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, test } from 'vitest';
+import { held, poll, run, set, spawned, until } from './harness.js';
+
+describe('settings', () => {
+  test('all faults at once, each naming what is allowed, and exit 2', async () => {
+    const child = run(['--hold', 'soon', '--bogus', '--ttl'], {
+      TAGWAIT_PUBLIC_PORT: '70000',
+      TAGWAIT_LOG_LEVEL: 'loud',
+      TAGWAIT_REDIS_URL: 'http://user:hunter2@host',
+      TAGWAIT_ORIGINS: 'example.com',
+    });
+    expect(await child.ended).toBe(2);
+    const lines = child.output.stderr.trim().split('\n');
+    expect(lines.map(line => line.replace(/^tagwait: /, ''))).toEqual([
+      '--bogus: not an option; tagwait --help lists them',
+      'TAGWAIT_PUBLIC_PORT: "70000" is not allowed; give 0 to 65535',
+      'TAGWAIT_REDIS_URL: this value is not allowed; give redis://[user:password@]host[:port][/db] or rediss://…',
+      '--ttl: needs a value; give 0.001 to 31536000 seconds',
+      '--hold: "soon" is not allowed; give 0.05 to 300 seconds',
+      'TAGWAIT_ORIGINS: "example.com" is not allowed; give * or https://one.example,https://two.example',
+      'TAGWAIT_LOG_LEVEL: "loud" is not allowed; give trace, debug, info, warn, error, fatal or silent',
+    ]);
+    expect(child.output.stdout).toBe('');
+  });
+
+  test.each<[string, Record<string, string>, RegExp]>([
+    [
+      'an open internal port without tokens',
+      { TAGWAIT_INTERNAL_HOST: '0.0.0.0' },
+      /TAGWAIT_INTERNAL_HOST: "0.0.0.0" is not loopback.*TAGWAIT_SET_TOKENS/,
+    ],
+    ['two stores', { TAGWAIT_REDIS_URL: 'redis://a', TAGWAIT_REDIS_CLUSTER: 'a:1' }, /give one of them/],
+    [
+      'Sentinels without a master',
+      { TAGWAIT_REDIS_SENTINELS: 'a:1,b:2' },
+      /TAGWAIT_REDIS_SENTINELS and TAGWAIT_REDIS_MASTER: one needs the other/,
+    ],
+    [
+      'workers without Redis',
+      { TAGWAIT_WORKERS: 'auto' },
+      /TAGWAIT_WORKERS: more than one process needs Redis/,
+    ],
+  ])('%s: refused', async (_, env, line) => {
+    const child = run([], env);
+    expect(await child.ended).toBe(2);
+    expect(child.output.stderr).toMatch(line);
+    expect(child.output.stderr.trim().split('\n')).toHaveLength(1);
+  });
+
+  test('flags win over the environment; --help and --version answer', async () => {
+    const help = run(['--help']);
+    expect(await help.ended).toBe(0);
+    expect(help.output.stdout).toContain('TAGWAIT_MAX_HELD_PER_KEY');
+    const version = run(['--version']);
+    expect(await version.ended).toBe(0);
+    expect(version.output.stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    const flagged = run(['--hold', 'x'], { TAGWAIT_HOLD: '1' });
+    expect(await flagged.ended).toBe(2);
+  });
+
+  test('a taken port: one clear line, exit 1', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await until(() => other.listening);
+    const { port } = other.address() as AddressInfo;
+    const child = run([], {
+      TAGWAIT_PUBLIC_HOST: '127.0.0.1',
+      TAGWAIT_PUBLIC_PORT: String(port),
+      TAGWAIT_INTERNAL_PORT: '0',
+      TAGWAIT_LOG_LEVEL: 'silent',
+    });
+    expect(await child.ended).toBe(1);
+    expect(child.output.stderr).toBe(
+      `tagwait: port 127.0.0.1:${port} is taken by another program; give another, or 0 for a free one\n`,
+    );
+    other.close();
+  });
+});
+
+describe('running', () => {
+  test('one line on stdout names both URLs; the log is on stderr, line by line JSON', async () => {
+    const { publicUrl, internalUrl, output } = await spawned();
+    expect(output.stdout).toBe(`tagwait 0.1.0 public ${publicUrl} internal ${internalUrl}\n`);
+    for (const line of output.stderr.trim().split('\n')) expect(JSON.parse(line)).toHaveProperty('msg');
+  });
+
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    '%s: not ready, held pages are moved on, exit 0 within the drain',
+    async signal => {
+      const { publicUrl, internalUrl, process, ended } = await spawned({ TAGWAIT_DRAIN: '4' });
+      const pages = Array.from({ length: 8 }, (_, page) => poll(publicUrl, { key: `k${page % 4}` }));
+      for (const key of ['k0', 'k1', 'k2', 'k3']) await held(internalUrl, key, 2);
+      const began = performance.now();
+      process.kill(signal);
+      const replies = await Promise.all(pages);
+      expect(performance.now() - began).toBeLessThan(2000);
+      for (const reply of replies)
+        expect(reply).toEqual({ code: -6, message: 'moved', retry: expect.any(Number) });
+      const retries = replies.map(reply => reply.retry as number);
+      expect(Math.max(...retries)).toBeLessThanOrEqual(4000);
+      expect(new Set(retries).size).toBeGreaterThan(1);
+      expect((await fetch(`${internalUrl}/readyz`)).status).toBe(503);
+      expect((await fetch(`${internalUrl}/healthz`)).status).toBe(200);
+      expect((await poll(publicUrl, { key: 'late' })).code).toBe(-6);
+      expect((await set(internalUrl, { key: 'k0', value: 1 })).status).toBe(200);
+      expect(await ended).toBe(0);
+      expect(performance.now() - began).toBeLessThan(4500);
+    },
+  );
+
+  test('a second signal exits at once', async () => {
+    const { publicUrl, internalUrl, process, ended } = await spawned({ TAGWAIT_DRAIN: '60' });
+    const page = poll(publicUrl, { key: 'a' });
+    await held(internalUrl, 'a', 1);
+    process.kill('SIGTERM');
+    expect((await page).code).toBe(-6);
+    process.kill('SIGTERM');
+    expect(await ended).toBe(1);
+  });
+
+  test('with nobody connected it stops at once', async () => {
+    const { process, ended } = await spawned({ TAGWAIT_DRAIN: '60' });
+    process.kill('SIGTERM');
+    expect(await ended).toBe(0);
+  });
+});

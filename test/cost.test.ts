@@ -1,0 +1,101 @@
+/** What waiting costs Redis: commands counted by Redis itself, memory by its own account. */
+import { readFileSync } from 'node:fs';
+import { expect, onTestFinished, test } from 'vitest';
+import { RedisBroker } from '../src/brokers/redis.js';
+import { LongPoll } from '../src/longpoll.js';
+import { service, set, until } from './harness.js';
+import { type RedisServer, redisServer } from './redis.js';
+
+/** Every command that was run since the last reset, those inside scripts too; not the test's own. */
+async function commands(redis: RedisServer): Promise<number> {
+  const stats = await redis.client.info('commandstats');
+  let sum = 0;
+  for (const [, name, calls] of stats.matchAll(/cmdstat_([^:]+):calls=(\d+)/g))
+    if (!/^(info|config)/.test(name as string)) sum += Number(calls);
+  return sum;
+}
+
+async function node(redis: RedisServer): Promise<LongPoll> {
+  const log = { info() {}, warn() {} };
+  const store = { kind: 'server', url: redis.url } as const;
+  const longpoll = new LongPoll(
+    new RedisBroker({ store, prefix: 'tagwait', history: 16, wait: 0, node: 'n', log }),
+    { id: 'n', version: '0' },
+  );
+  await longpoll.start();
+  onTestFinished(() => longpoll.close());
+  return longpoll;
+}
+
+test('a thousand idle pages, ten minutes of asking again: at most 0.1 commands a poll, first polls and beats included', async () => {
+  const redis = await redisServer();
+  const longpoll = await node(redis);
+  await redis.client.config('RESETSTAT');
+  // 24 polls a page are ten minutes of 25 s, here of 100 ms
+  const [pages, polls, hold] = [1000, 24, 100];
+  const page = (key: string) =>
+    new Promise<void>(resolve => {
+      let asked = 0;
+      const ask = (since: string) => {
+        if (asked++ === polls) return resolve();
+        longpoll.get({ key, since, hold }, answer => ask(JSON.parse(answer.text).cursor));
+      };
+      ask('');
+    });
+  await Promise.all(Array.from({ length: pages }, (_, number) => page(`k${number}`)));
+  const perPoll = (await commands(redis)) / (pages * polls);
+  // beats go on by the clock, not by the poll: ten real minutes have 300 of three commands
+  const beats = (300 * 3) / (pages * polls);
+  expect(perPoll).toBeGreaterThan(0);
+  expect(perPoll).toBeLessThanOrEqual(0.1);
+  process.stderr.write(
+    `commands a poll: ${perPoll.toFixed(3)}, and ${beats.toFixed(3)} for beats in real time\n`,
+  );
+});
+
+test('a page that asks again costs nothing, and a set is one script', async () => {
+  const redis = await redisServer();
+  const longpoll = await node(redis);
+  const answers: string[] = [];
+  const ask = (since: string) =>
+    longpoll.get({ key: 'a', since, hold: 20 }, answer => answers.push(answer.text));
+  ask('');
+  await until(() => answers.length === 1);
+  const scripts = async () =>
+    Number(/cmdstat_evalsha:calls=(\d+)/.exec(await redis.client.info('commandstats'))?.[1] ?? 0);
+  const beats = async () =>
+    Number(/cmdstat_publish:calls=(\d+)/.exec(await redis.client.info('commandstats'))?.[1] ?? 0);
+  const [before, beaten] = [await scripts(), await beats()];
+  for (let again = 2; again < 30; again++) {
+    ask(JSON.parse(answers.at(-1) as string).cursor);
+    await until(() => answers.length === again, { every: 2 });
+  }
+  expect((await scripts()) - before).toBe((await beats()) - beaten);
+  await longpoll.set('a', 0, { ttl: 1000 });
+  const [quiet, said] = [await scripts(), await beats()];
+  for (let value = 0; value < 10; value++) await longpoll.set('b', value, { ttl: 1000 });
+  expect((await scripts()) - quiet - ((await beats()) - said)).toBe(10);
+});
+
+test('memory: what the docs say of a watched key and of a set one', async () => {
+  const redis = await redisServer();
+  const { internalUrl } = await service({ redisUrl: redis.url });
+  const longpoll = await node(redis);
+  const keys = Array.from({ length: 1000 }, (_, number) => `k${String(number).padStart(21, '0')}`);
+  const sizeOf = async (name: (key: string) => string) => {
+    const sizes = await Promise.all(keys.map(key => redis.client.memory('USAGE', name(key))));
+    return sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0) / keys.length;
+  };
+  for (const key of keys) longpoll.get({ key, since: '', hold: 60_000 }, () => {});
+  await until(async () => (await redis.client.dbsize()) >= keys.length + 2);
+  const watched = await sizeOf(key => `tagwait:1:w:{${key}}`);
+  for (const key of keys) await set(internalUrl, { key, value: { state: 'scanned', by: 'Ada' } });
+  const entries = await sizeOf(key => `tagwait:1:{${key}}`);
+  process.stderr.write(
+    `bytes of a watched key: ${watched.toFixed(0)}; of its entries, once set: ${entries.toFixed(0)}\n`,
+  );
+  const docs = readFileSync(new URL('../docs/redis.md', import.meta.url), 'utf8');
+  const said = (/(\d+) bytes for a key that is watched, (\d+) more/.exec(docs) ?? []).slice(1).map(Number);
+  expect(Math.abs(watched - (said[0] ?? 0))).toBeLessThan(40);
+  expect(Math.abs(entries - (said[1] ?? 0))).toBeLessThan(60);
+});

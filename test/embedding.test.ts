@@ -1,0 +1,39 @@
+/** tagwait inside a Koa app of someone else's, as the README shows it. */
+import Koa from 'koa';
+import request from 'supertest';
+import { expect, onTestFinished, test } from 'vitest';
+import { Conflict, createTagwait, Misconfigured } from '../src/index.js';
+import { until } from './harness.js';
+
+test('routes beside the routes of the app, and set without HTTP', async () => {
+  const tagwait = await createTagwait({ hold: 5, logLevel: 'silent' });
+  const app = new Koa();
+  app.use(tagwait.publicRoutes);
+  app.use(ctx => {
+    ctx.body = 'the app itself';
+  });
+  const server = app.listen(0, '127.0.0.1');
+  onTestFinished(() => void server.close());
+  onTestFinished(() => tagwait.close());
+
+  expect((await request(server).get('/')).text).toBe('the app itself');
+  expect((await request(server).post('/status/set')).text, 'sets stay inside').toBe('the app itself');
+  const page = request(server)
+    .get('/status/get?key=a')
+    .then(reply => reply.body);
+  await until(async () => Object.values((await tagwait.peek('a')).waiters)[0] === 1);
+  const { watched, cursor } = await tagwait.set('a', { state: 'scanned' }, { expect: '', ttl: 60, id: 'x' });
+  expect(watched).toBe(true);
+  expect(await page).toEqual({ code: 0, message: 'success', data: { state: 'scanned' }, cursor });
+  await expect(tagwait.set('a', 1, { expect: '' })).rejects.toBeInstanceOf(Conflict);
+  await expect(tagwait.set('a', JSON.parse('{"__proto__":1}'))).rejects.toBeInstanceOf(TypeError);
+  expect((await tagwait.nodes())[0]).toMatchObject({ held: 0 });
+});
+
+test('options at fault are all named', async () => {
+  const bad = createTagwait({ hold: -1, bogus: 1, workers: 2 } as never);
+  await expect(bad).rejects.toBeInstanceOf(Misconfigured);
+  await expect(bad).rejects.toThrow(
+    /bogus: not an option[\s\S]*hold: "-1" is not allowed[\s\S]*TAGWAIT_WORKERS/,
+  );
+});

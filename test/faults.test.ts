@@ -1,0 +1,267 @@
+/** Redis comes and goes, forgets and lies; pages go on hearing. Real servers, really killed. */
+import { connect, createServer, type Socket } from 'node:net';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { RedisBroker } from '../src/brokers/redis.js';
+import { LongPoll } from '../src/longpoll.js';
+import { held, poll, run, service, set, spawned, until } from './harness.js';
+import { page } from './page.js';
+import { freePort, redisServer } from './redis.js';
+
+const status = async (url: string) => (await fetch(url)).status;
+const ready = (internalUrl: string) => until(async () => (await status(`${internalUrl}/readyz`)) === 200);
+
+describe('Redis away', () => {
+  test.each([
+    ['without persistence', []],
+    ['with AOF', ['--appendonly', 'yes']],
+  ] as [string, string[]][])(
+    'killed and back %s: pages are held on, sets say 503, all are caught up within 2 s',
+    async (_, args) => {
+      const redis = await redisServer(args);
+      const node = await spawned({ TAGWAIT_REDIS_URL: redis.url });
+      const pages = Array.from({ length: 30 }, (_, number) => page(node.publicUrl, `k${number}`));
+      await held(node.internalUrl, 'k29', 1);
+      await set(node.internalUrl, { key: 'k0', value: 'before' });
+      await pages[0]?.hears('before');
+      await held(node.internalUrl, 'k0', 1);
+
+      await redis.kill();
+      await until(async () => (await status(`${node.internalUrl}/readyz`)) === 503);
+      expect(await status(`${node.internalUrl}/healthz`)).toBe(200);
+      expect((await set(node.internalUrl, { key: 'k1', value: 'refused' })).status).toBe(503);
+      const late = page(node.publicUrl, 'late');
+
+      await redis.start();
+      await ready(node.internalUrl);
+      const back = performance.now();
+      for (let number = 0; number < 30; number++)
+        expect((await set(node.internalUrl, { key: `k${number}`, value: 'after' })).status).toBe(200);
+      await set(node.internalUrl, { key: 'late', value: 'after' });
+      for (const one of [...pages, late]) await one.hears('after');
+      expect(performance.now() - back).toBeLessThan(2000);
+      expect(pages[0]?.heard).toEqual(['before', 'after']);
+      expect(pages.flatMap(one => one.codes).filter(code => code !== 0)).toEqual([]);
+      expect(node.process.exitCode).toBe(null);
+    },
+  );
+
+  test('a hold that ends while Redis is away is answered unavailable, with a retry, and keeps its place', async () => {
+    const redis = await redisServer();
+    const { publicUrl, internalUrl } = await service({ redisUrl: redis.url, hold: 0.5 });
+    await set(internalUrl, { key: 'a', value: 1 });
+    const first = await poll(publicUrl, { key: 'a' });
+    await redis.kill();
+    await until(async () => (await status(`${internalUrl}/readyz`)) === 503);
+    const reply = await poll(publicUrl, { key: 'other' });
+    expect(reply).toEqual({ code: -7, message: 'unavailable', retry: expect.any(Number) });
+    const script = await fetch(`${publicUrl}/status/get?key=other2&callback=cb`);
+    expect([script.status, (await script.text()).slice(0, 60)]).toEqual([
+      200,
+      '/**/typeof cb=="function"&&cb({"code":-7,"message":"unavaila',
+    ]);
+    expect(first.cursor).toBeTruthy();
+  });
+
+  test('a node that starts before Redis waits for it', async () => {
+    const port = await freePort();
+    const node = await spawned({ TAGWAIT_REDIS_URL: `redis://127.0.0.1:${port}` });
+    expect(await status(`${node.internalUrl}/readyz`)).toBe(503);
+    const early = page(node.publicUrl, 'a');
+    await redisServer([], onTestFinished, port);
+    await ready(node.internalUrl);
+    await set(node.internalUrl, { key: 'a', value: 1 });
+    await early.hears(1);
+  });
+
+  test('a server that is stopped and goes on: nothing is lost that was acknowledged', async () => {
+    const redis = await redisServer();
+    const { publicUrl, internalUrl } = await service({ redisUrl: redis.url });
+    const one = page(publicUrl, 'a');
+    await held(internalUrl, 'a', 1);
+    redis.process.kill('SIGSTOP');
+    const late = await set(internalUrl, { key: 'a', value: 'x', id: 'x' });
+    expect(late.status).toBe(503);
+    redis.process.kill('SIGCONT');
+    await until(async () => (await set(internalUrl, { key: 'a', value: 'x', id: 'x' })).status === 200);
+    await one.hears('x');
+    await set(internalUrl, { key: 'a', value: 'end', final: true });
+    await one.hears('end');
+    expect(one.heard).toEqual(['x', 'end']);
+  });
+});
+
+describe('what is heard', () => {
+  test('the channel breaks while a value is set: the page is caught up', async () => {
+    const redis = await redisServer();
+    const holder = await service({ redisUrl: redis.url });
+    const setter = await service({ redisUrl: redis.url });
+    const one = page(holder.publicUrl, 'a');
+    await held(setter.internalUrl, 'a', 1);
+    await redis.client.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await set(setter.internalUrl, { key: 'a', value: 1 });
+    await one.hears(1, 3000);
+    await redis.client.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
+    await set(setter.internalUrl, { key: 'a', value: 2 });
+    await one.hears(2, 3000);
+    expect(one.heard).toEqual([1, 2]);
+  });
+
+  test('a lease that vanished unseen: the page is behind for a lease at most', async () => {
+    const redis = await redisServer();
+    const broker = (node: string, lease?: number) =>
+      new RedisBroker({
+        store: { kind: 'server', url: redis.url },
+        prefix: 'tagwait',
+        history: 4,
+        wait: 0,
+        node,
+        lease,
+        log: { info() {}, warn() {} },
+      });
+    const holder = new LongPoll(broker('holder', 1500), { id: 'holder', version: '0' });
+    await holder.start();
+    onTestFinished(() => holder.close());
+    const { internalUrl } = await service({ redisUrl: redis.url });
+    const answers: string[] = [];
+    holder.get({ key: 'a', since: '', hold: 60_000 }, answer => answers.push(answer.text));
+    await until(async () => (await redis.client.exists('tagwait:1:w:{a}')) === 1);
+    await redis.client.del('tagwait:1:w:{a}');
+    await set(internalUrl, { key: 'a', value: 'unheard' });
+    expect(answers).toEqual([]);
+    await until(() => answers.length === 1, { within: 4000 });
+    expect(answers[0]).toContain('"data":"unheard"');
+  });
+
+  test.each([
+    [
+      'FLUSHALL',
+      async (redis: Awaited<ReturnType<typeof redisServer>>) => void (await redis.client.flushall()),
+    ],
+    [
+      'every key expires at once, as when the clock jumps',
+      async (redis: Awaited<ReturnType<typeof redisServer>>) => {
+        for (const key of await redis.client.keys('*')) await redis.client.pexpire(key, 1);
+        await until(
+          async () =>
+            (await redis.client.dbsize()) === 0 ||
+            (await redis.client.keys('*')).every(key => key.includes(':m:')),
+        );
+      },
+    ],
+  ])('%s: a page with an old cursor hears the next value', async (_, disaster) => {
+    const redis = await redisServer();
+    const holder = await service({ redisUrl: redis.url });
+    const setter = await service({ redisUrl: redis.url });
+    const one = page(holder.publicUrl, 'a');
+    await held(setter.internalUrl, 'a', 1);
+    for (const value of [1, 2, 3]) await set(setter.internalUrl, { key: 'a', value });
+    await one.hears(3);
+    await held(setter.internalUrl, 'a', 1);
+    await disaster(redis);
+    await set(setter.internalUrl, { key: 'a', value: 4 });
+    await one.hears(4, 5000);
+    await set(setter.internalUrl, { key: 'a', value: 5 });
+    await one.hears(5, 5000);
+    expect(one.heard).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  test('back from a file without the newest values: what comes next is heard, and nothing twice', async () => {
+    const redis = await redisServer();
+    const { publicUrl, internalUrl } = await service({ redisUrl: redis.url });
+    const ahead = page(publicUrl, 'a');
+    await held(internalUrl, 'a', 1);
+    for (const value of [1, 2]) await set(internalUrl, { key: 'a', value });
+    await redis.client.save();
+    for (const value of ['lost 3', 'lost 4', 'lost 5']) await set(internalUrl, { key: 'a', value });
+    await ahead.hears('lost 5');
+    const behind = await poll(publicUrl, { key: 'a', hold: '0' });
+    await redis.kill();
+    await redis.start();
+    await ready(internalUrl);
+    for (const value of [3, 4, 5, 6]) expect((await set(internalUrl, { key: 'a', value })).status).toBe(200);
+    await ahead.hears(6);
+    expect(ahead.heard).toEqual([1, 2, 'lost 3', 'lost 4', 'lost 5', 3, 4, 5, 6]);
+    expect(await poll(publicUrl, { key: 'a', since: behind.cursor as string })).toMatchObject({
+      earlier: [3, 4, 5],
+      data: 6,
+    });
+  });
+
+  test('the answer of a set is lost on its way: its retry with the same id is stored once', async () => {
+    const redis = await redisServer();
+    let cutting = false;
+    const sockets: Socket[] = [];
+    const proxy = createServer(client => {
+      const server = connect(redis.port, '127.0.0.1');
+      sockets.push(client, server);
+      for (const socket of [client, server]) socket.on('error', () => {});
+      client.pipe(server);
+      server.on('data', data => {
+        if (cutting && data.includes('stored')) client.destroy();
+        else client.write(data);
+      });
+      server.on('close', () => client.destroy());
+      client.on('close', () => server.destroy());
+    }).listen(0, '127.0.0.1');
+    onTestFinished(() => {
+      for (const socket of sockets) socket.destroy();
+      proxy.close();
+    });
+    await until(() => proxy.listening);
+    const { port } = proxy.address() as { port: number };
+    const { publicUrl, internalUrl } = await service({ redisUrl: `redis://127.0.0.1:${port}` });
+    cutting = true;
+    expect((await set(internalUrl, { key: 'a', value: 1, id: 'once' })).status).toBe(503);
+    expect(await redis.client.hget('tagwait:1:{a}', 'n')).toBe('1');
+    cutting = false;
+    await until(async () => (await set(internalUrl, { key: 'a', value: 1, id: 'once' })).status === 200);
+    const reply = await poll(publicUrl, { key: 'a' });
+    expect(reply).toMatchObject({ code: 0, data: 1 });
+    expect(reply).not.toHaveProperty('earlier');
+  });
+});
+
+describe('wrong settings are told in one line', () => {
+  const fails = async (env: Record<string, string>) => {
+    const child = run([], {
+      TAGWAIT_PUBLIC_PORT: '0',
+      TAGWAIT_INTERNAL_PORT: '0',
+      TAGWAIT_LOG_LEVEL: 'silent',
+      ...env,
+    });
+    const code = await child.ended;
+    return [code, child.output.stderr];
+  };
+
+  test('a password that is wrong, or missing', async () => {
+    const redis = await redisServer(['--requirepass', 'hunter2']);
+    const at = `127.0.0.1:${redis.port}`;
+    const [code, said] = await fails({ TAGWAIT_REDIS_URL: `redis://:wrong@${at}` });
+    expect(code).toBe(2);
+    expect(said).toMatch(/^tagwait: Redis refuses this node: WRONGPASS[^\n]*\n$/);
+    expect(said).not.toContain('wrong@');
+    expect(await fails({ TAGWAIT_REDIS_URL: `redis://${at}` })).toEqual([
+      2,
+      expect.stringMatching(/^tagwait: Redis refuses this node: NOAUTH[^\n]*\n$/),
+    ]);
+    const node = await spawned({ TAGWAIT_REDIS_URL: `redis://:hunter2@${at}` });
+    expect((await set(node.internalUrl, { key: 'a', value: 1 })).status).toBe(200);
+    expect(node.output.stderr).not.toContain('hunter2');
+  });
+
+  test('a replica, which is read-only', async () => {
+    const master = await redisServer();
+    const replica = await redisServer(['--replicaof', `127.0.0.1 ${master.port}`]);
+    expect(await fails({ TAGWAIT_REDIS_URL: replica.url })).toEqual([
+      2,
+      'tagwait: Redis is a read-only replica: give the address of its master\n',
+    ]);
+  });
+
+  test('a URL that is none', async () => {
+    expect(await fails({ TAGWAIT_REDIS_URL: 'localhost:6379' })).toEqual([
+      2,
+      expect.stringContaining('give redis://'),
+    ]);
+  });
+});

@@ -1,0 +1,368 @@
+/**
+ * Whatever comes in: nothing throws, every answer runs or is a refusal, and what went in comes out.
+ * `npm run fuzz` takes longer over it; FUZZ_SEED repeats a run that failed.
+ */
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { runInNewContext } from 'node:vm';
+import { parse } from 'acorn';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { CURSOR } from '../src/broker.js';
+import { Limits } from '../src/limits.js';
+import { BadParameter, formOf, KEY, questionOf, split } from '../src/question.js';
+import { assign, call, isName, render } from '../src/script.js';
+import { proofOf, verify } from '../src/ticket.js';
+import { poll, type Reply, service, set } from './harness.js';
+import { raw } from './raw.js';
+
+const RUNS = Number(process.env.FUZZ_RUNS ?? 300);
+const seed = process.env.FUZZ_SEED ? { seed: Number(process.env.FUZZ_SEED) } : {};
+/** @param cost how many of the cheapest runs one of these takes */
+const runs = (cost = 1) => ({ numRuns: Math.max(50, Math.ceil(RUNS / cost)), ...seed });
+const timeout = 20_000 + RUNS * 20;
+
+const text = fc.oneof(fc.string(), fc.string({ unit: 'binary' }), fc.string({ unit: 'binary-ascii' }));
+const WORDS = [
+  'if',
+  'let',
+  'a',
+  '$',
+  '_1',
+  '__proto__',
+  'constructor',
+  'undefined',
+  'NaN',
+  'é',
+  '',
+  '0',
+  'x y',
+  '\u2028',
+];
+const name = fc.oneof(
+  text,
+  fc
+    .array(fc.oneof(fc.constantFrom(...WORDS), fc.stringMatching(/^[A-Za-z_$][\w$]{0,20}$/)), {
+      maxLength: 8,
+    })
+    .map(all => all.join('.')),
+);
+const secret = fc.stringMatching(/^[\x21-\x2b\x2d-\x7e]{1,256}$/);
+const key = fc.stringMatching(/^[A-Za-z0-9._~:-]{1,128}$/);
+const value = fc.oneof(
+  fc.jsonValue(),
+  fc.jsonValue({ stringUnit: 'binary' }),
+  fc.dictionary(text, fc.jsonValue()),
+);
+
+/** Names that every object has by nature: a page that gives one of them gets what it asked for, an error perhaps. */
+const NATURAL = new RegExp(`\\b(${Object.getOwnPropertyNames(Object.prototype).join('|')})\\b`);
+
+/** Runs a script in a page that has nothing of what it names. */
+function run(script: string): void {
+  if (!NATURAL.test(script)) runInNewContext(`var window = this;${script}`);
+}
+
+/** Half surrogate pairs have no bytes in UTF-8. */
+const wellFormed = (given: string) => Buffer.from(given).toString();
+
+/** An object as JSON has it: without prototype, without -0. */
+const plain = (given: unknown) => JSON.parse(JSON.stringify(given)) as unknown;
+
+test('names: what passes is a name in the oldest and the newest script, and calling it throws nothing', () => {
+  fc.assert(
+    fc.property(name, given => {
+      if (!isName(given)) return;
+      for (const script of [call(given, '{}'), assign(given, '{}')]) {
+        parse(script, { ecmaVersion: 3 });
+        parse(`"use strict";${script}`, { ecmaVersion: 'latest' });
+        parse(script, { ecmaVersion: 'latest', sourceType: 'module' });
+      }
+      run(call(given, '{}'));
+    }),
+    runs(),
+  );
+});
+
+test('values: refused, or the same as JSON and as script, in ASCII without <', () => {
+  fc.assert(
+    fc.property(value, given => {
+      let rendered: string;
+      try {
+        rendered = render(given);
+      } catch (error) {
+        expect(error).toBeInstanceOf(TypeError);
+        expect(JSON.stringify(given)).toContain('"__proto__"');
+        return;
+      }
+      expect(rendered).toMatch(/^[\x20-\x7e]*$/);
+      expect(rendered).not.toContain('<');
+      expect(JSON.parse(rendered)).toEqual(plain(given));
+      expect(JSON.stringify(runInNewContext(`(${rendered})`))).toBe(JSON.stringify(given));
+    }),
+    runs(),
+  );
+});
+
+test('proofs: good for their key and expiry, and for nothing else', () => {
+  const expiry = fc.integer({ min: 1, max: 999_999_999_999 });
+  fc.assert(
+    fc.property(
+      secret,
+      secret,
+      key,
+      key,
+      expiry,
+      fc.nat(),
+      text,
+      (one, two, mine, other, expires, place, noise) => {
+        const proof = proofOf(one, mine, expires);
+        expect(verify([two, one], mine, proof)).toBe(expires);
+        if (other !== mine) expect(verify([one], other, proof)).toBeUndefined();
+        if (two !== one) expect(verify([two], mine, proof)).toBeUndefined();
+        expect(verify([one], mine, noise)).toBeUndefined();
+        const at = place % proof.length;
+        const changed = proof.slice(0, at) + noise.slice(0, 1) + proof.slice(at + 1);
+        if (changed !== proof) expect(verify([one], mine, changed)).toBeUndefined();
+      },
+    ),
+    runs(),
+  );
+});
+
+test('queries: understood, or refused without repeating them', () => {
+  const piece = fc.oneof(
+    text,
+    fc.constantFrom(
+      'key=',
+      'k',
+      '&',
+      '=',
+      'callback=',
+      'var=',
+      'since=',
+      'hold=',
+      'proof=',
+      '%',
+      '%00',
+      '%ff',
+      '+',
+      '1',
+      '%6B',
+    ),
+  );
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 12 }), pieces => {
+      try {
+        const parameters = split(pieces.join(''));
+        const { mode, name: wrapped } = formOf(parameters);
+        const question = questionOf(parameters, 25);
+        expect(mode === 'json' || isName(wrapped)).toBe(true);
+        expect(question.key).toMatch(KEY);
+        expect(question.since).toMatch(CURSOR);
+        expect(question.hold ?? 0).toBeGreaterThanOrEqual(0);
+        expect(question.hold ?? 0).toBeLessThanOrEqual(25);
+      } catch (error) {
+        expect(error).toBeInstanceOf(BadParameter);
+        expect((error as Error).message).toMatch(/^(key|callback|var|since|hold|proof|callback, var): /);
+      }
+    }),
+    runs(),
+  );
+});
+
+test('X-Forwarded-For: an address, or the proxy', () => {
+  const entry = fc.oneof(
+    fc.ipV4(),
+    fc.ipV6(),
+    fc.ipV4Extended(),
+    text,
+    fc.ipV6().map(ip => `[${ip}]:1`),
+  );
+  fc.assert(
+    fc.property(fc.array(entry), fc.integer({ min: 0, max: 4 }), (entries, trustProxy) => {
+      const limits = new Limits({ trustProxy, maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0 });
+      const request = {
+        socket: { remoteAddress: '192.0.2.1' },
+        headers: { 'x-forwarded-for': entries.join(',') },
+      };
+      expect(limits.networkOf(request as unknown as IncomingMessage)).toMatch(
+        /^(\d+(\.\d+){3}|[\da-f:]+::\/64)$/,
+      );
+    }),
+    runs(),
+  );
+});
+
+test(
+  'what is set comes out, in all three forms, whatever cursor is asked with',
+  async () => {
+    const { publicUrl, internalUrl } = await service({ maxPollsPerIp: 0, maxKeys: 0 });
+    await fc.assert(
+      fc.asyncProperty(
+        key,
+        value,
+        fc.oneof(text, fc.stringMatching(/^[A-Za-z0-9._-]{0,64}$/)),
+        async (of, given, since) => {
+          const { status, body } = await set(internalUrl, { key: of, value: given, ttl: 60 });
+          if (status === 400) return void expect(JSON.stringify(given)).toContain('"__proto__"');
+          expect([status, body.code]).toEqual([200, 0]);
+          const reply = await poll(publicUrl, { key: of, since, hold: '0' });
+          if (CURSOR.test(since)) expect(reply.data).toEqual(plain(given));
+          else expect(reply.code).toBe(-4);
+          const query = new URLSearchParams({ key: of, hold: '0', callback: 'cb' });
+          const script = await (await fetch(`${publicUrl}/status/get?${query}`)).text();
+          let heard = '';
+          runInNewContext(script, { cb: (answer: Reply) => (heard = JSON.stringify(answer.data)) });
+          expect(JSON.parse(heard)).toEqual(plain(given));
+          expect(await poll(publicUrl, { key: of, since: body.cursor, hold: '0' })).toMatchObject({
+            code: -1,
+          });
+        },
+      ),
+      runs(5),
+    );
+  },
+  timeout,
+);
+
+test(
+  'whole requests, of bytes that may be anything: an answer that runs, a refusal, or a close',
+  async () => {
+    const { publicUrl, internalUrl } = await service({
+      maxPollsPerIp: 0,
+      maxHeldPerIp: 0,
+      hold: 0.05,
+      secret: ['s'.repeat(32)],
+    });
+    const junk = fc.oneof(
+      text,
+      fc.constantFrom('\r\n', '\0', ' ', ':', '%', 'chunked', '0', 'a'.repeat(20_000)),
+    );
+    const parameter = fc
+      .tuple(
+        fc.constantFrom('key', 'callback', 'var', 'since', 'hold', 'proof', '_'),
+        fc.oneof(name, key, junk),
+      )
+      .map(([of, given]) => `${of}=${encodeURIComponent(wellFormed(given))}`);
+    const target = fc.oneof(
+      {
+        weight: 4,
+        arbitrary: fc.array(parameter, { maxLength: 6 }).map(all => `/status/get?${all.join('&')}`),
+      },
+      {
+        weight: 1,
+        arbitrary: fc.constantFrom(
+          '/status/set',
+          '/client.js',
+          '/healthz',
+          '*',
+          '/',
+          '//',
+          'http://x/status/get?key=a',
+        ),
+      },
+      { weight: 1, arbitrary: junk },
+    );
+    const header = fc
+      .tuple(
+        fc.constantFrom(
+          'Content-Length',
+          'Transfer-Encoding',
+          'Origin',
+          'Referer',
+          'Sec-Fetch-Dest',
+          'X-Forwarded-For',
+          'Expect',
+          'Connection',
+          'Upgrade',
+          'If-None-Match',
+          'Host',
+          'Cookie',
+        ),
+        fc.oneof(
+          junk,
+          fc.constantFrom('close', 'keep-alive', '5', 'script', 'null', 'websocket', '100-continue'),
+        ),
+      )
+      .map(([of, given]) => `${of}: ${given}\r\n`);
+    const method = fc.oneof(
+      { weight: 6, arbitrary: fc.constant('GET') },
+      {
+        weight: 1,
+        arbitrary: fc.oneof(fc.constantFrom('POST', 'HEAD', 'OPTIONS', 'CONNECT', 'TRACE', 'PRI'), junk),
+      },
+    );
+
+    await fc.assert(
+      fc.asyncProperty(
+        method,
+        target,
+        fc.array(header, { maxLength: 4 }),
+        junk,
+        async (verb, of, headers, body) => {
+          const host = headers.some(line => line.startsWith('Host')) ? '' : 'Host: h\r\n';
+          const bytes = `${verb} ${of} HTTP/1.1\r\n${host}${headers.join('')}\r\n${body}`;
+          const connection = raw(publicUrl, Buffer.from(bytes, 'latin1'));
+          await Promise.race([connection.ended, once(connection.socket, 'data')]);
+          // asked for by what follows on the same connection, so that what was answered before it is all here
+          connection.socket.write('GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n');
+          await connection.ended;
+          for (const answer of connection.text.split(/(?=^HTTP\/1\.1 )/m)) {
+            expect(answer).toMatch(
+              /^(HTTP\/1\.1 (100|200|204|304|400|403|404|405|408|410|413|417|429|431|501)|$)/,
+            );
+            const [head = '', content = ''] = answer.split(/\r\n\r\n(.*)/s);
+            if (!/text\/javascript/.test(head) || content === '' || !content.startsWith('/**/')) continue;
+            const length = Number(/content-length: (\d+)/i.exec(head)?.[1]);
+            run(content.slice(0, length));
+          }
+        },
+      ),
+      runs(3),
+    );
+    expect((await fetch(`${publicUrl}/healthz`)).status).toBe(200);
+    const nodes = (await (await fetch(`${internalUrl}/nodes`)).json()) as { nodes: [{ held: number }] };
+    expect(nodes.nodes[0].held).toBe(0);
+  },
+  timeout,
+);
+
+test(
+  'sets of anything: stored, or refused with what is allowed',
+  async () => {
+    const { internalUrl } = await service({ maxKeys: 50 });
+    const types = [
+      'application/json',
+      'application/x-www-form-urlencoded',
+      'text/plain',
+      'application/json; charset=utf-16',
+      '',
+    ];
+    const field = fc.constantFrom('key', 'value', 'ttl', 'final', 'expect', 'id', '__proto__', 'x');
+    const body = fc.oneof(
+      text,
+      fc.json(),
+      fc.dictionary(field, fc.oneof(fc.jsonValue(), key)).map(fields => JSON.stringify(fields)),
+      fc
+        .array(fc.tuple(field, text), { maxLength: 5 })
+        .map(all => all.map(([of, given]) => `${of}=${encodeURIComponent(wellFormed(given))}`).join('&')),
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...types),
+        body,
+        fc.constantFrom('/status/set', '/status/new'),
+        async (type, given, path) => {
+          const init = { method: 'POST', headers: { 'Content-Type': type }, body: Buffer.from(given) };
+          const response = await fetch(internalUrl + path, init);
+          expect([200, 400, 409, 413, 415, 503]).toContain(response.status);
+          const reply = (await response.json()) as Reply;
+          if (response.status !== 200) expect(reply.detail).toMatch(/\w/);
+        },
+      ),
+      runs(3),
+    );
+  },
+  timeout,
+);

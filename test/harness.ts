@@ -1,0 +1,134 @@
+/** What tests share: a service in this process, a spawned one, and waiting for conditions. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { onTestFinished } from 'vitest';
+import { type Config, configOf } from '../src/config.js';
+import { type Service, startService } from '../src/service.js';
+
+export const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
+
+/** A service in this process on free ports, stopped when the test ends. */
+export async function service(options: Partial<Config> = {}): Promise<Service> {
+  const quick = {
+    publicHost: '127.0.0.1',
+    publicPort: 0,
+    internalPort: 0,
+    drain: 0,
+    logLevel: 'silent',
+  } as const;
+  const started = await startService(configOf({ ...quick, ...options }));
+  onTestFinished(() => started.stop());
+  return started;
+}
+
+export interface Spawned {
+  publicUrl: string;
+  internalUrl: string;
+  process: ChildProcess;
+  /** what it wrote so far */
+  output: { stdout: string; stderr: string };
+  /** resolves with the exit code, or the signal that ended it */
+  ended: Promise<number | string>;
+}
+
+/** Runs the built command; killed when the test ends. */
+export function run(
+  args: string[] = [],
+  env: Record<string, string> = {},
+): Omit<Spawned, 'publicUrl' | 'internalUrl'> {
+  const child = spawn(process.execPath, [CLI, ...args], {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const output = { stdout: '', stderr: '' };
+  child.stdout.on('data', text => {
+    output.stdout += text;
+  });
+  child.stderr.on('data', text => {
+    output.stderr += text;
+  });
+  const ended = once(child, 'close').then(([code, signal]) => code ?? signal);
+  onTestFinished(async () => {
+    child.kill('SIGKILL');
+    await ended;
+  });
+  return { process: child, output, ended };
+}
+
+/** As `run`, on free ports unless told otherwise, and waits until both listen. */
+export async function spawned(env: Record<string, string> = {}): Promise<Spawned> {
+  const child = run([], { TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0', TAGWAIT_DRAIN: '1', ...env });
+  let over = false;
+  void child.ended.then(() => {
+    over = true;
+  });
+  const [publicUrl, internalUrl] = await until(() => {
+    if (over) throw new Error(`tagwait ended: ${child.output.stderr}`);
+    const urls = child.output.stdout.match(/https?:\S+/g) ?? [];
+    return urls.length >= 2 && urls;
+  });
+  return { ...child, publicUrl: publicUrl as string, internalUrl: internalUrl as string };
+}
+
+/** Waits for a condition: the first truthy result. A rejected or thrown one ends the wait. */
+export async function until<T>(
+  condition: () => T | Promise<T>,
+  { within = 10_000, every = 10 } = {},
+): Promise<Exclude<T, false | undefined | null | '' | 0>> {
+  const end = performance.now() + within;
+  for (;;) {
+    const result = await condition();
+    if (result) return result as Exclude<T, false | undefined | null | '' | 0>;
+    if (performance.now() > end) throw new Error(`not so within ${within} ms: ${condition}`);
+    await new Promise(resolve => setTimeout(resolve, every));
+  }
+}
+
+export interface Reply {
+  code: number;
+  message: string;
+  data?: unknown;
+  cursor?: string;
+  earlier?: unknown[];
+  lost?: number;
+  final?: boolean;
+  retry?: number;
+  detail?: string;
+}
+
+/** A poll in JSON mode. */
+export async function poll(
+  publicUrl: string,
+  query: Record<string, string>,
+  signal?: AbortSignal,
+): Promise<Reply> {
+  const response = await fetch(
+    `${publicUrl}/status/get?${new URLSearchParams(query)}`,
+    signal ? { signal } : {},
+  );
+  return (await response.json()) as Reply;
+}
+
+/** A set, as a backend makes it. */
+export async function set(
+  internalUrl: string,
+  body: Record<string, unknown>,
+  headers: Record<string, string> = {},
+): Promise<{ status: number; body: { code: number; cursor: string; watched: boolean; detail?: string } }> {
+  const response = await fetch(`${internalUrl}/status/set`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+  });
+  return { status: response.status, body: (await response.json()) as never };
+}
+
+/** Waits until this many requests are held for a key, over all nodes. */
+export function held(internalUrl: string, key: string, count: number): Promise<unknown> {
+  return until(async () => {
+    const response = await fetch(`${internalUrl}/status/peek?key=${key}`);
+    const { waiters } = (await response.json()) as { waiters: Record<string, number> };
+    return Object.values(waiters).reduce((sum, one) => sum + one, 0) === count;
+  });
+}

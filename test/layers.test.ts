@@ -1,0 +1,76 @@
+/** Imports point down only: the architecture, as a table that the code must equal. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, posix } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+
+const src = fileURLToPath(new URL('../src', import.meta.url));
+
+/** What each file may import of ours. A folder stands for its files. */
+const MAY: Record<string, string[]> = {
+  index: ['service', 'broker', 'config'],
+  cli: ['service', 'config', 'broker'],
+  service: ['config', 'broker', 'brokers', 'longpoll', 'routes', 'metrics', 'log', 'demo', 'limits', 'wire'],
+  demo: ['demo'],
+  routes: [
+    'routes',
+    'longpoll',
+    'script',
+    'answers',
+    'question',
+    'ticket',
+    'metrics',
+    'limits',
+    'broker',
+    'log',
+  ],
+  metrics: ['answers', 'broker', 'question'],
+  wire: ['limits'],
+  limits: [],
+  longpoll: ['hub', 'broker', 'answers', 'script'],
+  hub: ['broker', 'answers'],
+  brokers: ['broker', 'brokers', 'log'],
+  answers: ['broker'],
+  question: ['script', 'broker'],
+  script: [],
+  ticket: [],
+  broker: [],
+  config: [],
+  log: [],
+};
+/** Which files know which library. */
+const KNOWS: Record<string, RegExp> = {
+  ioredis: /^brokers\/redis/,
+  'cluster-key-slot': /^brokers\/redis/,
+  koa: /^(routes\/|service|demo\/)/,
+  '@koa/router': /^(routes\/|demo\/)/,
+  'raw-body': /^routes\/body/,
+  zod: /^(config|routes\/body)/,
+  commander: /^(config|cli)/,
+  pino: /^log/,
+  'ipaddr.js': /^limits/,
+  'prom-client': /^metrics/,
+  uqr: /^demo\//,
+};
+
+const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts'));
+const imports = (file: string) =>
+  [...readFileSync(join(src, file), 'utf8').matchAll(/^(?:import|export)\b[^;]*?from '([^']+)'/gms)].map(
+    match => match[1] as string,
+  );
+const room = (path: string) => (path.split('/')[0] as string).replace(/\.[jt]s$/, '');
+
+test.each(files)('%s imports what is below it', file => {
+  for (const from of imports(file)) {
+    if (from.startsWith('.')) {
+      const target = room(posix.normalize(posix.join(posix.dirname(file), from)));
+      expect(MAY[room(file)], `${file} imports ${from}`).toContain(target);
+    } else if (!from.startsWith('node:')) {
+      expect(KNOWS[from]?.test(file), `${file} knows ${from}`).toBe(true);
+    }
+  }
+});
+
+test('every room is in the table', () => {
+  expect([...new Set(files.map(room))].filter(name => !(name in MAY))).toEqual([]);
+});

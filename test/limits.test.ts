@@ -1,0 +1,325 @@
+/** How much a page, an address and everyone may ask for; who is refused is told so in its own language. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync } from 'node:fs';
+import http, { get } from 'node:http';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { budget, network } from '../src/limits.js';
+import { CLI, held, poll, type Reply, service, set, until } from './harness.js';
+import { raw, request } from './raw.js';
+
+/** A poll from an address of this machine, or through proxies. */
+async function ask(
+  publicUrl: string,
+  query: Record<string, string>,
+  { from = '127.0.0.1', forwarded = undefined as string | string[] | undefined } = {},
+): Promise<{ status: number; reply: Reply; text: string }> {
+  const asked = get(`${publicUrl}/status/get?${new URLSearchParams(query)}`, {
+    localAddress: from,
+    agent: false,
+    headers: forwarded === undefined ? {} : { 'X-Forwarded-For': forwarded },
+  });
+  onTestFinished(() => void asked.destroy());
+  asked.on('error', () => {});
+  const [response] = (await once(asked, 'response')) as [http.IncomingMessage];
+  let text = '';
+  for await (const part of response.setEncoding('utf8')) text += part;
+  const object = /\{.*\}/s.exec(text)?.[0] ?? 'null';
+  return { status: response.statusCode as number, reply: JSON.parse(object), text };
+}
+
+/** Holds polls, and says how to let them go. */
+function holdOn(publicUrl: string, keys: string[]): () => void {
+  const leave = new AbortController();
+  for (const key of keys) poll(publicUrl, { key }, leave.signal).catch(() => {});
+  onTestFinished(() => leave.abort());
+  return () => leave.abort();
+}
+
+const heldInAll = (internalUrl: string, count: number) =>
+  until(async () => {
+    const { nodes } = (await (await fetch(`${internalUrl}/nodes`)).json()) as { nodes: [{ held: number }] };
+    return nodes[0].held === count;
+  });
+
+const busy = { code: -3, message: 'busy', retry: expect.any(Number) };
+
+describe('held', () => {
+  test('per key: the page after the last is busy, in its own language, until one leaves', async () => {
+    const { publicUrl, internalUrl } = await service({ maxHeldPerKey: 2 });
+    const leave = holdOn(publicUrl, ['k', 'k']);
+    await held(internalUrl, 'k', 2);
+    const json = await ask(publicUrl, { key: 'k' });
+    expect([json.status, json.reply]).toEqual([429, busy]);
+    const script = await ask(publicUrl, { key: 'k', callback: 'cb' });
+    expect([script.status, script.reply]).toEqual([200, busy]);
+    expect(script.text).toMatch(/^\/\*\*\/typeof cb=="function"&&cb\(\{/);
+    expect(await poll(publicUrl, { key: 'other', hold: '0.1' })).toMatchObject({ code: -1 });
+    leave();
+    await held(internalUrl, 'k', 0);
+    expect(await poll(publicUrl, { key: 'k', hold: '0.1' })).toMatchObject({ code: -1 });
+  });
+
+  test('per address: others are not touched, and whoever leaves makes room, a hundred times', async () => {
+    const { publicUrl, internalUrl } = await service({ maxHeldPerIp: 2 });
+    for (let round = 0; round < 100; round++) {
+      const leave = holdOn(publicUrl, [`a${round}`, `b${round}`]);
+      await heldInAll(internalUrl, 2);
+      if (round === 0) {
+        expect((await ask(publicUrl, { key: 'c' })).reply).toEqual(busy);
+        const other = await ask(publicUrl, { key: 'c', hold: '0.1' }, { from: '127.0.0.2' });
+        expect(other.reply).toMatchObject({ code: -1 });
+      }
+      leave();
+      await heldInAll(internalUrl, 0);
+    }
+    expect(await poll(publicUrl, { key: 'c', hold: '0.1' })).toMatchObject({ code: -1 });
+  });
+
+  test('per address: room comes back with every kind of answer', async () => {
+    const { publicUrl, internalUrl } = await service({ maxHeldPerIp: 1 });
+    for (let round = 0; round < 3; round++) {
+      const asked = poll(publicUrl, { key: `k${round}` });
+      await held(internalUrl, `k${round}`, 1);
+      await set(internalUrl, { key: `k${round}`, value: 1 });
+      expect(await asked).toMatchObject({ code: 0 });
+      expect(await poll(publicUrl, { key: 'none', hold: '0.05' })).toMatchObject({ code: -1 });
+    }
+  });
+
+  test('per node: who does not wait is answered all the same, and so are health and sets', async () => {
+    const { publicUrl, internalUrl } = await service({ maxHeld: 2 });
+    holdOn(publicUrl, ['a', 'b']);
+    await heldInAll(internalUrl, 2);
+    expect((await ask(publicUrl, { key: 'c' })).reply).toEqual(busy);
+    expect(await poll(publicUrl, { key: 'c', hold: '0' })).toMatchObject({ code: -1 });
+    expect((await fetch(`${publicUrl}/healthz`)).status).toBe(200);
+    expect((await set(internalUrl, { key: 'c', value: 1 })).status).toBe(200);
+  });
+
+  test('retries are spread, so that the refused do not come back as one', async () => {
+    const { publicUrl, internalUrl } = await service({ maxHeld: 1 });
+    holdOn(publicUrl, ['a']);
+    await heldInAll(internalUrl, 1);
+    const retries = await Promise.all(
+      Array.from({ length: 50 }, async () => (await ask(publicUrl, { key: 'b' })).reply.retry as number),
+    );
+    expect(new Set(retries).size).toBeGreaterThan(40);
+    expect(Math.min(...retries)).toBeGreaterThanOrEqual(1000);
+    expect(Math.max(...retries)).toBeLessThanOrEqual(5000);
+  });
+
+  test('0 switches each of them off', async () => {
+    const { publicUrl, internalUrl } = await service({
+      maxHeld: 0,
+      maxHeldPerKey: 0,
+      maxHeldPerIp: 0,
+      maxPollsPerIp: 0,
+    });
+    holdOn(publicUrl, Array(300).fill('k'));
+    await held(internalUrl, 'k', 300);
+  });
+});
+
+describe('polls a second', () => {
+  test('so many and no more, told when to come back, and then answered', async () => {
+    const { publicUrl } = await service({ maxPollsPerIp: 5 });
+    const all = await Promise.all(Array.from({ length: 20 }, () => ask(publicUrl, { key: 'k', hold: '0' })));
+    const refused = all.filter(({ reply }) => reply.code === -3);
+    expect(refused.length).toBe(15);
+    for (const { reply, status } of refused) {
+      expect([status, reply]).toEqual([429, busy]);
+      expect(reply.retry).toBeLessThanOrEqual(1000 + (20 / 5) * 1000);
+    }
+    const other = await ask(publicUrl, { key: 'k', hold: '0' }, { from: '127.0.0.2' });
+    expect(other.reply).toMatchObject({ code: -1 });
+    await until(async () => (await ask(publicUrl, { key: 'k', hold: '0' })).reply.code === -1, {
+      within: 2000,
+      every: 100,
+    });
+  });
+
+  test('wrong proofs and bad parameters count too', async () => {
+    const { publicUrl } = await service({ maxPollsPerIp: 2, secret: ['s'.repeat(32)] });
+    await ask(publicUrl, { key: '' });
+    await ask(publicUrl, { key: 'k', proof: 'wrong' });
+    expect((await ask(publicUrl, { key: 'k', proof: 'wrong' })).reply).toEqual(busy);
+  });
+});
+
+describe('whose address it is', () => {
+  /** Whether two polls count as one address's. */
+  async function same(trustProxy: number, one: string | string[], two: string | string[]): Promise<boolean> {
+    const { publicUrl } = await service({ trustProxy, maxPollsPerIp: 1 });
+    await ask(publicUrl, { key: 'k', hold: '0' }, { forwarded: one });
+    return (await ask(publicUrl, { key: 'k', hold: '0' }, { forwarded: two })).reply.code === -3;
+  }
+
+  test.each<[string, number, string | string[], string | string[], boolean]>([
+    ['without proxies the header is not believed', 0, '192.0.2.1', '192.0.2.2', true],
+    ['one proxy: what it saw', 1, '192.0.2.1', '192.0.2.2', false],
+    [
+      'one proxy: what a page wrote in front does not help it',
+      1,
+      '192.0.2.8, 192.0.2.1',
+      '192.0.2.9,192.0.2.1',
+      true,
+    ],
+    ['nor does a second header', 1, ['192.0.2.8', '192.0.2.1'], ['192.0.2.9', '192.0.2.1'], true],
+    ['two proxies: what the outer one saw', 2, '192.0.2.1, 198.51.100.1', '192.0.2.2, 198.51.100.1', false],
+    [
+      'two proxies: not what the inner one saw',
+      2,
+      '192.0.2.1, 198.51.100.1',
+      '192.0.2.1, 198.51.100.2',
+      true,
+    ],
+    ['two proxies: nor what a page wrote', 2, 'x,192.0.2.1,198.51.100.1', 'y,192.0.2.1,198.51.100.1', true],
+    ['fewer entries than proxies: the first', 3, '192.0.2.1, 198.51.100.1', '192.0.2.2, 198.51.100.1', false],
+    ['what is no address counts as the proxy itself', 1, 'unknown', '_hidden', true],
+    ['nor do numbers that only look like one', 1, '192.0.2.999', '0x7f000001', true],
+    ['an empty entry', 1, '192.0.2.1,', ',', true],
+    ['with its port', 1, '192.0.2.1:50000', '192.0.2.1:50001', true],
+    ['an IPv6 /64 is one', 1, '2001:db8:1:2::1', '2001:db8:1:2:ffff:ffff:ffff:ffff', true],
+    ['the next /64 is another', 1, '2001:db8:1:2::1', '2001:db8:1:3::1', false],
+    ['IPv6 with its port', 1, '[2001:db8::1]:50000', '2001:db8::2', true],
+    ['IPv4 in IPv6 is IPv4', 1, '::ffff:192.0.2.1', '192.0.2.1', true],
+    ['and not one /64 for all', 1, '::ffff:192.0.2.1', '::ffff:192.0.2.2', false],
+  ])('%s', async (_, proxies, one, two, expected) => {
+    expect(await same(proxies, one, two)).toBe(expected);
+  });
+
+  test.each([
+    ['192.0.2.1', '192.0.2.1'],
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['::ffff:c000:201', '192.0.2.1'],
+    ['64:ff9b::192.0.2.1', '192.0.2.1'],
+    ['::1', '0:0:0:0::/64'],
+    ['2001:DB8:0:0:1::1', '2001:db8:0:0::/64'],
+    ['fe80::1%lo', 'fe80:0:0:0::/64'],
+    ['', ''],
+  ])('%s counts as %s', (address, counted) => {
+    expect(network(address)).toBe(counted);
+  });
+});
+
+describe('descriptors', () => {
+  test.each([1, 64, 128, 256, 1024, 20_000, 1_048_576, undefined])(
+    '%s open files are never used up',
+    files => {
+      const { connections, held: most, internal } = budget(files, 2 ** 31);
+      expect(connections + internal + 25).toBeLessThanOrEqual(
+        Math.max(files ?? Number.POSITIVE_INFINITY, 29),
+      );
+      expect(most).toBeLessThan(connections);
+      expect(internal).toBeGreaterThan(0);
+      expect(connections * 16 * 1024).toBeLessThanOrEqual(2 ** 31);
+    },
+  );
+
+  test('more sockets from one address than it may hold polls twice over are closed', async () => {
+    const { publicUrl, internalUrl } = await service({ maxHeldPerIp: 5 });
+    const sockets = Array.from({ length: 20 }, () => raw(publicUrl, '', '127.0.0.3'));
+    let closed = 0;
+    for (const { ended } of sockets) void ended.then(() => closed++);
+    await until(() => closed === 10);
+    expect(await poll(publicUrl, { key: 'k', hold: '0' })).toMatchObject({ code: -1 });
+    expect(await (await fetch(`${internalUrl}/metrics`)).text()).toMatch(
+      /tagwait_connections_cut_total\{reason="address"\} 10/,
+    );
+    for (const { socket } of sockets) socket.destroy();
+    await until(async () => {
+      const again = raw(publicUrl, request('/status/get?key=k&hold=0'), '127.0.0.3');
+      await Promise.race([again.ended, until(() => again.text)]).catch(() => {});
+      return again.text.includes('"code":-1');
+    });
+  });
+
+  // the limit is set as an operator would, and what is open is read where Linux shows it
+  test.runIf(existsSync('/proc/self/fd'))(
+    'with all of them wanted by others it goes on: health, sets and busy; then they are free again',
+    async () => {
+      const command = `ulimit -n 200 && exec "${process.execPath}" "${CLI}"`;
+      const child = spawn('/bin/sh', ['-c', command], {
+        env: { PATH: process.env.PATH, TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0' },
+      });
+      onTestFinished(() => void child.kill('SIGKILL'));
+      let stdout = '';
+      let stderr = '';
+      child.stdout.on('data', text => (stdout += text));
+      child.stderr.on('data', text => (stderr += text));
+      const [publicUrl, internalUrl] = (await until(
+        () => stdout.includes('internal') && stdout.match(/http:\S+/g),
+      )) as [string, string];
+      const ready = JSON.parse(await until(() => /^.*"ready".*$/m.exec(stderr)?.[0]));
+      expect(ready).toMatchObject({ openFiles: 200, connections: 133, maxHeld: 126 });
+      const open = () => readdirSync(`/proc/${child.pid}/fd`).length;
+      const agent = new http.Agent({ keepAlive: false });
+      onTestFinished(() => agent.destroy());
+      const atRest = open();
+
+      const pages = Array.from({ length: 126 }, (_, page) =>
+        raw(publicUrl, request(`/status/get?key=k${page}`), '127.0.0.4'),
+      );
+      await heldInAll(internalUrl, 126);
+      const one = await ask(publicUrl, { key: 'one-more' });
+      expect(one.reply).toEqual(busy);
+      const crowd = Array.from({ length: 300 }, () => raw(publicUrl, '', '127.0.0.5'));
+      await until(async () =>
+        /cut_total\{reason="full"\} [1-9]/.test(await (await fetch(`${internalUrl}/metrics`)).text()),
+      );
+      expect(open()).toBeLessThan(200);
+      expect((await fetch(`${internalUrl}/healthz`)).status).toBe(200);
+      expect((await set(internalUrl, { key: 'k0', value: 'heard' })).body.watched).toBe(true);
+      await until(() => pages[0]?.text.includes('"data":"heard"'));
+      for (const { socket } of [...pages, ...crowd]) socket.destroy();
+      await heldInAll(internalUrl, 0);
+      await until(() => open() <= atRest + 3);
+      expect(await poll(publicUrl, { key: 'k', hold: '0' })).toMatchObject({ code: -1 });
+      expect(stderr).not.toMatch(/EMFILE|"level":[456]0/);
+    },
+  );
+
+  test('a crowded server closes connections that nobody asks on, and takes who comes', async () => {
+    const { createPublicServer, listen, close } = await import('../src/wire.js');
+    const { Limits } = await import('../src/limits.js');
+    const limits = new Limits({ maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 0 });
+    const server = createPublicServer({ limits, connections: 20, hold: 25, onCut: () => {} });
+    server.on('request', (_, response) => response.end('here'));
+    const url = await listen(server, '127.0.0.1', 0);
+    onTestFinished(() => {
+      server.closeAllConnections();
+      return close(server);
+    });
+    // each was answered, and stays connected in case it asks again; sixty follow each other, three times what fits
+    for (let page = 0; page < 60; page++)
+      await until(
+        async () => {
+          const connection = raw(url, request('/'));
+          await Promise.race([connection.ended, until(() => connection.text)]);
+          return connection.text.includes('here');
+        },
+        { within: 2000, every: 50 },
+      );
+  });
+});
+
+test('the embedded store refuses keys beyond its limit, and forgets none for them', async () => {
+  const { publicUrl, internalUrl } = await service({ maxKeys: 2 });
+  await set(internalUrl, { key: 'a', value: 1, ttl: 1 });
+  await set(internalUrl, { key: 'b', value: 2 });
+  const refused = await set(internalUrl, { key: 'c', value: 3 });
+  expect([refused.status, refused.body]).toEqual([
+    503,
+    {
+      code: 503,
+      message: 'unavailable',
+      detail: 'the embedded store keeps 2 keys at most (TAGWAIT_MAX_KEYS)',
+    },
+  ]);
+  expect((await set(internalUrl, { key: 'b', value: 22 })).status).toBe(200);
+  expect(await poll(publicUrl, { key: 'a', hold: '0' })).toMatchObject({ code: 0, data: 1 });
+  expect(await poll(publicUrl, { key: 'b', hold: '0' })).toMatchObject({ code: 0, data: 22, earlier: [2] });
+  expect(await poll(publicUrl, { key: 'c', hold: '0' })).toMatchObject({ code: -1 });
+  await until(async () => (await set(internalUrl, { key: 'c', value: 3 })).status === 200, { every: 50 });
+});

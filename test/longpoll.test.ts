@@ -1,0 +1,229 @@
+/** Holding, without HTTP: what one hold costs, and the orders in which a store's replies and hints may come. */
+import { expect, onTestFinished, test } from 'vitest';
+import type { Answer } from '../src/answers.js';
+import type { Backlog, Broker, Entry, Events } from '../src/broker.js';
+import { Unavailable } from '../src/broker.js';
+import { MemoryBroker } from '../src/brokers/memory.js';
+import { LongPoll } from '../src/longpoll.js';
+import { until } from './harness.js';
+
+const timers = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length;
+
+async function started(broker: Broker): Promise<LongPoll> {
+  const longpoll = new LongPoll(broker, { id: 'n', version: '0' });
+  await longpoll.start();
+  onTestFinished(() => longpoll.close());
+  return longpoll;
+}
+
+function ask(longpoll: LongPoll, since = '', hold = 10_000) {
+  const answers: Answer[] = [];
+  const leave = longpoll.get({ key: 'a', since, hold }, answer => answers.push(answer));
+  return { answers, leave };
+}
+
+test('a hold costs one timer, gone the moment it ends, whatever ends it', async () => {
+  const longpoll = await started(new MemoryBroker({ history: 4 }));
+  const before = timers();
+  const hold = async () => {
+    const pages = Array.from({ length: 20 }, () => ask(longpoll));
+    expect(timers()).toBe(before + 20);
+    expect(longpoll.held).toBe(20);
+    await Promise.resolve();
+    return pages;
+  };
+  for (const page of await hold()) page.leave();
+  expect([timers(), longpoll.held], 'left').toEqual([before, 0]);
+
+  const answered = await hold();
+  await longpoll.set('a', 1, { ttl: 1 });
+  await until(() => answered.every(page => page.answers.length === 1));
+  expect([timers(), longpoll.held], 'answered').toEqual([before, 0]);
+  await until(() => timers() <= before);
+
+  const short = ask(longpoll, 'x-1', 20);
+  await until(() => short.answers.length === 1);
+  expect([timers(), longpoll.held], 'timed out').toEqual([before, 0]);
+
+  await hold();
+  longpoll.drain(0);
+  expect([timers(), longpoll.held], 'drained').toEqual([before, 0]);
+});
+
+test('an answer comes once: leaving, draining and sets after it change nothing', async () => {
+  const longpoll = await started(new MemoryBroker({ history: 4 }));
+  const page = ask(longpoll);
+  await longpoll.set('a', 1, { ttl: 1000 });
+  await until(() => page.answers.length > 0);
+  page.leave();
+  await longpoll.set('a', 2, { ttl: 1000 });
+  longpoll.drain(0);
+  expect(page.answers.map(answer => JSON.parse(answer.text).data)).toEqual([1]);
+});
+
+/**
+ * A store whose replies and hints come when the test says so: a real one cannot be made to send them in a given order.
+ */
+class Scripted implements Broker {
+  events!: Events;
+  asked: { since: string; reply: (backlog: Backlog) => void; fail: (error: Error) => void }[] = [];
+  async start(events: Events) {
+    this.events = events;
+  }
+  subscribe(_: string, since: string) {
+    return new Promise<Backlog>((reply, fail) => this.asked.push({ since, reply, fail }));
+  }
+  unsubscribe() {}
+  ready = () => true;
+  async close() {}
+  set = () => Promise.reject(new Error('not asked for here'));
+  peek = this.set;
+  nodes = this.set;
+}
+
+const entry = (number: number): Entry => ({
+  value: String(number),
+  cursor: `l-${number}`,
+  prev: number === 1 ? '' : `l-${number - 1}`,
+  final: false,
+});
+const backlog = (cursor: string, ...entries: Entry[]): Backlog => ({
+  entries,
+  lost: 0,
+  cursor,
+  final: false,
+  lease: 60_000,
+});
+const settled = () => new Promise(resolve => setImmediate(resolve));
+
+test('a hint that comes before the reply that does not know of it: the store is asked again', async () => {
+  const broker = new Scripted();
+  const page = ask(await started(broker));
+  broker.events.entry('a', entry(1));
+  broker.asked[0]?.reply(backlog(''));
+  await until(() => broker.asked.length === 2);
+  broker.asked[1]?.reply(backlog('l-1', entry(1)));
+  await until(() => page.answers.length === 1);
+  expect(JSON.parse(page.answers[0]?.text ?? '')).toMatchObject({ data: 1, cursor: 'l-1' });
+});
+
+test('a hint whose forerunner was missed is not handed over: what was missed comes first', async () => {
+  const broker = new Scripted();
+  const page = ask(await started(broker), 'l-1');
+  broker.asked[0]?.reply(backlog('l-1'));
+  await settled();
+  broker.events.entry('a', entry(3));
+  await until(() => broker.asked.length === 2);
+  expect(page.answers).toEqual([]);
+  broker.asked[1]?.reply(backlog('l-3', entry(2), entry(3)));
+  await until(() => page.answers.length === 1);
+  expect(JSON.parse(page.answers[0]?.text ?? '')).toMatchObject({ data: 3, earlier: [2] });
+});
+
+test('a hint that comes twice answers nobody twice', async () => {
+  const broker = new Scripted();
+  const longpoll = await started(broker);
+  const first = ask(longpoll);
+  broker.asked[0]?.reply(backlog(''));
+  await settled();
+  broker.events.entry('a', entry(1));
+  expect(first.answers).toHaveLength(1);
+  const next = ask(longpoll, 'l-1');
+  broker.events.entry('a', entry(1));
+  expect(next.answers).toEqual([]);
+  expect(broker.asked).toHaveLength(1);
+});
+
+test('while it is told of everything, a page that asks again costs the store nothing', async () => {
+  const broker = new Scripted();
+  const longpoll = await started(broker);
+  const first = ask(longpoll, 'l-1', 10);
+  broker.asked[0]?.reply(backlog('l-1'));
+  await until(() => first.answers.length === 1);
+  for (let again = 0; again < 5; again++) {
+    const page = ask(longpoll, 'l-1', 10);
+    await until(() => page.answers.length === 1);
+    expect(JSON.parse(page.answers[0]?.text ?? '')).toEqual({ code: -1, message: 'timeout', cursor: 'l-1' });
+  }
+  expect(broker.asked).toHaveLength(1);
+});
+
+test('a page that asks learns of a value that a held one was not told of: both hear it', async () => {
+  const broker = new Scripted();
+  const longpoll = await started(broker);
+  const untold = ask(longpoll, 'l-6');
+  broker.asked[0]?.reply(backlog('l-6'));
+  await settled();
+  // the store was flushed, and another life began with 7, unseen
+  const born = { value: '7', cursor: 'm-1', prev: '', final: false };
+  const other = ask(longpoll);
+  broker.asked[1]?.reply(backlog('m-1', born));
+  await until(() => other.answers.length === 1 && broker.asked.length === 3);
+  expect(broker.asked[2]?.since).toBe('l-6');
+  broker.events.entry('a', { value: '8', cursor: 'm-2', prev: 'm-1', final: false });
+  broker.asked[2]?.reply(backlog('m-1', born));
+  await until(() => untold.answers.length === 1);
+  expect(JSON.parse(untold.answers[0]?.text ?? '')).toMatchObject({ data: 7 });
+});
+
+test('a gap: everything held is asked for again', async () => {
+  const broker = new Scripted();
+  const page = ask(await started(broker), 'l-1');
+  broker.asked[0]?.reply(backlog('l-1'));
+  await settled();
+  broker.events.gap();
+  await until(() => broker.asked.length === 2);
+  broker.asked[1]?.reply(backlog('l-2', entry(2)));
+  await until(() => page.answers.length === 1);
+});
+
+test('the store is away: the page stays held, hears when it is back, and never loses its place', async () => {
+  const broker = new Scripted();
+  const longpoll = await started(broker);
+  const patient = ask(longpoll, 'l-1');
+  broker.asked[0]?.fail(new Unavailable('away'));
+  await settled();
+  expect(patient.answers).toEqual([]);
+  broker.events.gap();
+  await until(() => broker.asked.length === 2);
+  broker.asked[1]?.reply(backlog('l-2', entry(2)));
+  await until(() => patient.answers.length === 1);
+
+  const short = ask(longpoll, 'l-1', 20);
+  broker.asked[2]?.fail(new Unavailable('away'));
+  await until(() => short.answers.length === 1);
+  expect(JSON.parse(short.answers[0]?.text ?? '')).toEqual({
+    code: -7,
+    message: 'unavailable',
+    retry: expect.any(Number),
+  });
+});
+
+test('a page keeps its place in the life before, in case the store falls back to it', async () => {
+  const broker = new Scripted();
+  const longpoll = await started(broker);
+  const cursorOf = async (page: ReturnType<typeof ask>) => {
+    await until(() => page.answers.length === 1);
+    return JSON.parse(page.answers[0]?.text ?? '').cursor as string;
+  };
+  // a master that restarted empty: nothing kept, then another life
+  const empty = ask(longpoll, 'l-7', 20);
+  broker.asked[0]?.reply(backlog(''));
+  const waiting = await cursorOf(empty);
+  const born = ask(longpoll, waiting);
+  broker.events.entry('a', { value: '8', cursor: 'm-1', prev: '', final: false });
+  const moved = await cursorOf(born);
+  expect([waiting, moved]).toEqual(['.l-7', 'm-1.l-7']);
+
+  // the same on a real store: the first place that is known counts
+  const memory = new MemoryBroker({ history: 4 });
+  const real = await started(memory);
+  await real.set('a', 1, { ttl: 1000 });
+  const { cursor } = await real.peek('a');
+  await real.set('a', 2, { ttl: 1000 });
+  for (const since of [`.${cursor}`, `m-1.${cursor}`, `${cursor}.m-9`])
+    expect(
+      memory.subscribe('a', since).entries.map(entry => entry.value),
+      since,
+    ).toEqual(['2']);
+});

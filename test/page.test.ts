@@ -1,0 +1,99 @@
+/** The main job: a login page on one origin, in a real browser, hears what curl sets on another. */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { launch, site } from './chromium.js';
+import { held, set, spawned, until } from './harness.js';
+import { freePort } from './redis.js';
+
+const run = promisify(execFile);
+let browser: Browser;
+beforeAll(async () => {
+  browser = await launch();
+});
+afterAll(() => browser.close());
+
+async function open(html: string) {
+  const context = await browser.newContext();
+  onTestFinished(() => context.close());
+  const page = await context.newPage();
+  const errors: string[] = [];
+  page.on('pageerror', error => errors.push(String(error)));
+  const heard = () => page.evaluate(() => (globalThis as unknown as { heard: unknown[] }).heard);
+  await page.goto(await site(html));
+  return { page, errors, heard };
+}
+const hears = (heard: () => Promise<unknown[]>, wanted: unknown[]) =>
+  until(async () => JSON.stringify(await heard()) === JSON.stringify(wanted), { within: 15_000 });
+
+test('tagwait.watch hears scanned and then confirmed, set with plain curl', async () => {
+  const { publicUrl, internalUrl } = await spawned();
+  const curl = (...data: string[]) =>
+    run('curl', ['-s', `${internalUrl}/status/set`, ...data.flatMap(one => ['-d', one])]);
+  const { heard, errors } =
+    await open(`<!doctype html><title>login</title><script src="${publicUrl}/client.js"></script><script>
+    var heard = [];
+    tagwait.watch('login-1', {
+      onvalue: function (value, info) { heard.push(value); },
+      onend: function (reason) { heard.push('end: ' + reason); }
+    });
+  </script>`);
+  await held(internalUrl, 'login-1', 1);
+  expect(JSON.parse((await curl('key=login-1', 'value=scanned')).stdout)).toMatchObject({
+    code: 0,
+    watched: true,
+  });
+  await hears(heard, ['scanned']);
+  await curl('key=login-1', 'value={"state":"confirmed","code":"one-time"}', 'final=true');
+  await hears(heard, ['scanned', { state: 'confirmed', code: 'one-time' }, 'end: final']);
+  expect(errors).toEqual([]);
+});
+
+test('nothing but the tag', async () => {
+  const { publicUrl, internalUrl } = await spawned();
+  const { heard } = await open(`<!doctype html><title>login</title><script>
+    var heard = [];
+    function onLogin(value) { heard.push(value); }
+    function onOver(reason) { heard.push('end: ' + reason); }
+  </script><script src="${publicUrl}/client.js" data-key="login-2" data-onvalue="onLogin" data-onend="onOver"></script>`);
+  await held(internalUrl, 'login-2', 1);
+  await set(internalUrl, { key: 'login-2', value: 'confirmed', final: true });
+  await hears(heard, ['confirmed', 'end: final']);
+});
+
+test('time-outs are asked again, and the page loads meanwhile', async () => {
+  const { publicUrl, internalUrl } = await spawned({ TAGWAIT_HOLD: '0.3' });
+  const { page, heard } =
+    await open(`<!doctype html><title>login</title><script src="${publicUrl}/client.js"></script><script>
+    var heard = [], loaded = false;
+    window.onload = function () { loaded = true; };
+    tagwait.watch('login-3', { onvalue: function (value) { heard.push(value); } });
+  </script>`);
+  await page.waitForFunction('loaded');
+  const timeouts = async () =>
+    Number(/answer="timeout"} (\d+)/.exec(await (await fetch(`${internalUrl}/metrics`)).text())?.[1] ?? 0);
+  await until(async () => (await timeouts()) >= 4);
+  await set(internalUrl, { key: 'login-3', value: 1 });
+  await hears(heard, [1]);
+});
+
+test('the service is killed and comes back: the page goes on, and hears what is set after', async () => {
+  const [publicPort, internalPort] = [String(await freePort()), String(await freePort())];
+  const ports = { TAGWAIT_PUBLIC_PORT: publicPort, TAGWAIT_INTERNAL_PORT: internalPort };
+  const first = await spawned(ports);
+  const { heard, errors } =
+    await open(`<!doctype html><title>login</title><script src="${first.publicUrl}/client.js"></script><script>
+    var heard = [];
+    tagwait.watch('login-4', { onvalue: function (value) { heard.push(value); } });
+  </script>`);
+  await held(first.internalUrl, 'login-4', 1);
+  await set(first.internalUrl, { key: 'login-4', value: 'scanned' });
+  await hears(heard, ['scanned']);
+  first.process.kill('SIGKILL');
+  await first.ended;
+  const second = await spawned(ports);
+  await set(second.internalUrl, { key: 'login-4', value: 'confirmed' });
+  await hears(heard, ['scanned', 'confirmed']);
+  expect(errors).toEqual([]);
+});

@@ -1,0 +1,228 @@
+/** Real Redis servers for tests: on free ports, in folders of their own, ended with the test that started them. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { onTestFinished } from 'vitest';
+import { until } from './harness.js';
+
+/** What ends when a test, or a file's tests, are over. */
+export type Owner = (end: () => Promise<void> | void) => void;
+
+const passwordIn = (args: string[]): { password?: string } =>
+  args.includes('--requirepass') ? { password: args[args.indexOf('--requirepass') + 1] as string } : {};
+
+/** A port that is free now, and whose neighbour 10,000 above is too: a Cluster's bus sits there. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 25_000);
+    if ((await isFree(port)) && (await isFree(port + 10_000))) return port;
+  }
+}
+const isFree = (port: number) =>
+  new Promise<boolean>(resolve => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+
+export interface RedisServer {
+  port: number;
+  url: string;
+  /** a client of the test's own */
+  client: Redis;
+  process: ChildProcess;
+  /** SIGKILL */
+  kill(): Promise<void>;
+  /** again, with the same folder and arguments; waits until it answers */
+  start(): Promise<void>;
+}
+
+export async function redisServer(
+  args: string[] = [],
+  own: Owner = onTestFinished,
+  port?: number,
+): Promise<RedisServer> {
+  const folder = mkdtempSync(join(tmpdir(), 'tagwait-redis-'));
+  const at = port ?? (await freePort());
+  const server = {
+    port: at,
+    url: `redis://127.0.0.1:${at}`,
+    client: new Redis({
+      port: at,
+      ...passwordIn(args),
+      retryStrategy: () => 50,
+      maxRetriesPerRequest: null,
+      lazyConnect: true,
+    }),
+  } as RedisServer;
+  server.client.on('error', () => {});
+  server.kill = async () => {
+    if (server.process.exitCode !== null || server.process.signalCode !== null) return;
+    server.process.kill('SIGCONT');
+    server.process.kill('SIGKILL');
+    await once(server.process, 'exit');
+  };
+  server.start = async () => {
+    const options = [
+      '--port',
+      String(at),
+      '--bind',
+      '127.0.0.1',
+      '--dir',
+      folder,
+      '--save',
+      '',
+      '--daemonize',
+      'no',
+    ];
+    server.process = spawn('redis-server', [...options, ...args], { stdio: 'ignore' });
+    await answering(at, args);
+  };
+  own(async () => {
+    server.client.disconnect();
+    await server.kill();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  await server.start();
+  return server;
+}
+
+const answering = (port: number, args: string[]) =>
+  until(
+    () => {
+      try {
+        const tls = args.includes('--tls-port')
+          ? ['--insecure', '--tls', '-p', args[args.indexOf('--tls-port') + 1] as string]
+          : ['-p', String(port)];
+        return /PONG|NOAUTH/.test(
+          execFileSync('redis-cli', [...tls, 'ping'], {
+            encoding: 'utf8',
+            stdio: ['ignore', 'pipe', 'pipe'],
+          }),
+        );
+      } catch {
+        return false;
+      }
+    },
+    { every: 50 },
+  );
+
+export interface Cluster {
+  nodes: RedisServer[];
+  /** host:port,host:port */
+  setting: string;
+}
+
+/** Three masters, each with as many replicas. */
+export async function redisCluster(
+  replicas = 0,
+  own: Owner = onTestFinished,
+  more: string[] = [],
+): Promise<Cluster> {
+  const args = [
+    ...more,
+    '--cluster-enabled',
+    'yes',
+    '--cluster-node-timeout',
+    '1500',
+    '--appendonly',
+    'no',
+    '--repl-diskless-sync-delay',
+    '0',
+  ];
+  const { password } = passwordIn(args);
+  const nodes: RedisServer[] = [];
+  for (let count = 0; count < 3 * (replicas + 1); count++) nodes.push(await redisServer(args, own));
+  const addresses = nodes.map(node => `127.0.0.1:${node.port}`);
+  execFileSync(
+    'redis-cli',
+    ['--cluster', 'create', ...addresses, '--cluster-replicas', String(replicas), '--cluster-yes'],
+    {
+      env: { ...process.env, ...(password ? { REDISCLI_AUTH: password } : {}) },
+      stdio: 'ignore',
+    },
+  );
+  for (const node of nodes)
+    await until(
+      async () => {
+        const info = await node.client.cluster('INFO');
+        const known = (await node.client.cluster('NODES')) as string;
+        const linked =
+          replicas === 0 ||
+          (await node.client.info('replication')).match(/role:master|master_link_status:up/);
+        return (
+          info.includes('cluster_state:ok') && known.trim().split('\n').length === nodes.length && linked
+        );
+      },
+      { within: 30_000, every: 100 },
+    );
+  return { nodes, setting: addresses.join(',') };
+}
+
+export interface Sentinels {
+  master: RedisServer;
+  replicas: RedisServer[];
+  /** host:port,host:port */
+  setting: string;
+  name: string;
+}
+
+/** A master with replicas and three Sentinels, quick to fail over. */
+export async function redisSentinels(
+  replicas = 1,
+  args: string[] = [],
+  own: Owner = onTestFinished,
+): Promise<Sentinels> {
+  const { password } = passwordIn(args);
+  const quick = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1', ...args];
+  const master = await redisServer(quick, own);
+  const followers: RedisServer[] = [];
+  for (let count = 0; count < replicas; count++)
+    followers.push(await redisServer([...quick, '--replicaof', `127.0.0.1 ${master.port}`], own));
+  await until(
+    async () => (await master.client.info('replication')).includes(`connected_slaves:${replicas}`),
+    { within: 20_000 },
+  );
+  const folder = mkdtempSync(join(tmpdir(), 'tagwait-sentinel-'));
+  const ports: number[] = [];
+  for (let count = 0; count < 3; count++) {
+    const port = await freePort();
+    const file = join(folder, `${port}.conf`);
+    writeFileSync(
+      file,
+      `port ${port}\nbind 127.0.0.1\ndir ${folder}\nsentinel monitor tag 127.0.0.1 ${master.port} 2\n` +
+        'sentinel down-after-milliseconds tag 1000\nsentinel failover-timeout tag 3000\nsentinel parallel-syncs tag 1\n' +
+        (password ? `sentinel auth-pass tag ${password}\n` : ''),
+    );
+    const process = spawn('redis-server', [file, '--sentinel'], { stdio: 'ignore' });
+    own(async () => {
+      process.kill('SIGKILL');
+      if (process.exitCode === null && process.signalCode === null) await once(process, 'exit');
+    });
+    ports.push(port);
+  }
+  own(() => rmSync(folder, { recursive: true, force: true }));
+  for (const port of ports) {
+    const sentinel = new Redis({ port, retryStrategy: () => 100, maxRetriesPerRequest: null });
+    sentinel.on('error', () => {});
+    await until(
+      async () => {
+        const [state] = (await sentinel.call('SENTINEL', 'MASTERS')) as string[][];
+        const field = (name: string) => state?.[state.indexOf(name) + 1];
+        return field('num-slaves') === String(replicas) && field('num-other-sentinels') === '2';
+      },
+      { within: 30_000, every: 100 },
+    );
+    sentinel.disconnect();
+  }
+  return {
+    master,
+    replicas: followers,
+    setting: ports.map(port => `127.0.0.1:${port}`).join(','),
+    name: 'tag',
+  };
+}

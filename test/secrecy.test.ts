@@ -1,0 +1,119 @@
+/** Nothing secret leaves by a side door: logs, metrics, errors, the list of processes. */
+import { existsSync, readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { createLog, shortHash } from '../src/log.js';
+import { held, run, set, until } from './harness.js';
+
+const SECRET = 'shhh-the-secret-that-signs-tickets';
+const OLD = 'shhh-the-secret-before-that-one-was';
+const TOKEN = 'shhh-the-token-of-the-login-backend';
+const KEY = 'shhh-the-key-of-a-login';
+const VALUE = 'shhh-the-one-time-code';
+
+test('the log, at its most talkative, the metrics and refusals hold no secret, token, proof, value or key', async () => {
+  const args = ['--public-port', '0', '--internal-port', '0', '--secret', `${SECRET},${OLD}`];
+  const child = run(
+    [...args, '--set-tokens', `${TOKEN},another-${TOKEN}`, '--log-level', 'trace', '--drain', '0'],
+    {},
+  );
+  const [publicUrl, internalUrl] = (await until(
+    () => child.output.stdout.includes('internal') && child.output.stdout.match(/http:\S+/g),
+  )) as [string, string];
+  if (existsSync('/proc/self/cmdline'))
+    expect(readFileSync(`/proc/${child.process.pid}/cmdline`, 'latin1')).not.toContain('shhh');
+
+  const bearer = { Authorization: `Bearer ${TOKEN}` };
+  const heard: string[] = [];
+  const ask = async (url: string, init?: RequestInit) => {
+    const response = await fetch(url, init);
+    heard.push(JSON.stringify(Object.fromEntries(response.headers)), await response.clone().text());
+    return response;
+  };
+  const { proof } = (await (
+    await fetch(`${internalUrl}/status/new`, { method: 'POST', headers: bearer })
+  ).json()) as { proof: string };
+  await set(internalUrl, { key: KEY, value: VALUE }, bearer);
+  await ask(`${publicUrl}/status/get?key=${KEY}&proof=${proof}`);
+  await ask(`${publicUrl}/status/get?key=${KEY}&proof=${SECRET}`);
+  await ask(`${publicUrl}/status/get?key=${KEY}&proof=${proof}&callback=1${VALUE}`);
+  await ask(`${publicUrl}/status/get?key=${KEY}!&callback=cb&since=${VALUE}!`);
+  await ask(`${publicUrl}/${VALUE}`);
+  await ask(`${internalUrl}/status/set`, { method: 'POST', headers: { Authorization: `Bearer ${TOKEN}x` } });
+  const type = { 'Content-Type': 'application/json' };
+  const body = `{"key":"${KEY}","value":"${VALUE}","x${VALUE}":1`;
+  await ask(`${internalUrl}/status/set`, { method: 'POST', headers: { ...bearer, ...type }, body });
+  await ask(`${internalUrl}/status/set`, {
+    method: 'POST',
+    headers: { ...bearer, ...type },
+    body: `${body}}`,
+  });
+  await ask(`${internalUrl}/status/peek?key=${KEY}`);
+  await ask(`${internalUrl}/metrics`);
+  child.process.kill('SIGTERM');
+  await child.ended;
+  expect([...heard, child.output.stdout, child.output.stderr].join('\n')).not.toMatch(
+    /shhh|\d{10}\.[\w-]{43}/,
+  );
+  expect(child.output.stderr).toContain(`"key":"${shortHash(KEY)}"`);
+});
+
+test('an error is logged by what it says, without the fields that hold keys and values', async () => {
+  const { Writable } = await import('node:stream');
+  let text = '';
+  const into = new Writable({
+    write(chunk, _, done) {
+      text += chunk;
+      done();
+    },
+  });
+  const log = createLog('info', 'n', into);
+  const error = Object.assign(new Error('READONLY'), { command: { name: 'evalsha', args: [KEY, VALUE] } });
+  log.error({ err: error }, 'a request failed');
+  expect(text).toContain('READONLY');
+  expect(text).not.toContain('shhh');
+});
+
+describe('a faulty setting is named, and its value is not shown when it may be a secret', () => {
+  test.each([
+    [['--secret', 'shhh with a space']],
+    [['--set-tokens', 'shhh,,shhh']],
+    [['--redis-url', 'http://user:shhh@host']],
+    [['--secrt', 'shhh']],
+    [['--secrt=shhh']],
+    [['shhh']],
+  ])('%j', async args => {
+    const child = run(args);
+    expect(await child.ended).toBe(2);
+    expect(child.output.stderr).toMatch(/^tagwait: \S/);
+    expect(child.output.stdout + child.output.stderr).not.toContain('shhh');
+  });
+
+  test('short secrets and tokens are warned of', async () => {
+    const child = run([
+      '--public-port',
+      '0',
+      '--internal-port',
+      '0',
+      '--secret',
+      'shhh',
+      '--set-tokens',
+      'shhh2',
+    ]);
+    await until(() => child.output.stdout);
+    expect(child.output.stderr).toMatch(
+      /TAGWAIT_SECRET: give 32 random.+TAGWAIT_SET_TOKENS: give 32 random/s,
+    );
+    expect(child.output.stderr).not.toContain('shhh');
+  });
+});
+
+test('a key whose answer waits is not shown to the list of nodes either', async () => {
+  const { service, poll } = await import('./harness.js');
+  const { publicUrl, internalUrl } = await service();
+  const leave = new AbortController();
+  poll(publicUrl, { key: KEY }, leave.signal).catch(() => {});
+  await held(internalUrl, KEY, 1);
+  for (const path of ['/nodes', '/metrics', '/readyz', '/healthz'])
+    expect(await (await fetch(internalUrl + path)).text()).not.toContain('shhh');
+  leave.abort();
+});
