@@ -70,7 +70,7 @@ export const scenarios = [
     }
   },
   {
-    name: 'late-nothing', // given up too, and then answered with nothing: that starts no second loop
+    name: 'nothing-late', // given up too, and then answered with nothing: that starts no second loop
     page: function (watch) {
       watch({ hold: 1 });
     },
