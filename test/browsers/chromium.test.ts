@@ -60,7 +60,26 @@ describe('tabs', () => {
     }
   });
 
-  test('the seventh tab: the visible one of ten hears at once, a shown one too, and the last one left', async () => {
+  test(
+    'the seventh tab: the visible one of ten hears at once, a shown one too, and the last one left',
+    () => tenTabs(),
+    60_000,
+  );
+
+  test('the seventh tab, with all storage blocked', async () => {
+    const allowed = tabs;
+    tabs = await startTabs({ storage: false });
+    try {
+      await tenTabs();
+      await expect(open.at(-2)?.evaluate('localStorage')).rejects.toThrow();
+    } finally {
+      await tabs.close();
+      tabs = allowed;
+      open = [];
+    }
+  }, 60_000);
+
+  async function tenTabs(): Promise<void> {
     const keys = Array.from({ length: 10 }, (_, i) => `tab${i}`);
     const all: Tab[] = [];
     for (const key of keys) {
@@ -88,7 +107,7 @@ describe('tabs', () => {
     await asked('tab9', before + 1);
     await until(() => expect(stand.held()).toBe(1));
     expect(await delay(last, 'tab9', 'left')).toBeLessThan(1000);
-  }, 60_000);
+  }
 
   test('the back/forward cache: silent when left, asks at once when back, loses nothing', async () => {
     const before = 'var back = 0; addEventListener("pageshow", function (e) { if (e.persisted) back++; });';

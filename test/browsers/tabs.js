@@ -1,15 +1,20 @@
 // Chromium with real tabs, through DevTools' pipe: what drives browsers for tests keeps every page visible, so a
 // hidden tab has to be made as a user makes it, by showing another.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from '../needs.js';
 import { quiet } from './engines.js';
 
-/** → { open(url): tab, close() }; a tab has show(), evaluate(text), go(url), close(). */
-export async function startTabs() {
+/** `storage: false`: the user blocks all of it. → { open(url): tab, close() }; a tab has show(), evaluate(text), go(url), close(). */
+export async function startTabs({ storage = true } = {}) {
   const home = mkdtempSync(join(tmpdir(), 'tagwait-'));
+  if (!storage) {
+    const settings = { profile: { default_content_setting_values: { cookies: 2 } } };
+    mkdirSync(join(home, 'Default'));
+    writeFileSync(join(home, 'Default/Preferences'), JSON.stringify(settings));
+  }
   const child = spawn(
     chromium(),
     ['--headless', ...quiet, '--remote-debugging-pipe', `--user-data-dir=${home}`],
