@@ -3,6 +3,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { chromium, find } from '../needs.js';
 import { programOf } from './jscript.js';
 
@@ -142,6 +143,16 @@ export function start(engine, url, chosen, line = () => {}) {
     await over;
     clearTimeout(hard);
     child.stdout.destroy();
-    rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+    await remove(home);
   };
+}
+
+/** Wine's server goes on writing there for some seconds; then there is nobody left to wait for. */
+async function remove(folder) {
+  for (let tries = 0; tries < 40; tries++)
+    try {
+      return rmSync(folder, { recursive: true, force: true });
+    } catch {
+      await wait(250);
+    }
 }
