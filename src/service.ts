@@ -85,6 +85,8 @@ async function compose(config: Config, log: Logger): Promise<Composed> {
   const shares = budget();
   const limits = new Limits(config, shares);
   warnOfWeakness(config, log);
+  if (limits.maxHeld > shares.held)
+    log.warn(`TAGWAIT_MAX_HELD: the limits of open files and heap allow for ${shares.held}`);
   const metrics = new Metrics(
     () => longpoll.describe(),
     () => longpoll.ready(),

@@ -65,7 +65,7 @@ export class RedisBroker implements Broker {
   readonly #leaving = new Set<string>();
   #scheduled = false;
   /** names lives: unlike those of every other node, and of this one before */
-  readonly #life = randomBytes(4).toString('hex');
+  readonly #life = randomBytes(4).readUInt32LE().toString(36);
   #lives = 0;
 
   constructor(options: RedisOptions) {
