@@ -102,8 +102,10 @@ export class Logins {
       if (login.state === 'scanned') {
         const name = nameOf(given);
         const code = random();
+        // known before it is set: the page redeems it as soon as it hears it, maybe before the set is acknowledged
+        Object.assign(login, { name, code, until: Math.max(login.until, Date.now() + MINUTES) });
         await this.#set(login, { state: 'confirmed', name, code }, true);
-        Object.assign(login, { state: 'confirmed', name, code, until: Date.now() + MINUTES });
+        login.state = 'confirmed';
       }
       return view(login, phone);
     });
