@@ -173,7 +173,14 @@ export async function startService(config: Config): Promise<Service> {
   try {
     const internalUrl = await listen(internalServer, config.internalHost, config.internalPort);
     if (config.demo)
-      pages.use(demoRoutes({ internalUrl, token: config.setTokens?.[0], ticketed: !!config.secret }));
+      pages.use(
+        demoRoutes({
+          internalUrl,
+          token: config.setTokens?.[0],
+          ticketed: !!config.secret,
+          publicHost: config.publicHost,
+        }),
+      );
     publicServer.on(
       'request',
       unpipelined(straight(poll, pages.use(tagwait.publicRoutes).callback(), failed), onCut),
