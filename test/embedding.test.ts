@@ -1,4 +1,5 @@
 /** tagwait inside a Koa app of someone else's, as the README shows it. */
+import { once } from 'node:events';
 import Koa from 'koa';
 import request from 'supertest';
 import { expect, onTestFinished, test } from 'vitest';
@@ -27,6 +28,31 @@ test('routes beside the routes of the app, and set without HTTP', async () => {
   expect(await page).toEqual({ code: 0, message: 'success', data: { state: 'scanned' }, cursor });
   await expect(tagwait.set('a', 1, { expect: '' })).rejects.toBeInstanceOf(Conflict);
   await expect(tagwait.set('a', JSON.parse('{"__proto__":1}'))).rejects.toBeInstanceOf(TypeError);
+  expect((await tagwait.nodes())[0]).toMatchObject({ held: 0 });
+});
+
+test('a page that left while the app was still thinking is not held', async () => {
+  const tagwait = await createTagwait({ hold: 60, logLevel: 'silent' });
+  const app = new Koa();
+  const passed = new Promise<void>(resolve => {
+    app.use(async (ctx, next) => {
+      await new Promise(leave => ctx.res.once('close', leave).once('finish', leave));
+      await next();
+      resolve();
+    });
+  });
+  app.use(tagwait.publicRoutes);
+  const server = app.listen(0, '127.0.0.1');
+  onTestFinished(() => void server.close());
+  onTestFinished(() => tagwait.close());
+  const leaving = new AbortController();
+  server.once('request', () => leaving.abort());
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  await expect(
+    fetch(`http://127.0.0.1:${port}/status/get?key=a`, { signal: leaving.signal }),
+  ).rejects.toThrow();
+  await passed;
   expect((await tagwait.nodes())[0]).toMatchObject({ held: 0 });
 });
 

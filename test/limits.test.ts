@@ -91,7 +91,9 @@ describe('held', () => {
     const { publicUrl, internalUrl } = await service({ maxHeld: 2 });
     holdOn(publicUrl, ['a', 'b']);
     await heldInAll(internalUrl, 2);
-    expect((await ask(publicUrl, { key: 'c' })).reply).toEqual(busy);
+    const refused = await fetch(`${publicUrl}/status/get?key=c`);
+    expect(await refused.json()).toEqual(busy);
+    expect(refused.headers.get('connection'), 'its descriptor is wanted by others').toBe('close');
     expect(await poll(publicUrl, { key: 'c', hold: '0' })).toMatchObject({ code: -1 });
     expect((await fetch(`${publicUrl}/healthz`)).status).toBe(200);
     expect((await set(internalUrl, { key: 'c', value: 1 })).status).toBe(200);
