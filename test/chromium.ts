@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type Browser, chromium } from 'playwright-core';
 import { onTestFinished } from 'vitest';
+import { quiet } from './browsers/engines.js';
 import { until } from './harness.js';
 import { chromium as found } from './needs.js';
 
@@ -10,15 +11,7 @@ import { chromium as found } from './needs.js';
 export const launch = (): Promise<Browser> =>
   chromium.launch({
     executablePath: found() as string,
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ],
+    args: quiet,
   });
 
 /** Serves one HTML page on an origin of its own. @returns its URL */

@@ -1,5 +1,7 @@
 /** The main job: a login page on one origin, in a real browser, hears what curl sets on another. */
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
@@ -60,6 +62,28 @@ test('nothing but the tag', async () => {
   await held(internalUrl, 'login-2', 1);
   await set(internalUrl, { key: 'login-2', value: 'confirmed', final: true });
   await hears(heard, ['confirmed', 'end: final']);
+});
+
+test('subresource integrity: the script of a version loads with its hash, and with no other', async () => {
+  const { publicUrl, internalUrl } = await spawned();
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  const address = `${publicUrl}/client/${version}.js`;
+  const script = await (await fetch(address)).text();
+  const withHash = (hash: string) =>
+    open(`<!doctype html><title>login</title>
+      <script src="${address}" integrity="sha384-${hash}" crossorigin="anonymous"></script>
+      <script>
+        var heard = [];
+        if (window.tagwait) tagwait.watch('login-5', { onvalue: function (value) { heard.push(value); } });
+        else heard.push('not loaded');
+      </script>`);
+  const sha384 = (text: string) => createHash('sha384').update(text).digest('base64');
+  const good = await withHash(sha384(script));
+  await held(internalUrl, 'login-5', 1);
+  await set(internalUrl, { key: 'login-5', value: 'confirmed' });
+  await hears(good.heard, ['confirmed']);
+  const bad = await withHash(sha384(`${script} `));
+  await hears(bad.heard, ['not loaded']);
 });
 
 test('time-outs are asked again, and the page loads meanwhile', async () => {
