@@ -1,4 +1,5 @@
 /** One run: pages, backends, faults drawn from the seed; then every promise is checked against what was heard. */
+import { setMaxListeners } from 'node:events';
 import { until } from '../harness.js';
 import { FAULTS, type Fault } from './faults.js';
 import { Backend, livePage, type Page, type Stored } from './people.js';
@@ -47,6 +48,7 @@ export async function chaos({ seed, seconds, kind, keys, pagesPerKey, tell }: Pl
   const alive = () => stage.nodes.filter(node => node.alive);
   const front = await proxy(() => alive().map(node => node.now.publicUrl), new Random(seed + 1));
   const over = new AbortController();
+  setMaxListeners(0, over.signal); // every page and backend listens
   const backends = Array.from(
     { length: keys },
     (_, number) => new Backend(`k${number}`, () => alive().map(node => node.now.internalUrl)),
