@@ -8,12 +8,12 @@ import Koa, { type Middleware } from 'koa';
 import type { Broker, NodeInfo, Peek, Receipt } from './broker.js';
 import { MemoryBroker } from './brokers/memory.js';
 import { RedisBroker } from './brokers/redis.js';
-import { type Config, configOf } from './config.js';
+import { type Config, configOf, shown } from './config.js';
 import { demoRoutes } from './demo/demo.js';
 import { type Budget, budget, Limits } from './limits.js';
-import { createLog, type Logger } from './log.js';
+import { createLog, type Logger, seldom } from './log.js';
 import { LongPoll } from './longpoll.js';
-import { Metrics } from './metrics.js';
+import { Metrics, type Sight } from './metrics.js';
 import { internalRoutes } from './routes/internal.js';
 import { publicRoutes } from './routes/public.js';
 import {
@@ -81,14 +81,31 @@ interface Composed {
 async function compose(config: Config, log: Logger): Promise<Composed> {
   const client = readFileSync(fromRoot('dist/client/tagwait.js'), 'utf8');
   const node = log.bindings().node as string;
-  const longpoll = new LongPoll(brokerOf(config, node, log), { id: node, version });
+  // the two know each other: what one meets with, the other counts, and what one counts, the other can be asked
+  const sight: Sight = {
+    describe: () => longpoll.describe(),
+    ready: () => longpoll.ready(),
+    counts: () => longpoll.counts(),
+    store: () => longpoll.store(),
+  };
+  const longpoll: LongPoll = new LongPoll(brokerOf(config, node, log), {
+    id: node,
+    version,
+    observer: {
+      delivered: ms => metrics.delivered(ms),
+      lost: values => metrics.lost(values),
+      leased: () => metrics.leased(),
+      gap: () => metrics.gap(),
+    },
+  });
+  const metrics = new Metrics(sight);
   const shares = budget();
-  const limits = new Limits(config, shares);
+  const tell = seldom((limit, times) => log.warn({ limit, times }, 'limit reached: pages are told to wait'));
+  const limits = new Limits(config, shares, limit => {
+    metrics.reached(limit);
+    tell(limit);
+  });
   warnOfWeakness(config, log);
-  const metrics = new Metrics(
-    () => longpoll.describe(),
-    () => longpoll.ready(),
-  );
   await longpoll.start();
   const tagwait: Tagwait = {
     publicRoutes: publicRoutes(longpoll, metrics, limits, {
@@ -151,6 +168,7 @@ export interface Service {
 /** Starts both ports. @throws what listening throws, such as EADDRINUSE */
 export async function startService(config: Config): Promise<Service> {
   const log = createLog(config.logLevel, newNodeId());
+  log.info({ version, nodejs: process.version, settings: shown(config) }, 'starting');
   const { tagwait, longpoll, limits, metrics, shares } = await compose(config, log);
   const pages = new Koa();
   const backends = new Koa();

@@ -24,7 +24,7 @@ const MAY: Record<string, string[]> = {
     'broker',
     'log',
   ],
-  metrics: ['answers', 'broker', 'question'],
+  metrics: ['answers', 'broker', 'question', 'limits'],
   wire: ['limits'],
   limits: [],
   longpoll: ['hub', 'broker', 'answers', 'script'],

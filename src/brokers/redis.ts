@@ -94,6 +94,7 @@ export class RedisBroker implements Broker {
   #beats: NodeJS.Timeout | undefined;
   /** channels are subscribed to */
   #told = false;
+  #returns = 0;
   #closed = false;
   #wasReady = true;
   #lives = 0;
@@ -161,6 +162,7 @@ export class RedisBroker implements Broker {
 
   async set(key: string, value: string, options: SetOptions): Promise<Receipt> {
     const { ttl, final, expect, id } = options;
+    const at = Date.now();
     const [result, cursor, watched] = await this.#do(commands =>
       commands.tagwaitSet(
         this.#entries(key),
@@ -176,6 +178,7 @@ export class RedisBroker implements Broker {
         `${this.#start}n:`,
         key,
         commands instanceof Cluster ? ` ${this.#living().join(' ')} ` : '',
+        at,
       ),
     );
     if (result === 'final' || result === 'expect') throw new Conflict(result, cursor as string);
@@ -226,6 +229,10 @@ export class RedisBroker implements Broker {
     return [...(await this.#askNodes('')).values()].map(reply => reply.info);
   }
 
+  get returns(): number {
+    return this.#returns;
+  }
+
   ready(): boolean {
     const shards = [...this.#shards.values()];
     return this.#told && shards.length > 0 && shards.every(shard => shard.reached);
@@ -272,8 +279,10 @@ export class RedisBroker implements Broker {
   #judge(cause?: Error): void {
     if (this.#closed || this.ready() === this.#wasReady) return;
     this.#wasReady = this.ready();
-    if (this.#wasReady) this.#options.log.info('Redis is back');
-    else
+    if (this.#wasReady) {
+      this.#returns++;
+      this.#options.log.info('Redis is back');
+    } else
       this.#options.log.warn({ cause: cause?.message }, 'Redis is away: pages are held on, sets are refused');
   }
 
@@ -361,9 +370,9 @@ export class RedisBroker implements Broker {
       else if (kind === 'q') this.#answerCensus(node, words[2] as string, words[3] ?? '');
       else if (kind === 'x') this.#nodes.delete(node);
     } else if (kind === 'e') {
-      const [, key, cursor, prev, final] = words as [string, string, string, string, string];
-      const value = words.slice(5).join(' ');
-      this.#events.entry(key, { value, cursor, prev, final: final === '1' });
+      const [, key, cursor, prev, final, at] = words as [string, string, string, string, string, string];
+      const value = words.slice(6).join(' ');
+      this.#events.entry(key, { value, cursor, prev, final: final === '1', at: Number(at) });
     } else if (kind === 'h') {
       this.#nodes.set(words[1] as string, performance.now());
     } else if (kind === 'r') {

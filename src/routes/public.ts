@@ -71,6 +71,7 @@ export class PollRoute {
       if (!(error instanceof BadParameter)) throw error;
       return send(response, 400, TEXT, `${error.message}\n`);
     }
+    this.#metrics.asked(form.mode);
     const from = this.#limits.networkOf(request);
     const wait = this.#limits.poll(from);
     const origin = this.#allowed(request, form);
