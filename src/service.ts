@@ -33,7 +33,7 @@ export const { version } = JSON.parse(readFileSync(fromRoot('package.json'), 'ut
 export interface Tagwait {
   /** `GET /status/get`, `/client.js`, `/client/<version>.js`, `/healthz`; for a Koa app that pages reach */
   publicRoutes: Middleware;
-  /** `/status/set`, `/status/new`, `/status/peek`, `/nodes`, `/metrics`, `/healthz`, `/readyz`; for one they do not */
+  /** `/status/set`, `/status/new`, `/status/peek`, `/nodes`, `/metrics`, `/openapi.json`, `/healthz`, `/readyz`; for one they do not */
   internalRoutes: Middleware;
   /**
    * Stores a value and hands it to every page that waits for it.
@@ -115,7 +115,7 @@ async function compose(config: Config, log: Logger): Promise<Composed> {
       client,
       version,
     }),
-    internalRoutes: internalRoutes(longpoll, metrics, { ...config, secrets: config.secret, log }),
+    internalRoutes: internalRoutes(longpoll, metrics, { ...config, secrets: config.secret, log, version }),
     set: async (key, value, { ttl = config.ttl, ...more } = {}) =>
       longpoll.set(key, value, { ttl: ttl * 1000, ...more }),
     peek: key => longpoll.peek(key),

@@ -10,6 +10,7 @@ import { KEY, KEY_ALLOWED } from '../question.js';
 import { render } from '../script.js';
 import { newTicket } from '../ticket.js';
 import { badRequest, checkNew, checkSet, Refusal, readBody, tooLarge } from './body.js';
+import { openapi } from './openapi.js';
 import { chain } from './public.js';
 
 export interface InternalOptions {
@@ -20,6 +21,9 @@ export interface InternalOptions {
   /** bearer tokens of backends; undefined: none asked for */
   setTokens: readonly string[] | undefined;
   secrets: readonly string[] | undefined;
+  /** seconds a poll is held at most, and the version: for the description at /openapi.json */
+  hold: number;
+  version: string;
   log: Logger;
 }
 
@@ -80,6 +84,10 @@ export function internalRoutes(longpoll: LongPoll, metrics: Metrics, options: In
   });
   router.get('/nodes', bearer, async ctx => {
     ctx.body = { code: 0, nodes: await longpoll.nodes() };
+  });
+  const described = openapi({ ...options, guarded: !!options.setTokens });
+  router.get('/openapi.json', bearer, ctx => {
+    ctx.body = described;
   });
   router.get('/metrics', async ctx => {
     ctx.set('Content-Type', metrics.contentType);
