@@ -16,6 +16,12 @@ export interface Sight {
 /** Seconds from a set to the page: a round trip in a data centre to what a person calls broken. */
 const LATENCIES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
 
+/** A metric with its series. */
+export interface Measured {
+  name: string;
+  values: { value: number; labels: Partial<Record<string, string | number>>; metricName?: string }[];
+}
+
 /** How a set ended. */
 export type SetResult = 'stored' | 'conflict' | 'refused' | 'unauthorized' | 'unavailable';
 
@@ -183,6 +189,14 @@ export class Metrics {
 
   get contentType(): string {
     return this.#registry.contentType;
+  }
+
+  /** Some of what is measured, as objects. Not the event loop's delay: who reads that begins it anew for all. */
+  values(names: readonly string[]): Promise<Measured[]> {
+    const known = names
+      .map(name => this.#registry.getSingleMetric(name))
+      .filter(metric => metric !== undefined);
+    return Promise.all(known.map(metric => metric.get() as Promise<unknown> as Promise<Measured>));
   }
 
   text(): Promise<string> {

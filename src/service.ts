@@ -11,6 +11,7 @@ import { RedisBroker } from './brokers/redis.js';
 import { type Config, configOf, shown } from './config.js';
 import { demoRoutes } from './demo/demo.js';
 import { type Budget, budget, Limits } from './limits.js';
+import { startLive } from './live/live.js';
 import { createLog, type Logger, seldom } from './log.js';
 import { LongPoll } from './longpoll.js';
 import { Metrics, type Sight } from './metrics.js';
@@ -78,7 +79,8 @@ interface Composed {
   shares: Budget;
 }
 
-async function compose(config: Config, log: Logger): Promise<Composed> {
+/** @param watched whether there is a live page: an app that mounts the routes has a `/` of its own */
+async function compose(config: Config, log: Logger, watched = false): Promise<Composed> {
   const client = readFileSync(fromRoot('dist/client/tagwait.js'), 'utf8');
   const node = log.bindings().node as string;
   // the two know each other: what one meets with, the other counts, and what one counts, the other can be asked
@@ -107,6 +109,16 @@ async function compose(config: Config, log: Logger): Promise<Composed> {
   });
   warnOfWeakness(config, log);
   await longpoll.start();
+  const live = watched
+    ? await startLive(longpoll, metrics, {
+        page: readFileSync(fromRoot('src/live/live.html'), 'utf8'),
+        client,
+        version,
+        store: storeOf(config),
+        maxHeld: limits.maxHeld,
+        log,
+      })
+    : undefined;
   const tagwait: Tagwait = {
     publicRoutes: publicRoutes(longpoll, metrics, limits, {
       ...config,
@@ -115,13 +127,22 @@ async function compose(config: Config, log: Logger): Promise<Composed> {
       client,
       version,
     }),
-    internalRoutes: internalRoutes(longpoll, metrics, { ...config, secrets: config.secret, log, version }),
+    internalRoutes: internalRoutes(longpoll, metrics, {
+      ...config,
+      secrets: config.secret,
+      log,
+      version,
+      live,
+    }),
     set: async (key, value, { ttl = config.ttl, ...more } = {}) =>
       longpoll.set(key, value, { ttl: ttl * 1000, ...more }),
     peek: key => longpoll.peek(key),
     nodes: () => longpoll.nodes(),
     drain: (seconds = config.drain) => longpoll.drain(seconds * 1000),
-    close: () => longpoll.close(),
+    close: async () => {
+      await live?.close();
+      await longpoll.close();
+    },
   };
   return { tagwait, longpoll, limits, metrics, shares };
 }
@@ -135,6 +156,9 @@ function warnOfWeakness({ secret = [], setTokens = [] }: Config, log: Logger): v
   if (setTokens.some(text => text.length < SECRET_LENGTH))
     log.warn(`TAGWAIT_SET_TOKENS: give ${SECRET_LENGTH} random characters or more`);
 }
+
+const storeOf = ({ redisUrl, redisCluster, redisSentinels }: Config) =>
+  redisUrl ? 'Redis' : redisCluster ? 'Redis Cluster' : redisSentinels ? 'Redis with Sentinel' : 'embedded';
 
 function brokerOf(config: Config, node: string, log: Logger): Broker {
   const {
@@ -169,7 +193,7 @@ export interface Service {
 export async function startService(config: Config): Promise<Service> {
   const log = createLog(config.logLevel, newNodeId());
   log.info({ version, nodejs: process.version, settings: shown(config) }, 'starting');
-  const { tagwait, longpoll, limits, metrics, shares } = await compose(config, log);
+  const { tagwait, longpoll, limits, metrics, shares } = await compose(config, log, true);
   const pages = new Koa();
   const backends = new Koa();
   for (const app of [pages, backends])

@@ -10,8 +10,21 @@ const src = fileURLToPath(new URL('../src', import.meta.url));
 const MAY: Record<string, string[]> = {
   index: ['service', 'broker', 'config'],
   cli: ['service', 'config', 'broker'],
-  service: ['config', 'broker', 'brokers', 'longpoll', 'routes', 'metrics', 'log', 'demo', 'limits', 'wire'],
+  service: [
+    'config',
+    'broker',
+    'brokers',
+    'longpoll',
+    'routes',
+    'metrics',
+    'log',
+    'demo',
+    'live',
+    'limits',
+    'wire',
+  ],
   demo: ['demo'],
+  live: ['live', 'longpoll', 'brokers', 'routes', 'metrics', 'limits', 'log'],
   routes: [
     'routes',
     'longpoll',

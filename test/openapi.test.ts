@@ -119,12 +119,12 @@ describe('every answer is one that the document describes', () => {
     await post(internalUrl, '/status/set', { key: 'a', value: 1, ttl: 60, id: 'x' }, allowed);
     await post(internalUrl, '/status/set', { key: 'a', value: 1, expect: '' }, allowed);
     await post(internalUrl, '/status/new', { ttl: 60 }, allowed);
-    for (const path of ['/status/peek?key=a', '/nodes', '/openapi.json']) {
+    for (const path of ['/status/peek?key=a', '/nodes', '/live', '/openapi.json']) {
       await get(internalUrl, path);
       await get(internalUrl, path, undefined, allowed);
     }
     await get(internalUrl, '/status/peek?key=', undefined, allowed);
-    for (const path of ['/metrics', '/healthz', '/readyz']) await get(internalUrl, path);
+    for (const path of ['/', '/metrics', '/healthz', '/readyz']) await get(internalUrl, path);
     await redis.kill();
     await post(internalUrl, '/status/set', { key: 'a', value: 1 }, allowed);
     await get(internalUrl, '/status/peek?key=a', undefined, allowed);

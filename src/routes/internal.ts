@@ -1,5 +1,6 @@
 /** The internal port: backends set here, operators look. */
 import { createHash, timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
 import { Conflict, Unavailable } from '../broker.js';
@@ -25,6 +26,19 @@ export interface InternalOptions {
   hold: number;
   version: string;
   log: Logger;
+  /** the live page; absent: there is none, and `/` is someone else's */
+  live?: LivePage | undefined;
+}
+
+/** The live page, and the long poll of its own that feeds it. */
+export interface LivePage {
+  page: string;
+  client: string;
+  /** its Content-Security-Policy */
+  policy: string;
+  poll(request: IncomingMessage, response: ServerResponse): void;
+  /** the last minutes, and the key under which it goes on */
+  now(): object;
 }
 
 /** The routes of the internal port, to be mounted in a Koa app. */
@@ -89,6 +103,27 @@ export function internalRoutes(longpoll: LongPoll, metrics: Metrics, options: In
   router.get('/openapi.json', bearer, ctx => {
     ctx.body = described;
   });
+  const { live } = options;
+  if (live) {
+    // these two say nothing of this node
+    router.get('/', ctx => {
+      ctx.set({ 'Content-Security-Policy': live.policy, 'Referrer-Policy': 'no-referrer' });
+      ctx.type = 'html';
+      ctx.body = live.page;
+    });
+    router.get('/client.js', ctx => {
+      ctx.type = 'text/javascript';
+      ctx.body = live.client;
+    });
+    router.get('/live', bearer, ctx => {
+      ctx.body = { code: 0, ...live.now() };
+    });
+    // a script tag has no Authorization: the key is the permission
+    router.get('/status/get', ctx => {
+      ctx.respond = false;
+      live.poll(ctx.req, ctx.res);
+    });
+  }
   router.get('/metrics', async ctx => {
     ctx.set('Content-Type', metrics.contentType);
     ctx.body = await metrics.text();

@@ -216,6 +216,16 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
       '/readyz': {
         get: { ...OPEN, summary: 'Whether it takes pages', responses: { 200: well, 503: unavailable } },
       },
+      '/': { get: { ...OPEN, summary: 'The live page', responses: { 200: plain('a page', 'text/html') } } },
+      '/live': {
+        get: {
+          summary: "What the live page shows: this node's last minutes, and the key under which it goes on",
+          responses: {
+            200: json('for the page alone: it may change', { type: 'object' }),
+            401: unauthorized,
+          },
+        },
+      },
       '/openapi.json': {
         get: {
           summary: 'This',
