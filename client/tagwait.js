@@ -7,7 +7,7 @@
  * poll can still deliver, nothing is delivered twice, and the order of cursors need not be known.
  */
 function create(window, document, included) {
-  var TICK = 50; // ms after load before the first poll: time for other tabs to make themselves known
+  var TICK = 50; // ms after load before the first poll, for other tabs to make themselves known; and after a hint
   var LOAD = 3000; // ms to wait for a load event that may never come (NetSurf, a hanging image)
   var RETRY = 250; // ms; doubled up to 16 s, and jitter adds up to a half: 250 ms to 24 s
   var HOLD = 25; // seconds the service holds when the page does not say
@@ -51,8 +51,9 @@ function create(window, document, included) {
     var peers = {}; // other tabs' ages, and until when they count: one may crash without a word
     var polls = 0; // so far; also the newest poll's number
     var delay = RETRY; // more than that: the last poll failed
-    var deadline = Infinity; // by the wall clock: past it, an event asks at once
-    var asked, channel, ended, napping, script, source, state, timer;
+    var deadline; // by the wall clock: past it, an event asks at once
+    var source = ''; // of the newest poll, as the browser names it
+    var asked, channel, ended, napping, script, state, timer;
 
     // A throwing handler is the page's business, not the loop's. A tag's handlers are names, looked up late.
     function tell(name, a, b) {
@@ -70,8 +71,10 @@ function create(window, document, included) {
       if (state !== next) tell('onstate', (state = next));
     }
 
-    // One timer at a time: the watchdog of a poll in flight, or the wait for the next. Without an action: none.
-    function later(action, ms) {
+    // One timer at a time: the watchdog of a poll in flight, or the wait for the next. Without an action: none,
+    // and a deadline that never passes. One that may be cut short has passed already.
+    function later(action, ms, eager) {
+      deadline = eager ? 0 : now() + ms;
       if (timer) clearTimeout(timer); // NetSurf throws on undefined
       timer = action && setTimeout(action, ms);
     }
@@ -130,16 +133,13 @@ function create(window, document, included) {
       retire();
       meet();
       napping = full && document.hidden && !napping;
-      if (napping) {
-        deadline = 0;
-        return later(ask, NAP);
-      }
+      if (napping) return later(ask, NAP, true);
 
-      // Short where a held answer is in the way: of other tabs, or of the news that all is well again.
-      if ((full || delay > RETRY) && hold != 0) hold = 1;
+      // Short where a held answer is in the way: of other tabs (a new one has not heard of them yet), or of the
+      // news that all is well again.
+      if ((full || number < 2 || delay > RETRY) && hold != 0) hold = 1;
       asked = now();
-      deadline = asked + ((hold || HOLD) - -GRACE) * 1000;
-      later(failed, deadline - asked);
+      later(failed, ((hold || HOLD) - -GRACE) * 1000);
 
       mine['p' + number] = function (answer) {
         // Else the chain has moved on: whatever this says is known, or will be said again.
@@ -168,12 +168,13 @@ function create(window, document, included) {
         if (nonce) element.setAttribute('nonce', nonce);
         element.src = policy.createScriptURL(source);
         source = element.src;
-        // Load and error are hints: some engines fire both, some neither, IE before the call. Only the call counts.
+        // Load and error are hints: some engines fire both, some neither, IE's last ready state may come before
+        // the call. Only the call counts. Ready states that matter: loaded, complete, and undefined elsewhere.
         element.onload =
           element.onerror =
           element.onreadystatechange =
             function () {
-              if (script === element && /loaded|complete|undefined/.test(element.readyState)) failed();
+              if (script === element && /(ed|te)$/.test(element.readyState)) later(failed, TICK);
             };
         head.insertBefore(element, head.firstChild); // IE fails at the end, before a <base> has closed
       } catch (e) {
@@ -221,9 +222,8 @@ function create(window, document, included) {
       var told = answer ? answer.code !== -6 : delay > RETRY;
       var ms = (answer ? RETRY + answer.retry : delay) * (1 + Math.random() / 2);
       if (delay < 16000) delay *= 2;
-      deadline = answer ? now() + ms : 0; // focus and the like shorten our own wait, not the service's
       retire();
-      later(ask, ms);
+      later(ask, ms, !answer); // focus and the like shorten our own wait, not the service's
       if (told) {
         become(answer ? 'busy' : 'offline');
         answer = answer || { code: 'failed', message: 'no answer' };
@@ -257,7 +257,6 @@ function create(window, document, included) {
         if (!polls) later(ask, TICK);
       } else if (event.type === 'pagehide') {
         // Leaving, perhaps into the back/forward cache: no outcome of this poll is worth a word.
-        deadline = Infinity;
         part();
       } else if (event.blockedURI) {
         if (
@@ -265,12 +264,10 @@ function create(window, document, included) {
           /^script.*enforce/.test(event.effectiveDirective + event.disposition)
         )
           blocked(event.effectiveDirective + ' lacks ' + url);
-      } else {
-        if (event.persisted) deadline = 0;
-        if (now() > deadline) ask();
-      }
+      } else if (event.persisted || now() > deadline) ask();
     };
 
+    meet();
     later(ask, document.readyState === 'complete' ? TICK : LOAD);
     return { stop: stop };
   }
@@ -287,8 +284,8 @@ function create(window, document, included) {
 
   // Nothing but the tag: its data-… are the key and the options.
   var declared = {};
-  list = tag ? tag.attributes : [];
-  for (i = list.length; i--; ) declared[list[i].name.split('data-')[1]] = list[i].value;
+  list = tag ? 'key url proof since hold onvalue onend onerror onstate'.split(' ') : [];
+  for (i = list.length; i--; ) declared[list[i]] = tag.getAttribute('data-' + list[i]);
   if (declared.key) watch(declared.key, declared);
 
   return { watch: watch };

@@ -117,25 +117,28 @@ export class Unavailable extends Error {}
 export class WrongStore extends Error {}
 
 /**
- * A cursor: a place in a key's chain, "life-number", opaque to everyone outside. A page's own may have a second place
- * after a dot: where it was in the life before. A store can fall back to that one (a restarted master that is empty,
- * until the real one is found), and without it the page would hear again what it has heard.
+ * A cursor: a place in a key's chain, "life-number", opaque to everyone outside. A page's own may go on with older
+ * places after dots: where it was in the lives before. A store can fall back to one of them (a restarted master with old
+ * data, until the real one is found), and without it the page would hear again what it has heard.
  */
 export const CURSOR = /^[A-Za-z0-9._-]{0,64}$/;
+const LONGEST = 64;
 
 /** The places of a cursor, newest first; those that no broker gave out are left out. */
 export function placesOf(cursor: string): string[] {
   return cursor.split('.').filter(place => /^[a-z0-9]{1,20}-\d{1,15}$/.test(place));
 }
 
-const lifeOf = (place: string | undefined) => place?.slice(0, place.lastIndexOf('-'));
+const lifeOf = (place: string) => place.slice(0, place.lastIndexOf('-'));
 
 /** The cursor of a page that was at `since` and now has seen all up to `place` ('' when nothing is kept). */
 export function advance(since: string, place: string): string {
   if (since === '' || since === place) return place;
-  const places = placesOf(since);
-  const before = lifeOf(places[0]) === lifeOf(place || undefined) ? places[1] : places[0];
-  return before === undefined ? place : `${place}.${before}`;
+  const life = lifeOf(place);
+  let cursor = place;
+  for (const older of placesOf(since))
+    if (lifeOf(older) !== life && cursor.length + older.length < LONGEST) cursor += `.${older}`;
+  return cursor;
 }
 
 /** Whether a page at `since` has seen all up to `place`. */

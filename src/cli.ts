@@ -3,6 +3,7 @@
 import { CommanderError } from 'commander';
 import { WrongStore } from './broker.js';
 import { type Config, Misconfigured, readConfig } from './config.js';
+import { originForPhones } from './demo/address.js';
 import { type Service, startService, version } from './service.js';
 
 /** Settings at fault: 2. Everything else that keeps it from running: 1. */
@@ -63,4 +64,8 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const)
   });
 
 process.stdout.write(`tagwait ${version} public ${service.publicUrl} internal ${service.internalUrl}\n`);
-if (config.demo) process.stdout.write(`open ${service.publicUrl}/demo\n`);
+if (config.demo)
+  process.stdout.write(
+    `\n  Open ${service.publicUrl}/demo and scan its code with a phone in the same network` +
+      ` (it goes to ${originForPhones(service.publicUrl, config.publicHost)}).\n\n`,
+  );

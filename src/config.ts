@@ -13,7 +13,9 @@ const flag = z.enum(['1', 'true', '0', 'false']).transform(text => text === '1' 
 
 const host = z.string().regex(/^[^\s/]+$/);
 const port = whole(0, 65535);
-const HOST_AND_PORT = /^(\[[\da-fA-F:.]+\]|[^\s:,/]+):\d{1,5}$/;
+/** The credentials and TLS of the first count for all: one user and one certificate authority serve a deployment. */
+const HOST_AND_PORT = /^(rediss?:\/\/([^\s,/@]*@)?)?(\[[\da-fA-F:.]+\]|[^\s:,/@]+):\d{1,5}$/;
+const ADDRESSES = 'host:port,… or redis[s]://[user:password@]host:port,… (those of the first count for all)';
 const ORIGIN = /^https?:\/\/[^\s/,]+$/;
 
 interface Setting<T extends z.ZodType> {
@@ -61,8 +63,9 @@ export const SETTINGS = {
   }),
   redisSentinels: setting({
     schema: list(HOST_AND_PORT),
-    allowed: 'host:port,host:port,…',
+    allowed: ADDRESSES,
     help: 'the Sentinels of a Redis; needs its master name',
+    secret: true,
   }),
   redisMaster: setting({
     schema: z.string().regex(/^\S+$/),
@@ -71,8 +74,9 @@ export const SETTINGS = {
   }),
   redisCluster: setting({
     schema: list(HOST_AND_PORT),
-    allowed: 'host:port,host:port,…',
+    allowed: ADDRESSES,
     help: 'some nodes of a Redis Cluster',
+    secret: true,
   }),
   redisPrefix: setting({
     schema: z.string().regex(/^[\w.:-]{1,64}$/),

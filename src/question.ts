@@ -11,8 +11,8 @@ export interface Form {
 export interface Query {
   key: string;
   since: string;
-  /** seconds; undefined: not given */
-  hold: number | undefined;
+  /** seconds, as given or as set, whichever is shorter */
+  hold: number;
   proof: string;
 }
 
@@ -30,6 +30,8 @@ export class BadParameter extends Error {
 export const KEY = /^[A-Za-z0-9._~:-]{1,128}$/;
 export const KEY_ALLOWED = 'key: give 1 to 128 of A-Z a-z 0-9 . _ ~ : -';
 const HOLD = /^\d{1,4}(\.\d{1,3})?$/;
+/** Seconds that a page may always ask for: its script does so now and then, however short the service's own hold is. */
+const SHORT = 1;
 const LONGEST_PROOF = 128;
 const NAMES = ['key', 'callback', 'var', 'since', 'hold', 'proof'] as const;
 type Name = (typeof NAMES)[number];
@@ -101,8 +103,8 @@ export function questionOf({ given, twice, garbled }: Parameters, longest: numbe
   const { key = '', since = '', hold, proof = '' } = given;
   if (!KEY.test(key)) throw new BadParameter(KEY_ALLOWED);
   if (!CURSOR.test(since)) throw new BadParameter('since: give the cursor of the last answer, or nothing');
-  if (hold !== undefined && (!HOLD.test(hold) || Number(hold) > longest))
+  if (hold !== undefined && (!HOLD.test(hold) || Number(hold) > Math.max(longest, SHORT)))
     throw new BadParameter(`hold: give seconds from 0 to ${longest}`);
   if (proof.length > LONGEST_PROOF) throw new BadParameter('proof: give the proof of the ticket');
-  return { key, since, hold: hold === undefined ? undefined : Number(hold), proof };
+  return { key, since, hold: Math.min(Number(hold ?? longest), longest), proof };
 }

@@ -108,6 +108,8 @@ async function compose(config: Config, log: Logger, watched = false): Promise<Co
     tell(limit);
   });
   warnOfWeakness(config, log);
+  if (limits.maxHeld > shares.held)
+    log.warn(`TAGWAIT_MAX_HELD: the limits of open files and heap allow for ${shares.held}`);
   await longpoll.start();
   const live = watched
     ? await startLive(longpoll, metrics, {
@@ -212,7 +214,14 @@ export async function startService(config: Config): Promise<Service> {
   try {
     const internalUrl = await listen(internalServer, config.internalHost, config.internalPort);
     if (config.demo)
-      pages.use(demoRoutes({ internalUrl, token: config.setTokens?.[0], ticketed: !!config.secret }));
+      pages.use(
+        demoRoutes({
+          internalUrl,
+          token: config.setTokens?.[0],
+          ticketed: !!config.secret,
+          publicHost: config.publicHost,
+        }),
+      );
     publicServer.on('request', unpipelined(pages.use(tagwait.publicRoutes).callback(), onCut));
     const publicUrl = await listen(publicServer, config.publicHost, config.publicPort);
     const { openFiles, connections } = shares;

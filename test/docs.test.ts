@@ -40,3 +40,8 @@ test('the files it names are there', () => {
   for (const [, path] of readme.matchAll(/(?:\]\(|`)((?:src|docs|client)\/[\w./-]*|[A-Z]+\.md)/g))
     expect(existsSync(new URL(`../${path}`, import.meta.url)), path).toBe(true);
 });
+
+test("the matrix of browsers is that of the client's own page", () => {
+  const table = /\| engine \| level[\s\S]*?\n\n/.exec(read('client/README.md'))?.[0] as string;
+  expect(readme).toContain(table);
+});

@@ -69,130 +69,150 @@ const wellFormed = (given: string) => Buffer.from(given).toString();
 /** An object as JSON has it: without prototype, without -0. */
 const plain = (given: unknown) => JSON.parse(JSON.stringify(given)) as unknown;
 
-test('names: what passes is a name in the oldest and the newest script, and calling it throws nothing', () => {
-  fc.assert(
-    fc.property(name, given => {
-      if (!isName(given)) return;
-      for (const script of [call(given, '{}'), assign(given, '{}')]) {
-        parse(script, { ecmaVersion: 3 });
-        parse(`"use strict";${script}`, { ecmaVersion: 'latest' });
-        parse(script, { ecmaVersion: 'latest', sourceType: 'module' });
-      }
-      run(call(given, '{}'));
-    }),
-    runs(),
-  );
-});
+test(
+  'names: what passes is a name in the oldest and the newest script, and calling it throws nothing',
+  () => {
+    fc.assert(
+      fc.property(name, given => {
+        if (!isName(given)) return;
+        for (const script of [call(given, '{}'), assign(given, '{}')]) {
+          parse(script, { ecmaVersion: 3 });
+          parse(`"use strict";${script}`, { ecmaVersion: 'latest' });
+          parse(script, { ecmaVersion: 'latest', sourceType: 'module' });
+        }
+        run(call(given, '{}'));
+      }),
+      runs(),
+    );
+  },
+  timeout,
+);
 
-test('values: refused, or the same as JSON and as script, in ASCII without <', () => {
-  fc.assert(
-    fc.property(value, given => {
-      let rendered: string;
-      try {
-        rendered = render(given);
-      } catch (error) {
-        expect(error).toBeInstanceOf(TypeError);
-        expect(JSON.stringify(given)).toContain('"__proto__"');
-        return;
-      }
-      expect(rendered).toMatch(/^[\x20-\x7e]*$/);
-      expect(rendered).not.toContain('<');
-      expect(JSON.parse(rendered)).toEqual(plain(given));
-      expect(JSON.stringify(runInNewContext(`(${rendered})`))).toBe(JSON.stringify(given));
-    }),
-    runs(),
-  );
-});
+test(
+  'values: refused, or the same as JSON and as script, in ASCII without <',
+  () => {
+    fc.assert(
+      fc.property(value, given => {
+        let rendered: string;
+        try {
+          rendered = render(given);
+        } catch (error) {
+          expect(error).toBeInstanceOf(TypeError);
+          expect(JSON.stringify(given)).toContain('"__proto__"');
+          return;
+        }
+        expect(rendered).toMatch(/^[\x20-\x7e]*$/);
+        expect(rendered).not.toContain('<');
+        expect(JSON.parse(rendered)).toEqual(plain(given));
+        expect(JSON.stringify(runInNewContext(`(${rendered})`))).toBe(JSON.stringify(given));
+      }),
+      runs(),
+    );
+  },
+  timeout,
+);
 
-test('proofs: good for their key and expiry, and for nothing else', () => {
-  const expiry = fc.integer({ min: 1, max: 999_999_999_999 });
-  fc.assert(
-    fc.property(
-      secret,
-      secret,
-      key,
-      key,
-      expiry,
-      fc.nat(),
+test(
+  'proofs: good for their key and expiry, and for nothing else',
+  () => {
+    const expiry = fc.integer({ min: 1, max: 999_999_999_999 });
+    fc.assert(
+      fc.property(
+        secret,
+        secret,
+        key,
+        key,
+        expiry,
+        fc.nat(),
+        text,
+        (one, two, mine, other, expires, place, noise) => {
+          const proof = proofOf(one, mine, expires);
+          expect(verify([two, one], mine, proof)).toBe(expires);
+          if (other !== mine) expect(verify([one], other, proof)).toBeUndefined();
+          if (two !== one) expect(verify([two], mine, proof)).toBeUndefined();
+          expect(verify([one], mine, noise)).toBeUndefined();
+          const at = place % proof.length;
+          const changed = proof.slice(0, at) + noise.slice(0, 1) + proof.slice(at + 1);
+          if (changed !== proof) expect(verify([one], mine, changed)).toBeUndefined();
+        },
+      ),
+      runs(),
+    );
+  },
+  timeout,
+);
+
+test(
+  'queries: understood, or refused without repeating them',
+  () => {
+    const piece = fc.oneof(
       text,
-      (one, two, mine, other, expires, place, noise) => {
-        const proof = proofOf(one, mine, expires);
-        expect(verify([two, one], mine, proof)).toBe(expires);
-        if (other !== mine) expect(verify([one], other, proof)).toBeUndefined();
-        if (two !== one) expect(verify([two], mine, proof)).toBeUndefined();
-        expect(verify([one], mine, noise)).toBeUndefined();
-        const at = place % proof.length;
-        const changed = proof.slice(0, at) + noise.slice(0, 1) + proof.slice(at + 1);
-        if (changed !== proof) expect(verify([one], mine, changed)).toBeUndefined();
-      },
-    ),
-    runs(),
-  );
-});
+      fc.constantFrom(
+        'key=',
+        'k',
+        '&',
+        '=',
+        'callback=',
+        'var=',
+        'since=',
+        'hold=',
+        'proof=',
+        '%',
+        '%00',
+        '%ff',
+        '+',
+        '1',
+        '%6B',
+      ),
+    );
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 12 }), pieces => {
+        try {
+          const parameters = split(pieces.join(''));
+          const { mode, name: wrapped } = formOf(parameters);
+          const question = questionOf(parameters, 25);
+          expect(mode === 'json' || isName(wrapped)).toBe(true);
+          expect(question.key).toMatch(KEY);
+          expect(question.since).toMatch(CURSOR);
+          expect(question.hold ?? 0).toBeGreaterThanOrEqual(0);
+          expect(question.hold ?? 0).toBeLessThanOrEqual(25);
+        } catch (error) {
+          expect(error).toBeInstanceOf(BadParameter);
+          expect((error as Error).message).toMatch(/^(key|callback|var|since|hold|proof|callback, var): /);
+        }
+      }),
+      runs(),
+    );
+  },
+  timeout,
+);
 
-test('queries: understood, or refused without repeating them', () => {
-  const piece = fc.oneof(
-    text,
-    fc.constantFrom(
-      'key=',
-      'k',
-      '&',
-      '=',
-      'callback=',
-      'var=',
-      'since=',
-      'hold=',
-      'proof=',
-      '%',
-      '%00',
-      '%ff',
-      '+',
-      '1',
-      '%6B',
-    ),
-  );
-  fc.assert(
-    fc.property(fc.array(piece, { maxLength: 12 }), pieces => {
-      try {
-        const parameters = split(pieces.join(''));
-        const { mode, name: wrapped } = formOf(parameters);
-        const question = questionOf(parameters, 25);
-        expect(mode === 'json' || isName(wrapped)).toBe(true);
-        expect(question.key).toMatch(KEY);
-        expect(question.since).toMatch(CURSOR);
-        expect(question.hold ?? 0).toBeGreaterThanOrEqual(0);
-        expect(question.hold ?? 0).toBeLessThanOrEqual(25);
-      } catch (error) {
-        expect(error).toBeInstanceOf(BadParameter);
-        expect((error as Error).message).toMatch(/^(key|callback|var|since|hold|proof|callback, var): /);
-      }
-    }),
-    runs(),
-  );
-});
-
-test('X-Forwarded-For: an address, or the proxy', () => {
-  const entry = fc.oneof(
-    fc.ipV4(),
-    fc.ipV6(),
-    fc.ipV4Extended(),
-    text,
-    fc.ipV6().map(ip => `[${ip}]:1`),
-  );
-  fc.assert(
-    fc.property(fc.array(entry), fc.integer({ min: 0, max: 4 }), (entries, trustProxy) => {
-      const limits = new Limits({ trustProxy, maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0 });
-      const request = {
-        socket: { remoteAddress: '192.0.2.1' },
-        headers: { 'x-forwarded-for': entries.join(',') },
-      };
-      expect(limits.networkOf(request as unknown as IncomingMessage)).toMatch(
-        /^(\d+(\.\d+){3}|[\da-f:]+::\/64)$/,
-      );
-    }),
-    runs(),
-  );
-});
+test(
+  'X-Forwarded-For: an address, or the proxy',
+  () => {
+    const entry = fc.oneof(
+      fc.ipV4(),
+      fc.ipV6(),
+      fc.ipV4Extended(),
+      text,
+      fc.ipV6().map(ip => `[${ip}]:1`),
+    );
+    fc.assert(
+      fc.property(fc.array(entry), fc.integer({ min: 0, max: 4 }), (entries, trustProxy) => {
+        const limits = new Limits({ trustProxy, maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0 });
+        const request = {
+          socket: { remoteAddress: '192.0.2.1' },
+          headers: { 'x-forwarded-for': entries.join(',') },
+        };
+        expect(limits.networkOf(request as unknown as IncomingMessage)).toMatch(
+          /^(\d+(\.\d+){3}|[\da-f:]+::\/64)$/,
+        );
+      }),
+      runs(),
+    );
+  },
+  timeout,
+);
 
 test(
   'what is set comes out, in all three forms, whatever cursor is asked with',

@@ -49,6 +49,9 @@ describe.each(stores)('over $name', store => {
     const { publicUrl } = await service({ hold: 20 });
     expect(await poll(publicUrl, { key: newKey(), hold: '0' })).toMatchObject({ code: -1 });
     expect(await poll(publicUrl, { key: newKey(), hold: '0.1' })).toMatchObject({ code: -1 });
+    const brief = await service({ hold: 0.2 });
+    expect(await poll(brief.publicUrl, { key: newKey(), hold: '1' })).toMatchObject({ code: -1 });
+    expect(await poll(brief.publicUrl, { key: newKey(), hold: '1.1' })).toMatchObject({ code: -4 });
     for (const hold of ['21', '-1', 'x', '1e1', '', '0x1', ' 1', '20.1'])
       expect(await poll(publicUrl, { key: newKey(), hold }), hold).toMatchObject({
         code: -4,

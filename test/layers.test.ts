@@ -9,7 +9,7 @@ const src = fileURLToPath(new URL('../src', import.meta.url));
 /** What each file may import of ours. A folder stands for its files. */
 const MAY: Record<string, string[]> = {
   index: ['service', 'broker', 'config'],
-  cli: ['service', 'config', 'broker'],
+  cli: ['service', 'config', 'broker', 'demo'],
   service: [
     'config',
     'broker',
@@ -57,7 +57,7 @@ const KNOWS: Record<string, RegExp> = {
   'cluster-key-slot': /^brokers\/redis/,
   koa: /^(routes\/|service|demo\/)/,
   '@koa/router': /^(routes\/|demo\/)/,
-  'raw-body': /^routes\/body/,
+  'raw-body': /^(routes\/body|demo\/)/,
   zod: /^(config|routes\/body)/,
   commander: /^(config|cli)/,
   pino: /^log/,

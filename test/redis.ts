@@ -12,6 +12,9 @@ import { until } from './harness.js';
 /** What ends when a test, or a file's tests, are over. */
 export type Owner = (end: () => Promise<void> | void) => void;
 
+const passwordIn = (args: string[]): { password?: string } =>
+  args.includes('--requirepass') ? { password: args[args.indexOf('--requirepass') + 1] as string } : {};
+
 /** A port that is free now, and whose neighbour 10,000 above is too: a Cluster's bus sits there. */
 export async function freePort(): Promise<number> {
   for (;;) {
@@ -48,7 +51,13 @@ export async function redisServer(
   const server = {
     port: at,
     url: `redis://127.0.0.1:${at}`,
-    client: new Redis({ port: at, retryStrategy: () => 50, maxRetriesPerRequest: null, lazyConnect: true }),
+    client: new Redis({
+      port: at,
+      ...passwordIn(args),
+      retryStrategy: () => 50,
+      maxRetriesPerRequest: null,
+      lazyConnect: true,
+    }),
   } as RedisServer;
   server.client.on('error', () => {});
   server.kill = async () => {
@@ -109,8 +118,13 @@ export interface Cluster {
 }
 
 /** Three masters, each with as many replicas. */
-export async function redisCluster(replicas = 0, own: Owner = onTestFinished): Promise<Cluster> {
+export async function redisCluster(
+  replicas = 0,
+  own: Owner = onTestFinished,
+  more: string[] = [],
+): Promise<Cluster> {
   const args = [
+    ...more,
     '--cluster-enabled',
     'yes',
     '--cluster-node-timeout',
@@ -120,6 +134,7 @@ export async function redisCluster(replicas = 0, own: Owner = onTestFinished): P
     '--repl-diskless-sync-delay',
     '0',
   ];
+  const { password } = passwordIn(args);
   const nodes: RedisServer[] = [];
   for (let count = 0; count < 3 * (replicas + 1); count++) nodes.push(await redisServer(args, own));
   const addresses = nodes.map(node => `127.0.0.1:${node.port}`);
@@ -127,6 +142,7 @@ export async function redisCluster(replicas = 0, own: Owner = onTestFinished): P
     'redis-cli',
     ['--cluster', 'create', ...addresses, '--cluster-replicas', String(replicas), '--cluster-yes'],
     {
+      env: { ...process.env, ...(password ? { REDISCLI_AUTH: password } : {}) },
       stdio: 'ignore',
     },
   );
@@ -161,6 +177,7 @@ export async function redisSentinels(
   args: string[] = [],
   own: Owner = onTestFinished,
 ): Promise<Sentinels> {
+  const { password } = passwordIn(args);
   const quick = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1', ...args];
   const master = await redisServer(quick, own);
   const followers: RedisServer[] = [];
@@ -178,7 +195,8 @@ export async function redisSentinels(
     writeFileSync(
       file,
       `port ${port}\nbind 127.0.0.1\ndir ${folder}\nsentinel monitor tag 127.0.0.1 ${master.port} 2\n` +
-        'sentinel down-after-milliseconds tag 1000\nsentinel failover-timeout tag 3000\nsentinel parallel-syncs tag 1\n',
+        'sentinel down-after-milliseconds tag 1000\nsentinel failover-timeout tag 3000\nsentinel parallel-syncs tag 1\n' +
+        (password ? `sentinel auth-pass tag ${password}\n` : ''),
     );
     const process = spawn('redis-server', [file, '--sentinel'], { stdio: 'ignore' });
     own(async () => {

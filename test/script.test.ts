@@ -49,7 +49,7 @@ describe('values', () => {
     ['a key that ends a script', { '</script>': '\u2028' }],
     ['words', [true, false, null, -0.5e-300, 'Infinity', '']],
   ];
-  test.each(tricks)('%s', async (_, value) => {
+  test.each(tricks)('what is set comes out the same whatever charset it is read in: %s', async (_, value) => {
     const { publicUrl } = await kept(value);
     const { response, bytes } = await tag(publicUrl, { key: 'k', callback: 'cb' });
     expect([...bytes].every(byte => byte >= 0x20 && byte < 0x7f)).toBe(true);

@@ -2,7 +2,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { createLog, shortHash } from '../src/log.js';
-import { held, run, set, until } from './harness.js';
+import { proofOf } from '../src/ticket.js';
+import { held, poll, run, set, until } from './harness.js';
 
 const SECRET = 'shhh-the-secret-that-signs-tickets';
 const OLD = 'shhh-the-secret-before-that-one-was';
@@ -34,6 +35,8 @@ test('the log, at its most talkative, the metrics and refusals hold no secret, t
   ).json()) as { proof: string };
   await set(internalUrl, { key: KEY, value: VALUE }, bearer);
   await ask(`${publicUrl}/status/get?key=${KEY}&proof=${proof}`);
+  const good = proofOf(OLD, KEY, Math.floor(Date.now() / 1000) + 60);
+  expect(await poll(publicUrl, { key: KEY, proof: good })).toMatchObject({ code: 0 });
   await ask(`${publicUrl}/status/get?key=${KEY}&proof=${SECRET}`);
   await ask(`${publicUrl}/status/get?key=${KEY}&proof=${proof}&callback=1${VALUE}`);
   await ask(`${publicUrl}/status/get?key=${KEY}!&callback=cb&since=${VALUE}!`);
@@ -54,7 +57,8 @@ test('the log, at its most talkative, the metrics and refusals hold no secret, t
   expect([...heard, child.output.stdout, child.output.stderr].join('\n')).not.toMatch(
     /shhh|\d{10}\.[\w-]{43}/,
   );
-  expect(child.output.stderr).toContain(`"key":"${shortHash(KEY)}"`);
+  for (const event of ['set', 'asked'])
+    expect(child.output.stderr).toMatch(new RegExp(`"key":"${shortHash(KEY)}".*"msg":"${event}"`));
 });
 
 test('an error is logged by what it says, without the fields that hold keys and values', async () => {
@@ -108,7 +112,7 @@ describe('a faulty setting is named, and its value is not shown when it may be a
 });
 
 test('a key whose answer waits is not shown to the list of nodes either', async () => {
-  const { service, poll } = await import('./harness.js');
+  const { service } = await import('./harness.js');
   const { publicUrl, internalUrl } = await service();
   const leave = new AbortController();
   poll(publicUrl, { key: KEY }, leave.signal).catch(() => {});

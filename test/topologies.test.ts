@@ -192,3 +192,20 @@ test('Cluster: keys on every shard, held here and set there; a slot moves; a mas
   for (const one of pages) await one.hears(3, 20_000);
   for (const one of pages) expect(one.heard).toEqual([1, 2, 3]);
 }, 120_000);
+
+test('Sentinel and Cluster behind a password', async () => {
+  const auth = ['--requirepass', 's3cret', '--masterauth', 's3cret'];
+  const at = (setting: string) => setting.replace(/^/, 'redis://default:s3cret@').split(',');
+  const { setting: cluster } = await redisCluster(0, undefined, auth);
+  const { setting: sentinels, name } = await redisSentinels(1, auth);
+  for (const settings of [
+    { redisCluster: at(cluster) },
+    { redisSentinels: at(sentinels), redisMaster: name },
+  ]) {
+    const { publicUrl, internalUrl } = await service(settings);
+    const one = page(publicUrl, 'a');
+    await held(internalUrl, 'a', 1);
+    await set(internalUrl, { key: 'a', value: 1 });
+    await one.hears(1);
+  }
+}, 60_000);

@@ -48,7 +48,7 @@ async function openSockets(url: string): Promise<number> {
   return lines.filter(line => new RegExp(`^ *\\d+: [0-9A-F]+:${port} \\S+ 0[178] `).test(line)).length;
 }
 
-describe('refused, and closed', () => {
+describe('what is no request', () => {
   test.each([
     ['a URL of 1 MB', request(`/status/get?key=${'k'.repeat(1_000_000)}`), 431],
     [
@@ -73,7 +73,7 @@ describe('refused, and closed', () => {
     ['TLS', Buffer.from('16030100f8010000f40303', 'hex'), 400],
     ['nonsense', '\x01\x02\x03\x04 nonsense\r\n\r\n', 400],
     ['a method that is none', `G${'E'.repeat(100_000)}T ${GET} HTTP/1.1\r\nHost: h\r\n\r\n`, 400],
-  ])('%s', async (_, bytes, status) => {
+  ])('refused, and closed: %s', async (_, bytes, status) => {
     const { publicUrl, internalUrl } = await service();
     for (const url of [publicUrl, internalUrl]) {
       const connection = raw(url, bytes);

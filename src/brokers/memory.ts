@@ -125,7 +125,7 @@ export class MemoryBroker implements Broker {
   }
 
   #begin(key: string): Stored {
-    const life = randomBytes(6).toString('hex');
+    const life = randomBytes(6).readUIntLE(0, 6).toString(36);
     const stored = {
       life,
       last: 0,

@@ -61,15 +61,33 @@ export interface Connections {
   clients: (Redis | Cluster)[];
 }
 
-const address = (text: string) => {
-  const at = text.lastIndexOf(':');
-  return { host: text.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(text.slice(at + 1)) };
-};
+/** `host:port`, or a URL of that with what it takes to be let in. */
+function addressOf(text: string) {
+  const url = new URL(text.includes('://') ? text : `redis://${text}`);
+  return { url, host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port) };
+}
+
+/** What the first of some addresses says of user, password and TLS. */
+function access([first = '']: readonly string[]): RedisOptions {
+  const { url } = addressOf(first);
+  const { username, password } = url;
+  return {
+    ...(username ? { username: decodeURIComponent(username) } : {}),
+    ...(password ? { password: decodeURIComponent(password) } : {}),
+    ...(url.protocol === 'rediss:' ? { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true } : {}),
+  };
+}
+
+const hosts = (addresses: readonly string[]) =>
+  addresses.map(text => {
+    const { host, port } = addressOf(text);
+    return { host, port };
+  });
 
 /** Clients that are not connected yet, and go on trying once they are told to connect. */
 export function connections(store: Store): Connections {
   if (store.kind === 'cluster') {
-    const cluster = new Cluster(store.nodes.map(address), {
+    const cluster = new Cluster(hosts(store.nodes), {
       scripts,
       enableAutoPipelining: true,
       // it takes the first argument for the key, which here is the number of keys
@@ -83,6 +101,7 @@ export function connections(store: Store): Connections {
       slotsRefreshInterval: 5000,
       slotsRefreshTimeout: 2000,
       redisOptions: {
+        ...access(store.nodes),
         protocol: 2,
         commandTimeout: COMMAND_TIMEOUT,
         connectTimeout: COMMAND_TIMEOUT,
@@ -95,7 +114,8 @@ export function connections(store: Store): Connections {
     store.kind === 'server'
       ? {}
       : {
-          sentinels: store.sentinels.map(address),
+          ...access(store.sentinels),
+          sentinels: hosts(store.sentinels),
           name: store.master,
           failoverDetector: true,
           sentinelRetryStrategy: retry,

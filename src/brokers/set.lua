@@ -12,7 +12,8 @@
 -- KEYS[2] watchers  string: "node node@until …", see subscribe.lua
 -- ARGV    1 value  2 ttl, ms  3 final, "1" or ""  4 expected cursor, or "*"  5 id, or ""  6 entries to keep
 --         7 receipts to keep  8 a life's id, should one begin  9 start of the nodes' channels  10 the key
---         11 " node node ", the nodes known to live, on a Cluster: there PUBLISH counts the receivers of one server alone
+--         11 " node node ", the nodes known to live, on a Cluster: there PUBLISH counts the receivers of one server alone;
+--            "*": all are taken to live
 --         12 when it was asked for, unix ms: goes with the message, for those who measure, and is not kept
 -- returns {"stored" | "again" | "final" | "expect", cursor, 1 if some node watches the key}
 --
@@ -50,7 +51,7 @@ local watched = 0
 local message = 'e ' .. ARGV[10] .. ' ' .. cursor .. ' ' .. prev .. ' ' .. final .. ' ' .. ARGV[12] .. ' ' .. value
 for node in string.gmatch(redis.call('GET', watchers) or '', '([^ @]+)%S*') do
   local receivers = redis.call('PUBLISH', ARGV[9] .. node, message)
-  if receivers > 0 or string.find(ARGV[11], ' ' .. node .. ' ', 1, true) then watched = 1 end
+  if receivers > 0 or ARGV[11] == '*' or string.find(ARGV[11], ' ' .. node .. ' ', 1, true) then watched = 1 end
 end
 
 local fields = { 'n', n, 'e', lives, 'r', here, tostring(n), value }

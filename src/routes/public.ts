@@ -92,9 +92,9 @@ export class PollRoute {
   }
 
   #hold(response: ServerResponse, query: Query, from: string, answer: (given: Answer) => void): void {
-    const { secrets, hold: longest } = this.#options;
+    const { secrets } = this.#options;
     const { key, since } = query;
-    let hold = (query.hold ?? longest) * 1000;
+    let hold = query.hold * 1000;
     let ending = answer;
     if (secrets) {
       const expires = verify(secrets, key, query.proof);

@@ -1,6 +1,24 @@
 /** Pages that ask as the client does, and backends that set until they are told that it is stored. */
 import type { Reply } from '../harness.js';
 
+/** A signal that fires after a while or with another. AbortSignal.any of a timeout may be collected before it fires. */
+async function within<T>(
+  ms: number,
+  over: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const control = new AbortController();
+  const abort = () => control.abort();
+  const timer = setTimeout(abort, ms);
+  over.addEventListener('abort', abort);
+  try {
+    return await work(control.signal);
+  } finally {
+    clearTimeout(timer);
+    over.removeEventListener('abort', abort);
+  }
+}
+
 const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
 
 /** What one page heard: numbers, and when; `lost` counts what it was told of. */
@@ -17,9 +35,10 @@ export async function livePage(page: Page, url: string, hold: number, over: Abor
   let failures = 0;
   while (!over.aborted && !page.ended) {
     try {
-      const watchdog = AbortSignal.any([over, AbortSignal.timeout((hold + 3) * 1000)]);
-      const response = await fetch(`${url}/status/get?key=${page.key}&since=${since}`, { signal: watchdog });
-      const reply = (await response.json()) as Reply;
+      const reply = await within((hold + 3) * 1000, over, async signal => {
+        const response = await fetch(`${url}/status/get?key=${page.key}&since=${since}`, { signal });
+        return (await response.json()) as Reply;
+      });
       failures = 0;
       page.answers++;
       if (reply.code === 0) {
@@ -70,18 +89,21 @@ export class Backend {
       const nodes = this.nodes();
       const sent = performance.now();
       try {
-        const response = await fetch(`${nodes[Math.floor(Math.random() * nodes.length)]}/status/set`, {
-          method: 'POST',
-          headers: { 'Content-Type': 'application/json' },
-          body,
-          signal: AbortSignal.any([over, AbortSignal.timeout(5000)]),
+        const status = await within(5000, over, async signal => {
+          const response = await fetch(`${nodes[Math.floor(Math.random() * nodes.length)]}/status/set`, {
+            method: 'POST',
+            headers: { 'Content-Type': 'application/json' },
+            body,
+            signal,
+          });
+          await response.arrayBuffer();
+          return response.status;
         });
-        await response.arrayBuffer();
-        if (response.status === 200) {
+        if (status === 200) {
           this.stored.push({ number, tried, sent, acknowledged: performance.now(), tries });
           return;
         }
-        if (response.status !== 503) throw new Error(`a set of ${this.key} was answered ${response.status}`);
+        if (status !== 503) throw new Error(`a set of ${this.key} was answered ${status}`);
       } catch (error) {
         if (String(error).includes('was answered')) throw error;
       }

@@ -1,0 +1,96 @@
+// A service that behaves, small enough to be read here, with pages on another origin; and what it saw.
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { call, client, script } from './service.js';
+
+const started = server =>
+  new Promise(resolve => server.listen(0, '0.0.0.0', () => resolve(server.address().port)));
+
+/** → { service, page(options): url, set(key, value), polls, of(key), held(), sicken(answer), close() } */
+export async function startStand() {
+  const entries = new Map();
+  const held = new Set();
+  const polls = [];
+  const pages = new Map();
+  let sick;
+
+  function poll(request, response, { key, callback, since = '', hold = '25', proof }) {
+    polls.push({ key, callback, since, hold, proof, at: Date.now(), host: request.headers.host });
+    if (sick)
+      return sick === 'silent' ? undefined : script(response, sick === 'empty' ? '' : call(callback, sick));
+    const answer = () => {
+      const all = entries.get(key) ?? [];
+      const fresh = all.slice(+since);
+      if (fresh.length === 0) return;
+      const earlier = fresh.length > 1 ? { earlier: fresh.slice(0, -1) } : {};
+      script(response, call(callback, { code: 0, data: fresh.at(-1), cursor: `${all.length}`, ...earlier }));
+      return true;
+    };
+    if (answer()) return;
+    const waiter = { key, wake: () => answer() };
+    const timer = setTimeout(
+      () => script(response, call(callback, { code: -1, message: 'timeout', cursor: since || '0' })),
+      +hold * 1000,
+    );
+    held.add(waiter);
+    response.once('close', () => {
+      clearTimeout(timer);
+      held.delete(waiter);
+    });
+  }
+
+  const service = createServer((request, response) => {
+    const url = new URL(request.url, 'http://service');
+    // As the service does it: asked for again by every page.
+    if (url.pathname === '/client.js')
+      return script(response, readFileSync(client), { 'cache-control': 'no-cache' });
+    poll(request, response, Object.fromEntries(url.searchParams));
+  });
+  const site = createServer((request, response) => {
+    const page = pages.get(request.url);
+    response.writeHead(page ? 200 : 404, { 'content-type': 'text/html', ...page?.headers }).end(page?.html);
+  });
+  const base = `http://127.0.0.1:${await started(service)}`;
+  const origin = `http://127.0.0.1:${await started(site)}`;
+
+  return {
+    service: base,
+    origin,
+    polls,
+    held: () => held.size,
+    of: key => polls.filter(one => one.key === key),
+    set(key, value) {
+      entries.set(key, [...(entries.get(key) ?? []), value]);
+      for (const waiter of [...held]) if (waiter.key === key) waiter.wake();
+    },
+    /** Every poll from now on gets this answer; nothing: all is well again. */
+    sicken(answer) {
+      sick = answer;
+    },
+    /** A page that writes what it hears into `heard`: [text, when]. */
+    page({ key, options = '{}', headers = {}, attributes = '', before = '', tag = '' }) {
+      const html = `<!doctype html><title>${key}</title><script ${attributes}>
+var heard = [];
+function note(what) { heard.push([what, Date.now()]); }
+var handlers = { onvalue: function (value) { note(value); }, onend: function (reason) { note('end ' + reason); },
+  onerror: function (error) { note('error ' + error.code + ': ' + error.message); }, onstate: function (state) { note('state ' + state); } };
+function heardValue(value) { note(value); }
+${before}
+</script>
+${
+  tag ||
+  `<script ${attributes} src="${base}/client.js"></script>
+<script ${attributes}>var mine = tagwait.watch('${key}', Object.assign(handlers, ${options}));</script>`
+}`;
+      const path = `/${pages.size}-${key}`;
+      pages.set(path, { html, headers });
+      return origin + path;
+    },
+    async close() {
+      for (const server of [service, site]) {
+        server.closeAllConnections();
+        await new Promise(resolve => server.close(resolve));
+      }
+    },
+  };
+}
