@@ -16,7 +16,9 @@ import { createLog, type Logger, seldom } from './log.js';
 import { LongPoll } from './longpoll.js';
 import { Metrics, type Sight } from './metrics.js';
 import { internalRoutes } from './routes/internal.js';
-import { publicRoutes } from './routes/public.js';
+import { PollRoute, publicRoutes } from './routes/public.js';
+import { SetRoute } from './routes/set.js';
+import { straight } from './routes/straight.js';
 import {
   type Cut,
   close,
@@ -73,6 +75,8 @@ const newNodeId = () =>
 /** What `startService` needs beyond `tagwait`. */
 interface Composed {
   tagwait: Tagwait;
+  poll: PollRoute;
+  set: SetRoute;
   longpoll: LongPoll;
   limits: Limits;
   metrics: Metrics;
@@ -121,21 +125,12 @@ async function compose(config: Config, log: Logger, watched = false): Promise<Co
         log,
       })
     : undefined;
+  const options = { ...config, secrets: config.secret, log, client, version };
+  const poll = new PollRoute(longpoll, metrics, limits, options);
+  const set = new SetRoute(longpoll, metrics, options);
   const tagwait: Tagwait = {
-    publicRoutes: publicRoutes(longpoll, metrics, limits, {
-      ...config,
-      secrets: config.secret,
-      log,
-      client,
-      version,
-    }),
-    internalRoutes: internalRoutes(longpoll, metrics, {
-      ...config,
-      secrets: config.secret,
-      log,
-      version,
-      live,
-    }),
+    publicRoutes: publicRoutes(poll, options),
+    internalRoutes: internalRoutes(longpoll, metrics, set, { ...options, live }),
     set: async (key, value, { ttl = config.ttl, ...more } = {}) =>
       longpoll.set(key, value, { ttl: ttl * 1000, ...more }),
     peek: key => longpoll.peek(key),
@@ -146,7 +141,7 @@ async function compose(config: Config, log: Logger, watched = false): Promise<Co
       await longpoll.close();
     },
   };
-  return { tagwait, longpoll, limits, metrics, shares };
+  return { tagwait, poll, set, longpoll, limits, metrics, shares };
 }
 
 /** RFC 2104 §3: shorter keys than the hash's output lessen its strength; a page may try secrets at home, on its own proof. */
@@ -195,11 +190,11 @@ export interface Service {
 export async function startService(config: Config): Promise<Service> {
   const log = createLog(config.logLevel, newNodeId());
   log.info({ version, nodejs: process.version, settings: shown(config) }, 'starting');
-  const { tagwait, longpoll, limits, metrics, shares } = await compose(config, log, true);
+  const { tagwait, poll, set, longpoll, limits, metrics, shares } = await compose(config, log, true);
   const pages = new Koa();
   const backends = new Koa();
-  for (const app of [pages, backends])
-    app.on('error', error => log.error({ err: error }, 'a request failed'));
+  const failed = (error: unknown) => log.error({ err: error }, 'a request failed');
+  for (const app of [pages, backends]) app.on('error', failed);
   const onCut = (cut: Cut) => metrics.wasCut(cut);
   const publicServer = createPublicServer({
     limits,
@@ -208,7 +203,7 @@ export async function startService(config: Config): Promise<Service> {
     onCut,
   });
   const internalServer = createInternalServer(
-    backends.use(tagwait.internalRoutes).callback(),
+    straight(set, backends.use(tagwait.internalRoutes).callback(), failed),
     shares.internal,
   );
   try {
@@ -222,7 +217,10 @@ export async function startService(config: Config): Promise<Service> {
           publicHost: config.publicHost,
         }),
       );
-    publicServer.on('request', unpipelined(pages.use(tagwait.publicRoutes).callback(), onCut));
+    publicServer.on(
+      'request',
+      unpipelined(straight(poll, pages.use(tagwait.publicRoutes).callback(), failed), onCut),
+    );
     const publicUrl = await listen(publicServer, config.publicHost, config.publicPort);
     const { openFiles, connections } = shares;
     log.info({ publicUrl, internalUrl, version, openFiles, connections, maxHeld: limits.maxHeld }, 'ready');

@@ -1,5 +1,5 @@
 /** Bodies of the internal port: JSON or forms, read within bounds and checked. */
-import type { Context } from 'koa';
+import type { IncomingMessage } from 'node:http';
 import getRawBody from 'raw-body';
 import { z } from 'zod';
 import { CURSOR } from '../broker.js';
@@ -22,6 +22,9 @@ export const tooLarge = (most: number) =>
     detail: `value: give at most ${most} bytes of JSON (TAGWAIT_MAX_VALUE_BYTES)`,
   });
 
+const JSON_TYPE = 'application/json';
+const FORM_TYPE = 'application/x-www-form-urlencoded';
+
 /** A byte of a value takes up to six in a body, as \u00XX; the rest is for the other fields. */
 const bodyLimit = (maxValueBytes: number) => maxValueBytes * 6 + 8192;
 
@@ -29,20 +32,22 @@ const bodyLimit = (maxValueBytes: number) => maxValueBytes * 6 + 8192;
  * The fields of a body: an object from JSON; from a form, texts, but `value` as the JSON that it holds.
  * @throws {Refusal} 400, 413 or 415
  */
-export async function readBody(ctx: Context, maxValueBytes: number): Promise<unknown> {
-  const type = ctx.is('json', 'urlencoded');
-  if (type === null) return {};
-  if (!type || ctx.get('Content-Encoding'))
+export async function readBody(request: IncomingMessage, maxValueBytes: number): Promise<unknown> {
+  const { headers } = request;
+  if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined) return {};
+  const type = headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
+  if ((type !== JSON_TYPE && type !== FORM_TYPE) || headers['content-encoding'])
     throw new Refusal(415, 'unsupported media type', {
-      detail: 'Content-Type: give application/json or application/x-www-form-urlencoded, not encoded further',
+      detail: `Content-Type: give ${JSON_TYPE} or ${FORM_TYPE}, not encoded further`,
     });
-  const text = decode(await readBytes(ctx, maxValueBytes));
-  return type === 'json' ? parse(text, 'the body: give JSON') : fieldsOfForm(text);
+  const text = decode(await readBytes(request, maxValueBytes));
+  return type === JSON_TYPE ? parse(text, 'the body: give JSON') : fieldsOfForm(text);
 }
 
-async function readBytes(ctx: Context, maxValueBytes: number): Promise<Buffer> {
+async function readBytes(request: IncomingMessage, maxValueBytes: number): Promise<Buffer> {
   try {
-    return await getRawBody(ctx.req, { length: ctx.length, limit: bodyLimit(maxValueBytes) });
+    const length = request.headers['content-length'];
+    return await getRawBody(request, { length, limit: bodyLimit(maxValueBytes) });
   } catch (error) {
     const { status } = error as getRawBody.RawBodyError;
     if (status === 413) throw tooLarge(maxValueBytes);
@@ -51,9 +56,11 @@ async function readBytes(ctx: Context, maxValueBytes: number): Promise<Buffer> {
   }
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
 function decode(bytes: Buffer): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return utf8.decode(bytes);
   } catch {
     throw badRequest('the body: give UTF-8');
   }

@@ -1,18 +1,17 @@
 /** The internal port: backends set here, operators look. */
-import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
-import { Conflict, Unavailable } from '../broker.js';
-import { type Logger, shortHash } from '../log.js';
+import { Unavailable } from '../broker.js';
+import type { Logger } from '../log.js';
 import type { LongPoll } from '../longpoll.js';
-import type { Metrics, SetResult } from '../metrics.js';
+import type { Metrics } from '../metrics.js';
 import { KEY, KEY_ALLOWED } from '../question.js';
-import { render } from '../script.js';
 import { newTicket } from '../ticket.js';
-import { badRequest, checkNew, checkSet, Refusal, readBody, tooLarge } from './body.js';
+import { badRequest, checkNew, readBody } from './body.js';
 import { openapi } from './openapi.js';
 import { chain } from './public.js';
+import { authorizer, refusalOf, type SetRoute, unauthorized } from './set.js';
 
 export interface InternalOptions {
   /** seconds a key is kept after a set that does not say */
@@ -42,7 +41,12 @@ export interface LivePage {
 }
 
 /** The routes of the internal port, to be mounted in a Koa app. */
-export function internalRoutes(longpoll: LongPoll, metrics: Metrics, options: InternalOptions): Middleware {
+export function internalRoutes(
+  longpoll: LongPoll,
+  metrics: Metrics,
+  set: SetRoute,
+  options: InternalOptions,
+): Middleware {
   const router = new Router();
   const authorized = authorizer(options.setTokens);
 
@@ -52,7 +56,9 @@ export function internalRoutes(longpoll: LongPoll, metrics: Metrics, options: In
     try {
       await next();
     } catch (error) {
-      const { status, message, more } = refusalOf(error);
+      const refusal = refusalOf(error);
+      if (!refusal) throw error;
+      const { status, message, more } = refusal;
       if (status === 413) ctx.set('Connection', 'close');
       ctx.status = status;
       ctx.body = { code: status, message, ...more };
@@ -61,30 +67,15 @@ export function internalRoutes(longpoll: LongPoll, metrics: Metrics, options: In
   const bearer: Middleware = (ctx, next) => {
     if (authorized(ctx.get('Authorization'))) return next();
     ctx.set('WWW-Authenticate', 'Bearer');
-    throw new Refusal(401, 'unauthorized', {
-      detail: 'Authorization: give Bearer and one of TAGWAIT_SET_TOKENS',
-    });
-  };
-  const countSets: Middleware = async (_, next) => {
-    try {
-      await next();
-      metrics.wasSet('stored');
-    } catch (error) {
-      metrics.wasSet(SET_RESULTS[refusalOf(error).status] ?? 'refused');
-      throw error;
-    }
+    throw unauthorized();
   };
 
-  router.post('/status/set', countSets, bearer, async ctx => {
-    const { key, value, ttl, ...more } = checkSet(await readBody(ctx, options.maxValueBytes));
-    const rendered = renderWithin(value, options.maxValueBytes);
-    const receipt = await longpoll.setRendered(key, rendered, { ttl: (ttl ?? options.ttl) * 1000, ...more });
-    if (options.log.isLevelEnabled('debug'))
-      options.log.debug({ key: shortHash(key), bytes: rendered.length, watched: receipt.watched }, 'set');
-    ctx.body = { code: 0, message: 'success', ...receipt };
+  router.post(set.path, ctx => {
+    ctx.respond = false;
+    set.handle(ctx.req, ctx.res);
   });
   router.post('/status/new', bearer, async ctx => {
-    const { ttl = options.ttl } = checkNew(await readBody(ctx, options.maxValueBytes));
+    const { ttl = options.ttl } = checkNew(await readBody(ctx.req, options.maxValueBytes));
     const [secret] = options.secrets ?? [];
     if (secret === undefined) throw badRequest('tickets need TAGWAIT_SECRET, the same on every node');
     ctx.body = { code: 0, ...newTicket(secret, Math.ceil(ttl)) };
@@ -137,38 +128,4 @@ export function internalRoutes(longpoll: LongPoll, metrics: Metrics, options: In
     ctx.body = { code: 0, message: 'success' };
   });
   return chain(router);
-}
-
-const SET_RESULTS: Record<number, SetResult> = { 401: 'unauthorized', 409: 'conflict', 503: 'unavailable' };
-
-function refusalOf(error: unknown): Refusal {
-  if (error instanceof Refusal) return error;
-  if (error instanceof Conflict)
-    return new Refusal(409, 'conflict', { detail: error.message, cursor: error.cursor });
-  if (error instanceof Unavailable) return new Refusal(503, 'unavailable', { detail: error.message });
-  throw error;
-}
-
-/** Compares with every token in the same time, whatever is given: digests have one length. */
-function authorizer(tokens: readonly string[] | undefined): (header: string) => boolean {
-  if (!tokens) return () => true;
-  const digest = (token: string) => createHash('sha256').update(token).digest();
-  const known = tokens.map(digest);
-  return header => {
-    const given = digest(/^Bearer +(\S+) *$/i.exec(header)?.[1] ?? '');
-    return known.map(token => timingSafeEqual(token, given)).includes(true);
-  };
-}
-
-/** The value as it is stored. Its size is that of the JSON a backend would send: UTF-8, without needless spaces. */
-function renderWithin(value: unknown, most: number): string {
-  let rendered: string;
-  try {
-    rendered = render(value);
-  } catch (error) {
-    if (error instanceof TypeError) throw badRequest(`value: ${error.message}`);
-    throw error;
-  }
-  if (rendered.length > most && Buffer.byteLength(JSON.stringify(value)) > most) throw tooLarge(most);
-  return rendered;
 }

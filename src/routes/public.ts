@@ -48,6 +48,8 @@ export type Tally = Pick<Metrics, 'asked' | 'answered'>;
 
 /** Answers `GET /status/get` on Node's own request and response: a held request keeps nothing else alive. */
 export class PollRoute {
+  readonly method = 'GET';
+  readonly path = '/status/get';
   readonly #longpoll: LongPoll;
   readonly #metrics: Tally;
   readonly #limits: Limits;
@@ -179,21 +181,15 @@ function send(response: ServerResponse, status: number, headers: string[], text:
 }
 
 /** The routes of the public port, to be mounted in a Koa app. */
-export function publicRoutes(
-  longpoll: LongPoll,
-  metrics: Metrics,
-  limits: Limits,
-  options: PublicOptions,
-): Middleware {
-  const poll = new PollRoute(longpoll, metrics, limits, options);
+export function publicRoutes(poll: PollRoute, options: PublicOptions): Middleware {
   const router = new Router();
   const client = createHash('sha256').update(options.client).digest('base64url').slice(0, 22);
 
-  router.get('/status/get', ctx => {
+  router.get(poll.path, ctx => {
     ctx.respond = false;
     poll.handle(ctx.req, ctx.res);
   });
-  router.options('/status/get', ctx => {
+  router.options(poll.path, ctx => {
     ctx.set({ 'Access-Control-Allow-Methods': 'GET', 'Access-Control-Max-Age': '86400' });
     const { origin } = ctx.headers;
     if (options.origins.length === 0) ctx.set('Access-Control-Allow-Origin', '*');

@@ -1,0 +1,224 @@
+/** The servers that are compared: how each is started, and which processes it is made of. */
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = path => fileURLToPath(new URL(path, import.meta.url));
+const CLI = here('../dist/cli.js');
+/** One core serves, the other one asks: on a machine with one, nothing here means much. */
+const CORES = { server: '0', load: '1' };
+const NCHAN = '/usr/lib/nginx/modules/ngx_nchan_module.so';
+
+const running = new Set();
+const folder = mkdtempSync(join(tmpdir(), 'tagwait-bench-'));
+
+/** Ends what was started here, and nothing else. */
+export function endAll() {
+  for (const child of running) child.kill('SIGKILL');
+  rmSync(folder, { recursive: true, force: true });
+}
+
+/** Starts a program on a core; `words` are its arguments. */
+function start(core, program, words, { env = {}, stdio = ['ignore', 'pipe', 'pipe'] } = {}) {
+  const pinned = existsSync('/usr/bin/taskset') && core !== undefined;
+  const child = pinned
+    ? spawn('taskset', ['-c', CORES[core], program, ...words], { env: { ...process.env, ...env }, stdio })
+    : spawn(program, words, { env: { ...process.env, ...env }, stdio });
+  running.add(child);
+  child.output = '';
+  child.over = new Promise(resolve => child.on('exit', resolve));
+  void child.over.then(() => running.delete(child));
+  child.stdout?.on('data', text => {
+    child.output += text;
+  });
+  child.stderr?.on('data', text => {
+    child.complaints = (child.complaints ?? '') + text;
+  });
+  return child;
+}
+
+export async function until(condition, what = String(condition), within = 15_000) {
+  const end = performance.now() + within;
+  for (;;) {
+    const result = await condition();
+    if (result) return result;
+    if (performance.now() > end) throw new Error(`not so within ${within} ms: ${what}`);
+    await new Promise(resolve => setTimeout(resolve, 20));
+  }
+}
+
+const freePort = () =>
+  new Promise(resolve => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+
+async function end(children, signal = 'SIGKILL') {
+  for (const child of children) child.kill(signal);
+  await Promise.all(children.map(child => child.over));
+}
+
+/** A load process, told what to do by name: `await load.loop({ seconds: 3 })`. */
+export function startLoad({ pinned = true } = {}) {
+  const child = start(pinned ? 'load' : undefined, process.execPath, [here('load.js')], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  const waiting = new Map();
+  let last = 0;
+  child.on('message', ({ id, result }) => {
+    waiting.get(id)(result);
+    waiting.delete(id);
+  });
+  return new Proxy(child, {
+    get: (_, command) =>
+      command === 'then'
+        ? undefined
+        : command === 'end'
+          ? () => end([child])
+          : more =>
+              new Promise(resolve => {
+                waiting.set(++last, resolve);
+                child.send({ command, id: last, ...more });
+              }),
+  });
+}
+
+async function ofOurs(file, env = {}) {
+  const port = await freePort();
+  const child = start('server', process.execPath, [here(`servers/${file}.js`)], {
+    env: { PORT: String(port), NODE_ENV: 'production', ...env },
+  });
+  await until(() => child.output.includes('ready') || child.exitCode !== null, `${file} is ready`);
+  return { children: [child], ports: [port], setPort: port };
+}
+
+/** Everything as it is shipped but for the limits of one address, from which all of the load comes. */
+export async function startTagwait(env = {}, core = 'server') {
+  const child = start(core, process.execPath, [...(env.NODE_ARGS?.split(' ') ?? []), CLI], {
+    env: {
+      TAGWAIT_PUBLIC_HOST: '127.0.0.1',
+      TAGWAIT_PUBLIC_PORT: '0',
+      TAGWAIT_INTERNAL_PORT: '0',
+      TAGWAIT_HOLD: '300',
+      TAGWAIT_MAX_POLLS_PER_IP: '0',
+      TAGWAIT_MAX_HELD_PER_IP: '0',
+      NODE_ENV: 'production',
+      ...env,
+    },
+  });
+  const urls = await until(() => {
+    const found = child.output.match(/http:\S+/g) ?? [];
+    if (found.length < 2 && child.exitCode !== null) throw new Error(child.complaints);
+    return found.length >= 2 && found;
+  }, 'tagwait listens');
+  const [port, setPort] = urls.map(url => Number(new URL(url).port));
+  return { children: [child], ports: [port], setPort };
+}
+
+export async function startRedis() {
+  const port = await freePort();
+  const words = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', folder];
+  const child = start('server', 'redis-server', words);
+  await until(() => child.output.includes('Ready to accept'), 'Redis is ready');
+  return { child, port, url: `redis://127.0.0.1:${port}`, cli: (...words) => redisCli(port, ...words) };
+}
+
+const redisCli = (port, ...words) =>
+  execFileSync('redis-cli', ['-p', String(port), ...words], { encoding: 'utf8' });
+
+export const has = {
+  nchan: existsSync(NCHAN),
+  redis: ['/usr/bin', '/usr/local/bin', '/opt/homebrew/bin'].some(path => existsSync(`${path}/redis-server`)),
+};
+
+/** nginx with nchan, one process; told to store in Redis when there is one. */
+async function startNchan(redis) {
+  const port = await freePort();
+  const at = join(folder, String(port));
+  execFileSync('mkdir', ['-p', at]);
+  const pass = redis ? 'nchan_redis_pass store;' : '';
+  writeFileSync(
+    join(at, 'nginx.conf'),
+    `load_module ${NCHAN};
+daemon off; master_process off; worker_processes 1; worker_rlimit_nofile 20000;
+pid ${at}/pid; error_log stderr warn; user root;
+events { worker_connections 19900; }
+http {
+  access_log off; nchan_shared_memory_size 512M; keepalive_timeout 600s; keepalive_requests 1000000000;
+  client_body_temp_path ${at}; proxy_temp_path ${at}; fastcgi_temp_path ${at}; uwsgi_temp_path ${at}; scgi_temp_path ${at};
+  ${redis ? `upstream store { nchan_redis_server ${redis.url}; }` : ''}
+  server {
+    listen 127.0.0.1:${port} backlog=4096;
+    location = /sub { nchan_subscriber longpoll; nchan_channel_id $arg_id; nchan_subscriber_timeout 300; ${pass} }
+    location = /pub { nchan_publisher; nchan_channel_id $arg_id; nchan_message_buffer_length 16; nchan_message_timeout 300s; ${pass} }
+  }
+}
+`,
+  );
+  const child = start('server', 'nginx', ['-p', at, '-c', join(at, 'nginx.conf')]);
+  await until(async () => {
+    if (child.exitCode !== null) throw new Error(child.complaints);
+    return fetch(`http://127.0.0.1:${port}/`).catch(() => {});
+  }, 'nginx is ready');
+  return { children: [child], ports: [port], setPort: port };
+}
+
+const over = async (redis, startOne) => {
+  const [held, asked] = [await startOne(redis), await startOne(redis)];
+  return {
+    children: [...held.children, ...asked.children, redis.child],
+    ports: held.ports,
+    setPort: asked.setPort,
+  };
+};
+
+/** One process each, in memory. */
+export const EMBEDDED = [
+  { name: 'bare node:http, no checks', protocol: 'bare', start: () => ofOurs('bare') },
+  { name: 'tagwait', protocol: 'tagwait', start: () => startTagwait() },
+  { name: 'Koa, written plainly', protocol: 'koa', start: () => ofOurs('koa') },
+  { name: 'Faye 1.4 callback-polling', protocol: 'faye', start: () => ofOurs('faye') },
+  { name: 'engine.io 6 JSONP polling', protocol: 'engineio', start: () => ofOurs('engineio') },
+  ...(has.nchan ? [{ name: 'nchan (C)', protocol: 'nchan', start: () => startNchan() }] : []),
+];
+
+/** Two processes and Redis on one core: held on one, set on the other. */
+export const OVER_REDIS = has.redis
+  ? [
+      {
+        name: 'tagwait, two nodes + Redis',
+        protocol: 'tagwait',
+        start: async () => over(await startRedis(), ({ url }) => startTagwait({ TAGWAIT_REDIS_URL: url })),
+      },
+      ...(has.nchan
+        ? [
+            {
+              name: 'nchan (C), two nodes + Redis',
+              protocol: 'nchan',
+              start: async () => over(await startRedis(), startNchan),
+            },
+          ]
+        : []),
+    ]
+  : [];
+
+export const stop = server => end(server.children);
+
+/** KiB of memory in use, over all processes of a server. */
+export const rss = ({ children }) =>
+  children.reduce((sum, { pid }) => {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    return sum + Number(/VmRSS:\s+(\d+)/.exec(status)[1]);
+  }, 0);
+
+/** Microseconds of CPU used so far, over all processes of a server. Linux counts in hundredths of a second. */
+export const cpu = ({ children }) =>
+  children.reduce((sum, { pid }) => {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
+    return sum + (Number(fields[11]) + Number(fields[12])) * 10_000;
+  }, 0);

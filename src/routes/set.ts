@@ -1,0 +1,125 @@
+/** `POST /status/set`, on Node's own request and response. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Conflict, Unavailable } from '../broker.js';
+import { type Logger, shortHash } from '../log.js';
+import type { LongPoll } from '../longpoll.js';
+import type { Metrics, SetResult } from '../metrics.js';
+import { render } from '../script.js';
+import { badRequest, checkSet, Refusal, readBody, tooLarge } from './body.js';
+
+export interface SetOptions {
+  /** seconds a key is kept after a set that does not say */
+  ttl: number;
+  /** bytes of one value, as JSON in UTF-8 */
+  maxValueBytes: number;
+  /** bearer tokens of backends; undefined: none asked for */
+  setTokens: readonly string[] | undefined;
+  log: Logger;
+}
+
+const SET_RESULTS: Record<number, SetResult> = { 401: 'unauthorized', 409: 'conflict', 503: 'unavailable' };
+const HEADERS = [
+  ['Cache-Control', 'no-store'],
+  ['X-Content-Type-Options', 'nosniff'],
+  ['Content-Type', 'application/json; charset=utf-8'],
+].flat();
+
+export class SetRoute {
+  readonly method = 'POST';
+  readonly path = '/status/set';
+  readonly #longpoll: LongPoll;
+  readonly #metrics: Metrics;
+  readonly #options: SetOptions;
+  readonly #authorized: (header: string) => boolean;
+
+  constructor(longpoll: LongPoll, metrics: Metrics, options: SetOptions) {
+    this.#longpoll = longpoll;
+    this.#metrics = metrics;
+    this.#options = options;
+    this.#authorized = authorizer(options.setTokens);
+  }
+
+  handle(request: IncomingMessage, response: ServerResponse): void {
+    this.#set(request).then(
+      receipt => {
+        this.#metrics.wasSet('stored');
+        send(response, 200, { code: 0, message: 'success', ...receipt });
+      },
+      error => this.#refuse(response, error),
+    );
+  }
+
+  async #set(request: IncomingMessage) {
+    const { maxValueBytes, log } = this.#options;
+    if (!this.#authorized(request.headers.authorization ?? '')) throw unauthorized();
+    const { key, value, ttl, ...more } = checkSet(await readBody(request, maxValueBytes));
+    const rendered = renderWithin(value, maxValueBytes);
+    const receipt = await this.#longpoll.setRendered(key, rendered, {
+      ttl: (ttl ?? this.#options.ttl) * 1000,
+      ...more,
+    });
+    if (log.isLevelEnabled('debug'))
+      log.debug({ key: shortHash(key), bytes: rendered.length, watched: receipt.watched }, 'set');
+    return receipt;
+  }
+
+  #refuse(response: ServerResponse, error: unknown): void {
+    const refusal = refusalOf(error);
+    this.#metrics.wasSet(SET_RESULTS[refusal?.status ?? 0] ?? 'refused');
+    if (!refusal) {
+      this.#options.log.error({ err: error }, 'a request failed');
+      response.destroy();
+      return;
+    }
+    const { status, message, more } = refusal;
+    // what is left of a body that is too large is not read
+    if (status === 413) response.setHeader('Connection', 'close');
+    if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
+    send(response, status, { code: status, message, ...more });
+  }
+}
+
+function send(response: ServerResponse, status: number, answer: object): void {
+  const text = JSON.stringify(answer);
+  response.writeHead(status, [...HEADERS, 'Content-Length', String(Buffer.byteLength(text))]);
+  response.end(text);
+}
+
+export const unauthorized = () =>
+  new Refusal(401, 'unauthorized', {
+    detail: 'Authorization: give Bearer and one of TAGWAIT_SET_TOKENS',
+  });
+
+/** What a backend is told of an error; undefined: it is a fault of ours. */
+export function refusalOf(error: unknown): Refusal | undefined {
+  if (error instanceof Refusal) return error;
+  if (error instanceof Conflict)
+    return new Refusal(409, 'conflict', { detail: error.message, cursor: error.cursor });
+  if (error instanceof Unavailable) return new Refusal(503, 'unavailable', { detail: error.message });
+  return undefined;
+}
+
+/** Compares with every token in the same time, whatever is given: digests have one length. */
+export function authorizer(tokens: readonly string[] | undefined): (header: string) => boolean {
+  if (!tokens) return () => true;
+  const digest = (token: string) => createHash('sha256').update(token).digest();
+  const known = tokens.map(digest);
+  return header => {
+    const given = digest(/^Bearer +(\S+) *$/i.exec(header)?.[1] ?? '');
+    return known.map(token => timingSafeEqual(token, given)).includes(true);
+  };
+}
+
+/** The value as it is stored. Its size is that of the JSON a backend would send: UTF-8, without needless spaces. */
+function renderWithin(value: unknown, most: number): string {
+  let rendered: string;
+  try {
+    rendered = render(value);
+  } catch (error) {
+    if (error instanceof TypeError) throw badRequest(`value: ${error.message}`);
+    throw error;
+  }
+  if (rendered.length > most && Buffer.byteLength(JSON.stringify(value)) > most) throw tooLarge(most);
+  return rendered;
+}
