@@ -1,10 +1,11 @@
 /** Composes everything: a broker, the long poll, the routes; as a library, or with two listeners of its own. */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import Koa, { type Middleware } from 'koa';
+import Koa from 'koa';
 import type { Broker, NodeInfo, Peek, Receipt } from './broker.js';
 import { MemoryBroker } from './brokers/memory.js';
 import { RedisBroker } from './brokers/redis.js';
@@ -32,12 +33,18 @@ import {
 const fromRoot = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 export const { version } = JSON.parse(readFileSync(fromRoot('package.json'), 'utf8')) as { version: string };
 
+/** A Koa middleware, in words that need no types of Koa: who mounts it elsewhere, or in JavaScript, has none. */
+export type Routes = (
+  ctx: { req: IncomingMessage; res: ServerResponse },
+  next: () => Promise<unknown>,
+) => Promise<unknown>;
+
 /** tagwait inside a program of yours: mount the routes where you like, and set without HTTP. */
 export interface Tagwait {
   /** `GET /status/get`, `/client.js`, `/client/<version>.js`, `/healthz`; for a Koa app that pages reach */
-  publicRoutes: Middleware;
+  publicRoutes: Routes;
   /** `/status/set`, `/status/new`, `/status/peek`, `/nodes`, `/metrics`, `/openapi.json`, `/healthz`, `/readyz`; for one they do not */
-  internalRoutes: Middleware;
+  internalRoutes: Routes;
   /**
    * Stores a value and hands it to every page that waits for it.
    * @param value anything JSON can say @param options.ttl seconds the key is kept from now
@@ -129,8 +136,8 @@ async function compose(config: Config, log: Logger, watched = false): Promise<Co
   const poll = new PollRoute(longpoll, metrics, limits, options);
   const set = new SetRoute(longpoll, metrics, options);
   const tagwait: Tagwait = {
-    publicRoutes: publicRoutes(poll, options),
-    internalRoutes: internalRoutes(longpoll, metrics, set, { ...options, live }),
+    publicRoutes: publicRoutes(poll, options) as Routes,
+    internalRoutes: internalRoutes(longpoll, metrics, set, { ...options, live }) as Routes,
     set: async (key, value, { ttl = config.ttl, ...more } = {}) =>
       longpoll.set(key, value, { ttl: ttl * 1000, ...more }),
     peek: key => longpoll.peek(key),
