@@ -128,7 +128,7 @@ const ELSEWHERE: Record<string, string> = {
   python: 'scan-login.test.ts, ticket.test.ts',
   php: 'scan-login.test.ts, ticket.test.ts',
   java: 'scan-login.test.ts, ticket.test.ts',
-  go: 'scan-login.test.ts',
+  go: 'scan-login.test.ts, ticket.test.ts',
 };
 const CHECKS: Record<string, (one: Block) => unknown> = {
   js: ({ text }) => checkScript(text, { ecmaVersion: 2022, sourceType: 'module' }),
