@@ -240,9 +240,17 @@ test('docs/operating.md: metrics, alerts and log lines are those of the code', a
   const metrics = [...text.matchAll(/`((?:tagwait|nodejs|process)_\w+)`/g)].map(match => match[1] as string);
   expect(metrics.length).toBeGreaterThan(10);
   for (const name of metrics) expect(scrape).toContain(`# TYPE ${name} `);
-  const alerts = [...read('deploy/alerts.yml').matchAll(/alert: (\w+)/g)].map(match => match[1]);
+  const { groups } = parseYaml(read('deploy/alerts.yml')) as {
+    groups: { rules: { alert: string; labels: { severity: string } }[] }[];
+  };
+  const rules = groups.flatMap(group => group.rules);
   const table = text.split('| alert | do |')[1]?.split('\n## ')[0] ?? '';
-  expect([...table.matchAll(/^\| `(\w+)`/gm)].map(match => match[1])).toEqual(alerts);
+  const said = [...table.matchAll(/^\| `(\w+)`/gm)].map(match => match[1]);
+  expect(rules.map(rule => rule.alert)).toEqual(expect.arrayContaining(said));
+  // who is woken at night finds what to do
+  const waking = rules.filter(rule => rule.labels.severity === 'page').map(rule => rule.alert);
+  expect(waking.length).toBeGreaterThan(0);
+  expect(said).toEqual(expect.arrayContaining(waking));
   const log = text.split('| `msg` | level | |')[1]?.split('\n\n')[0] ?? '';
   const sources = readdirSync(`${root}src`, { recursive: true, encoding: 'utf8' })
     .filter(name => name.endsWith('.ts'))
