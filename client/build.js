@@ -29,7 +29,11 @@ mkdirSync(out, { recursive: true });
 const { code } = await minify(classic, settings);
 writeFileSync(join(out, 'tagwait.js'), code);
 writeFileSync(join(out, 'index.js'), `${lazy}\nexport { watch };\nexport default { watch };\n`);
-writeFileSync(join(out, 'index.cjs'), `'use strict';\n${lazy}\nmodule.exports = { watch };\n`);
+// marked as a module that was compiled, because its types have a default export too
+const common = `Object.defineProperty(exports, '__esModule', { value: true });
+exports.watch = watch;
+exports.default = { watch };`;
+writeFileSync(join(out, 'index.cjs'), `'use strict';\n${lazy}\n${common}\n`);
 copyFileSync(join(here, 'tagwait.d.ts'), join(out, 'index.d.ts'));
 copyFileSync(join(here, 'tagwait.d.ts'), join(out, 'index.d.cts'));
 

@@ -11,6 +11,8 @@ export interface Entry {
   prev: string;
   /** the key ends with this entry */
   final: boolean;
+  /** when a node was asked to set it, unix ms by that node's clock; known of entries told of, not of those read */
+  at?: number | undefined;
 }
 
 /** What a key holds that is newer than a cursor. */
@@ -92,6 +94,8 @@ export interface Broker {
   nodes(): Promise<NodeInfo[]>;
   /** Whether the store can be reached now. */
   ready(): boolean;
+  /** How often it could be reached again after it was away. */
+  readonly returns: number;
   close(): Promise<void>;
 }
 

@@ -205,6 +205,19 @@ const words = (name: Name) => name.replace(/[A-Z]/g, letter => ` ${letter.toLowe
 export const flagOf = (name: Name) => `--${words(name).join('-')}`;
 export const envOf = (name: Name) => `TAGWAIT_${words(name).join('_').toUpperCase()}`;
 
+/** The settings as a log may show them: who can be reached and how, but nothing that opens a door. */
+export function shown(config: Config): Record<string, unknown> {
+  const text = (name: Name, value: unknown) => {
+    if (!('secret' in SETTINGS[name])) return value;
+    if (Array.isArray(value)) return `${value.length} given`;
+    // the user and password, and those that a query string may hold
+    return String(value)
+      .replace(/\/\/.*@/, '//***@')
+      .replace(/\?.*/, '?***');
+  };
+  return Object.fromEntries(Object.entries(config).map(([name, value]) => [name, text(name as Name, value)]));
+}
+
 /** Every fault of a configuration, one line each. */
 export class Misconfigured extends Error {
   constructor(readonly faults: string[]) {

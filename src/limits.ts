@@ -8,6 +8,10 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { getHeapStatistics } from 'node:v8';
 import ipaddr from 'ipaddr.js';
 
+/** Which limit was reached: this node's, a key's, an address's. */
+export const LIMITS = ['held', 'held_per_key', 'held_per_ip', 'polls_per_ip', 'connections_per_ip'] as const;
+export type Limit = (typeof LIMITS)[number];
+
 export interface LimitOptions {
   /** requests held by this node; as all that follow, 0 is no limit; undefined: what `budget` allows */
   maxHeld?: number | undefined;
@@ -81,9 +85,12 @@ export class Limits {
   #windowEnd = 0;
   readonly #held = new Map<string, number>();
   readonly #sockets = new Map<string, number>();
+  readonly #reached: (limit: Limit) => void;
 
-  constructor(options: LimitOptions, shares = budget()) {
+  /** @param reached is told of everyone who is refused */
+  constructor(options: LimitOptions, shares = budget(), reached: (limit: Limit) => void = () => {}) {
     this.#options = options;
+    this.#reached = reached;
     this.maxHeld = options.maxHeld ?? shares.held;
   }
 
@@ -99,7 +106,9 @@ export class Limits {
     const polls = (this.#polls.get(network) ?? 0) + 1;
     this.#polls.set(network, polls);
     // as many seconds as it would take to serve those who came: an office of 1,000 pages is not told to come back at once
-    return polls <= most ? 0 : Math.ceil(this.#windowEnd - now + (Math.random() * WINDOW * polls) / most);
+    if (polls <= most) return 0;
+    this.#reached('polls_per_ip');
+    return Math.ceil(this.#windowEnd - now + (Math.random() * WINDOW * polls) / most);
   }
 
   full(held: number): boolean {
@@ -114,11 +123,17 @@ export class Limits {
   hold(network: string, held: number, heldForKey: number): number {
     const { maxHeldPerKey, maxHeldPerIp } = this.#options;
     const mine = this.#held.get(network) ?? 0;
-    const refused =
-      this.full(held) ||
-      (maxHeldPerKey > 0 && heldForKey >= maxHeldPerKey) ||
-      (maxHeldPerIp > 0 && mine >= maxHeldPerIp);
-    if (refused) return later();
+    const limit = this.full(held)
+      ? 'held'
+      : maxHeldPerKey > 0 && heldForKey >= maxHeldPerKey
+        ? 'held_per_key'
+        : maxHeldPerIp > 0 && mine >= maxHeldPerIp
+          ? 'held_per_ip'
+          : undefined;
+    if (limit) {
+      this.#reached(limit);
+      return later();
+    }
     this.#held.set(network, mine + 1);
     return 0;
   }
@@ -132,7 +147,10 @@ export class Limits {
     const { maxHeldPerIp, trustProxy } = this.#options;
     const sockets = this.#sockets.get(network) ?? 0;
     // behind a proxy all sockets are the proxy's
-    if (trustProxy === 0 && maxHeldPerIp > 0 && sockets >= maxHeldPerIp * SOCKETS_PER_HELD) return false;
+    if (trustProxy === 0 && maxHeldPerIp > 0 && sockets >= maxHeldPerIp * SOCKETS_PER_HELD) {
+      this.#reached('connections_per_ip');
+      return false;
+    }
     this.#sockets.set(network, sockets + 1);
     return true;
   }

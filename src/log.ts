@@ -4,7 +4,10 @@ import { type DestinationStream, type Logger, pino } from 'pino';
 
 export type { Logger };
 
-const stderr = () => pino.destination({ dest: 2, sync: true });
+const stderr = (): DestinationStream => {
+  const lines = pino.destination({ dest: 2, sync: true });
+  return process.stderr.isTTY ? readable(text => lines.write(text)) : lines;
+};
 
 /** @param level trace, debug, info, warn, error, fatal or silent */
 export function createLog(level: string, node: string, into: DestinationStream = stderr()): Logger {
@@ -12,6 +15,42 @@ export function createLog(level: string, node: string, into: DestinationStream =
     { level, base: { node }, timestamp: pino.stdTimeFunctions.isoTime, serializers: { err } },
     into,
   );
+}
+
+/** Who sits at a terminal reads these; pino-pretty would do it with 13 packages that nobody needs in production. */
+export function readable(write: (text: string) => void): DestinationStream {
+  return {
+    write(line: string) {
+      const { time, level, msg, node: _, err: error, ...more } = JSON.parse(line) as Record<string, unknown>;
+      const fields = Object.entries(more).map(
+        ([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+      );
+      const { stack = '' } = (error ?? {}) as { stack?: string };
+      const head = `${String(time).slice(11, 19)} ${pino.levels.labels[level as number]?.padEnd(5)}`;
+      write(`${[head, msg, ...fields].join(' ')}\n${stack && `${stack}\n`}`);
+    },
+  };
+}
+
+/** How often one thing is said at most, ms. */
+const SELDOM = 60_000;
+
+/**
+ * Says what happens often once a minute at most, and then how often it was.
+ * @param say is given the subject and how often it came since it was last said, this time included
+ */
+export function seldom(say: (subject: string, times: number) => void, every = SELDOM) {
+  const unsaid = new Map<string, { times: number; next: number }>();
+  return (subject: string): void => {
+    const now = performance.now();
+    const known = unsaid.get(subject) ?? { times: 0, next: 0 };
+    unsaid.set(subject, known);
+    known.times++;
+    if (now < known.next) return;
+    say(subject, known.times);
+    known.times = 0;
+    known.next = now + every;
+  };
 }
 
 /** A key as the log knows it: enough to follow one through the lines, and of no use to who reads them. */

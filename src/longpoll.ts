@@ -28,6 +28,19 @@ export interface LongPollOptions {
   /** this node's name among the others */
   id: string;
   version: string;
+  /** is told what pages meet with, for those who measure */
+  observer?: Observer;
+}
+
+export interface Observer {
+  /** A held page was handed an entry, so many ms after it was set: as true as the nodes' clocks agree. */
+  delivered(ms: number): void;
+  /** A page was told that it lost so many values. */
+  lost(values: number): void;
+  /** The store was asked what a key holds, and to tell this node from then on: a lease, new or renewed. */
+  leased(): void;
+  /** Entries may have been missed: all that is held is asked for again. */
+  gap(): void;
 }
 
 /**
@@ -72,6 +85,23 @@ export class LongPoll {
 
   heldFor(key: string): number {
     return this.#hub.heldFor(key);
+  }
+
+  /** Keys this node watches, and those of them whose lease has not run out. */
+  counts(): { watched: number; leases: number } {
+    const now = performance.now();
+    let watched = 0;
+    let leases = 0;
+    for (const { until } of this.#hub.watches()) {
+      watched++;
+      if (until > now) leases++;
+    }
+    return { watched, leases };
+  }
+
+  /** Whether the store can be reached, and how often it came back. */
+  store(): { up: boolean; returns: number } {
+    return { up: this.#broker.ready(), returns: this.#broker.returns };
   }
 
   get draining(): boolean {
@@ -149,6 +179,7 @@ export class LongPoll {
     while (waiter.answer) {
       const heard = watch.heard;
       let backlog: Backlog;
+      this.#options.observer?.leased();
       try {
         backlog = await this.#broker.subscribe(watch.key, waiter.since);
       } catch (error) {
@@ -194,11 +225,15 @@ export class LongPoll {
     if (!watch) return;
     const waiters = this.#hub.take(watch, entry);
     if (!waiters) return this.#askAll(watch);
-    for (const waiter of waiters) this.#hand(waiter, [entry], 0);
+    for (const waiter of waiters) {
+      this.#hand(waiter, [entry], 0);
+      if (entry.at !== undefined) this.#options.observer?.delivered(Math.max(0, Date.now() - entry.at));
+    }
   }
 
   #hand(waiter: Waiter, entries: readonly Entry[], lost: number): void {
     const newest = entries[entries.length - 1] as Entry;
+    if (lost > 0) this.#options.observer?.lost(lost);
     this.#finish(waiter, answers.success(entries, lost, advance(waiter.since, newest.cursor)));
   }
 
@@ -234,6 +269,7 @@ export class LongPoll {
 
   /** Asks for everything that is held, in batches: entries may have been missed. */
   async #catchUp(): Promise<void> {
+    this.#options.observer?.gap();
     const waiters: Waiter[] = [];
     for (const watch of this.#hub.watches()) {
       watch.cursor = undefined;

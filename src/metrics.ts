@@ -1,8 +1,26 @@
 /** What the operator sees at /metrics, in Prometheus text. */
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type { Kind } from './answers.js';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { ANSWERS, type Kind } from './answers.js';
 import type { NodeInfo } from './broker.js';
+import { LIMITS, type Limit } from './limits.js';
 import type { Form } from './question.js';
+
+/** What can only be looked at, when somebody asks. */
+export interface Sight {
+  describe(): NodeInfo;
+  ready(): boolean;
+  counts(): { watched: number; leases: number };
+  store(): { up: boolean; returns: number };
+}
+
+/** Seconds from a set to the page: a round trip in a data centre to what a person calls broken. */
+const LATENCIES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
+
+/** A metric with its series. */
+export interface Measured {
+  name: string;
+  values: { value: number; labels: Partial<Record<string, string | number>>; metricName?: string }[];
+}
 
 /** How a set ended. */
 export type SetResult = 'stored' | 'conflict' | 'refused' | 'unauthorized' | 'unavailable';
@@ -12,9 +30,15 @@ export class Metrics {
   readonly #answers: Counter<'mode' | 'answer'>;
   readonly #sets: Counter<'result'>;
   readonly #cuts: Counter<'reason'>;
+  readonly #polls: Counter<'mode'>;
+  readonly #latency: Histogram;
+  readonly #lost: Counter;
+  readonly #leased: Counter;
+  readonly #gaps: Counter;
+  readonly #limits: Counter<'limit'>;
 
-  /** @param describe this node as it is now */
-  constructor(describe: () => NodeInfo, ready: () => boolean) {
+  constructor(sight: Sight) {
+    const { describe, ready } = sight;
     const registers = [this.#registry];
     collectDefaultMetrics({ register: this.#registry });
     const { version, id } = describe();
@@ -42,6 +66,56 @@ export class Metrics {
         this.set(ready() ? 1 : 0);
       },
     });
+    const looked = (name: string, help: string, look: () => number) =>
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(look());
+        },
+      });
+    const counter = (name: string, help: string) => new Counter({ name, help, registers });
+    looked(
+      'tagwait_watched_keys',
+      'Keys that pages wait for here, or did a moment ago',
+      () => sight.counts().watched,
+    );
+    looked('tagwait_leases', 'Of those, the ones the store is sure to tell of', () => sight.counts().leases);
+    looked('tagwait_store_up', '1 while the store can be reached', () => (sight.store().up ? 1 : 0));
+    new Counter({
+      name: 'tagwait_store_returns_total',
+      help: 'Times the store could be reached again after it was away',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(sight.store().returns);
+      },
+    });
+    this.#polls = new Counter({
+      name: 'tagwait_polls_total',
+      help: 'Polls asked, by mode',
+      labelNames: ['mode'],
+      registers,
+    });
+    this.#latency = new Histogram({
+      name: 'tagwait_set_to_answer_seconds',
+      help: 'From a set on any node to the answer of a page held here; as true as the nodes clocks agree',
+      buckets: LATENCIES,
+      registers,
+    });
+    this.#lost = counter('tagwait_lost_values_total', 'Values that pages were told are no longer kept');
+    this.#leased = counter(
+      'tagwait_store_asked_total',
+      'Times the store was asked for a key: a lease, new or renewed',
+    );
+    this.#gaps = counter('tagwait_gaps_total', 'Times all that is held was asked for again');
+    this.#limits = new Counter({
+      name: 'tagwait_limits_reached_total',
+      help: 'Who was refused, by limit (held, held_per_key, held_per_ip, polls_per_ip, connections_per_ip)',
+      labelNames: ['limit'],
+      registers,
+    });
     this.#answers = new Counter({
       name: 'tagwait_answers_total',
       help: 'Polls answered, by mode (callback, var, json) and answer',
@@ -60,11 +134,49 @@ export class Metrics {
       labelNames: ['reason'],
       registers,
     });
+    this.#begin();
+  }
+
+  /** Every series from the start, at 0: what has never happened can be told from what is not measured. */
+  #begin(): void {
+    for (const limit of LIMITS) this.#limits.inc({ limit }, 0);
+    for (const reason of ['address', 'full', 'pipelining']) this.#cuts.inc({ reason }, 0);
+    for (const result of ['stored', 'conflict', 'refused', 'unauthorized', 'unavailable'])
+      this.#sets.inc({ result }, 0);
+    for (const mode of ['callback', 'var', 'json']) {
+      this.#polls.inc({ mode }, 0);
+      for (const answer of Object.keys(ANSWERS)) this.#answers.inc({ mode, answer }, 0);
+    }
   }
 
   /** @param reason address: it has too many connections; full: all are in use; pipelining */
   wasCut(reason: 'address' | 'full' | 'pipelining'): void {
     this.#cuts.inc({ reason });
+  }
+
+  asked(mode: Form['mode']): void {
+    this.#polls.inc({ mode });
+  }
+
+  /** @param ms from the set to the answer */
+  delivered(ms: number): void {
+    this.#latency.observe(ms / 1000);
+  }
+
+  lost(values: number): void {
+    this.#lost.inc(values);
+  }
+
+  leased(): void {
+    this.#leased.inc();
+  }
+
+  gap(): void {
+    this.#gaps.inc();
+  }
+
+  reached(limit: Limit): void {
+    this.#limits.inc({ limit });
   }
 
   answered(mode: Form['mode'], answer: Kind): void {
@@ -77,6 +189,14 @@ export class Metrics {
 
   get contentType(): string {
     return this.#registry.contentType;
+  }
+
+  /** Some of what is measured, as objects. Not the event loop's delay: who reads that begins it anew for all. */
+  values(names: readonly string[]): Promise<Measured[]> {
+    const known = names
+      .map(name => this.#registry.getSingleMetric(name))
+      .filter(metric => metric !== undefined);
+    return Promise.all(known.map(metric => metric.get() as Promise<unknown> as Promise<Measured>));
   }
 
   text(): Promise<string> {

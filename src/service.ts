@@ -1,19 +1,21 @@
 /** Composes everything: a broker, the long poll, the routes; as a library, or with two listeners of its own. */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import Koa, { type Middleware } from 'koa';
+import Koa from 'koa';
 import type { Broker, NodeInfo, Peek, Receipt } from './broker.js';
 import { MemoryBroker } from './brokers/memory.js';
 import { RedisBroker } from './brokers/redis.js';
-import { type Config, configOf } from './config.js';
+import { type Config, configOf, shown } from './config.js';
 import { demoRoutes } from './demo/demo.js';
 import { type Budget, budget, Limits } from './limits.js';
-import { createLog, type Logger } from './log.js';
+import { startLive } from './live/live.js';
+import { createLog, type Logger, seldom } from './log.js';
 import { LongPoll } from './longpoll.js';
-import { Metrics } from './metrics.js';
+import { Metrics, type Sight } from './metrics.js';
 import { internalRoutes } from './routes/internal.js';
 import { PollRoute, publicRoutes } from './routes/public.js';
 import { SetRoute } from './routes/set.js';
@@ -31,12 +33,18 @@ import {
 const fromRoot = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 export const { version } = JSON.parse(readFileSync(fromRoot('package.json'), 'utf8')) as { version: string };
 
+/** A Koa middleware, in words that need no types of Koa: who mounts it elsewhere, or in JavaScript, has none. */
+export type Routes = (
+  ctx: { req: IncomingMessage; res: ServerResponse },
+  next: () => Promise<unknown>,
+) => Promise<unknown>;
+
 /** tagwait inside a program of yours: mount the routes where you like, and set without HTTP. */
 export interface Tagwait {
   /** `GET /status/get`, `/client.js`, `/client/<version>.js`, `/healthz`; for a Koa app that pages reach */
-  publicRoutes: Middleware;
-  /** `/status/set`, `/status/new`, `/status/peek`, `/nodes`, `/metrics`, `/healthz`, `/readyz`; for one they do not */
-  internalRoutes: Middleware;
+  publicRoutes: Routes;
+  /** `/status/set`, `/status/new`, `/status/peek`, `/nodes`, `/metrics`, `/openapi.json`, `/healthz`, `/readyz`; for one they do not */
+  internalRoutes: Routes;
   /**
    * Stores a value and hands it to every page that waits for it.
    * @param value anything JSON can say @param options.ttl seconds the key is kept from now
@@ -82,32 +90,63 @@ interface Composed {
   shares: Budget;
 }
 
-async function compose(config: Config, log: Logger): Promise<Composed> {
+/** @param watched whether there is a live page: an app that mounts the routes has a `/` of its own */
+async function compose(config: Config, log: Logger, watched = false): Promise<Composed> {
   const client = readFileSync(fromRoot('dist/client/tagwait.js'), 'utf8');
   const node = log.bindings().node as string;
-  const longpoll = new LongPoll(brokerOf(config, node, log), { id: node, version });
+  // the two know each other: what one meets with, the other counts, and what one counts, the other can be asked
+  const sight: Sight = {
+    describe: () => longpoll.describe(),
+    ready: () => longpoll.ready(),
+    counts: () => longpoll.counts(),
+    store: () => longpoll.store(),
+  };
+  const longpoll: LongPoll = new LongPoll(brokerOf(config, node, log), {
+    id: node,
+    version,
+    observer: {
+      delivered: ms => metrics.delivered(ms),
+      lost: values => metrics.lost(values),
+      leased: () => metrics.leased(),
+      gap: () => metrics.gap(),
+    },
+  });
+  const metrics = new Metrics(sight);
   const shares = budget();
-  const limits = new Limits(config, shares);
+  const tell = seldom((limit, times) => log.warn({ limit, times }, 'limit reached: pages are told to wait'));
+  const limits = new Limits(config, shares, limit => {
+    metrics.reached(limit);
+    tell(limit);
+  });
   warnOfWeakness(config, log);
   if (limits.maxHeld > shares.held)
     log.warn(`TAGWAIT_MAX_HELD: the limits of open files and heap allow for ${shares.held}`);
-  const metrics = new Metrics(
-    () => longpoll.describe(),
-    () => longpoll.ready(),
-  );
   await longpoll.start();
+  const live = watched
+    ? await startLive(longpoll, metrics, {
+        page: readFileSync(fromRoot('src/live/live.html'), 'utf8'),
+        client,
+        version,
+        store: storeOf(config),
+        maxHeld: limits.maxHeld,
+        log,
+      })
+    : undefined;
   const options = { ...config, secrets: config.secret, log, client, version };
   const poll = new PollRoute(longpoll, metrics, limits, options);
   const set = new SetRoute(longpoll, metrics, options);
   const tagwait: Tagwait = {
-    publicRoutes: publicRoutes(poll, options),
-    internalRoutes: internalRoutes(longpoll, metrics, set, options),
+    publicRoutes: publicRoutes(poll, options) as Routes,
+    internalRoutes: internalRoutes(longpoll, metrics, set, { ...options, live }) as Routes,
     set: async (key, value, { ttl = config.ttl, ...more } = {}) =>
       longpoll.set(key, value, { ttl: ttl * 1000, ...more }),
     peek: key => longpoll.peek(key),
     nodes: () => longpoll.nodes(),
     drain: (seconds = config.drain) => longpoll.drain(seconds * 1000),
-    close: () => longpoll.close(),
+    close: async () => {
+      await live?.close();
+      await longpoll.close();
+    },
   };
   return { tagwait, poll, set, longpoll, limits, metrics, shares };
 }
@@ -121,6 +160,9 @@ function warnOfWeakness({ secret = [], setTokens = [] }: Config, log: Logger): v
   if (setTokens.some(text => text.length < SECRET_LENGTH))
     log.warn(`TAGWAIT_SET_TOKENS: give ${SECRET_LENGTH} random characters or more`);
 }
+
+const storeOf = ({ redisUrl, redisCluster, redisSentinels }: Config) =>
+  redisUrl ? 'Redis' : redisCluster ? 'Redis Cluster' : redisSentinels ? 'Redis with Sentinel' : 'embedded';
 
 function brokerOf(config: Config, node: string, log: Logger): Broker {
   const {
@@ -154,7 +196,8 @@ export interface Service {
 /** Starts both ports. @throws what listening throws, such as EADDRINUSE */
 export async function startService(config: Config): Promise<Service> {
   const log = createLog(config.logLevel, newNodeId());
-  const { tagwait, poll, set, longpoll, limits, metrics, shares } = await compose(config, log);
+  log.info({ version, nodejs: process.version, settings: shown(config) }, 'starting');
+  const { tagwait, poll, set, longpoll, limits, metrics, shares } = await compose(config, log, true);
   const pages = new Koa();
   const backends = new Koa();
   const failed = (error: unknown) => log.error({ err: error }, 'a request failed');

@@ -1,9 +1,20 @@
-/** The README says what the code does. */
-import { existsSync, readFileSync } from 'node:fs';
+/** The pages say what the code does, and their code does what they say. */
+import { execFile, execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
-import { expect, test } from 'vitest';
+import { parse as parseScript } from 'acorn';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { parse as parseYaml } from 'yaml';
 import { ANSWERS } from '../src/answers.js';
 import { envOf, flagOf, NAMES, SETTINGS } from '../src/config.js';
+import { assign, call } from '../src/script.js';
+import { version } from '../src/service.js';
+import { proofOf } from '../src/ticket.js';
+import { type Block, blocksOf } from './blocks.js';
+import { launch, site } from './chromium.js';
+import { held, type Reply, service, set, until } from './harness.js';
 
 const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
 const readme = read('README.md');
@@ -36,12 +47,274 @@ test("the client's size is at most what the README says", () => {
   expect(gzipSync(read('dist/client/tagwait.js'), { level: 9 }).length).toBeLessThanOrEqual(said);
 });
 
-test('the files it names are there', () => {
-  for (const [, path] of readme.matchAll(/(?:\]\(|`)((?:src|docs|client)\/[\w./-]*|[A-Z]+\.md)/g))
-    expect(existsSync(new URL(`../${path}`, import.meta.url)), path).toBe(true);
-});
-
 test("the matrix of browsers is that of the client's own page", () => {
   const table = /\| engine \| level[\s\S]*?\n\n/.exec(read('client/README.md'))?.[0] as string;
   expect(readme).toContain(table);
+});
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const PAGES = [
+  ...['README.md', 'client/README.md', 'SECURITY.md', 'CONTRIBUTING.md', 'CHANGELOG.md'],
+  ...readdirSync(`${root}docs`)
+    .filter(name => name.endsWith('.md'))
+    .map(name => `docs/${name}`),
+];
+const blocks = PAGES.flatMap(blocksOf);
+const block = (file: string, language: string, part = '') =>
+  blocks.find(one => one.file === file && one.language === language && one.text.includes(part))
+    ?.text as string;
+
+/** As GitHub makes them from a heading. */
+const anchorsOf = (file: string) =>
+  [...read(file).matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\w\s-]/g, '')
+      .replaceAll(' ', '-'),
+  );
+
+test.each(PAGES)('%s: the files it names and links to are there', file => {
+  const folder = new URL(`../${file}`, import.meta.url);
+  for (const [, path = '', anchor = ''] of read(file).matchAll(/\]\((?!https?:)([^)#\s]*)#?([^)]*)\)/g)) {
+    const target = path === '' ? folder : new URL(path, folder);
+    expect(existsSync(target), path).toBe(true);
+    if (anchor)
+      expect(anchorsOf(fileURLToPath(target).slice(root.length)), `${path}#${anchor}`).toContain(anchor);
+  }
+  for (const [, path = ''] of read(file).matchAll(/`((?:src|test|docs|client|deploy|bench)\/[\w./-]*)`/g))
+    expect(existsSync(root + path), path).toBe(true);
+  const scripts = JSON.parse(read('package.json')).scripts as Record<string, string>;
+  for (const [, name = ''] of read(file).matchAll(/\bnpm run ([\w:]+)/g))
+    expect(scripts).toHaveProperty(name);
+});
+
+/** Every object given to `watch` has the options of the table, and no others. */
+const OPTIONS = [...read('client/README.md').matchAll(/^\| `(\w+)(?:\([\w, ]*\))?` \|/gm)].map(
+  match => match[1],
+);
+function checkScript(text: string, settings: { ecmaVersion: 3 | 2022; sourceType: 'script' | 'module' }) {
+  const check = (node: unknown): void => {
+    if (typeof node !== 'object' || node === null) return;
+    // biome-ignore lint/suspicious/noExplicitAny: any node
+    const { type, callee, arguments: given, ...more } = node as any;
+    if (type === 'CallExpression' && (callee.property ?? callee).name === 'watch')
+      for (const { key } of given[1]?.properties ?? []) expect(OPTIONS).toContain(key.name);
+    for (const child of [callee, given, ...Object.values(more)].flat()) check(child);
+  };
+  check(
+    parseScript(text, {
+      ...settings,
+      allowReserved: true,
+      allowAwaitOutsideFunction: settings.ecmaVersion > 3,
+    }),
+  );
+}
+
+/** A shell block, where https://status.example.com and the ports are those of a service. */
+async function shell(text: string, { publicUrl, internalUrl }: { publicUrl: string; internalUrl: string }) {
+  const here = text
+    .replaceAll('http://127.0.0.1:11001', internalUrl)
+    .replaceAll(/http:\/\/127\.0\.0\.1:11000|https:\/\/status\.example\.com/g, publicUrl);
+  // not synchronously: the service is in this process
+  await promisify(execFile)(
+    'bash',
+    ['-e', '-o', 'pipefail', '-c', `curl() { command curl -fsS -m 10 "$@"; echo; }\n${here}`],
+    { timeout: 15_000 },
+  );
+}
+
+/** What is checked by a test of its own. */
+const ELSEWHERE: Record<string, string> = {
+  python: 'scan-login.test.ts, ticket.test.ts',
+  php: 'scan-login.test.ts, ticket.test.ts',
+  java: 'scan-login.test.ts, ticket.test.ts',
+  go: 'scan-login.test.ts, ticket.test.ts',
+};
+const CHECKS: Record<string, (one: Block) => unknown> = {
+  js: ({ text }) => checkScript(text, { ecmaVersion: 2022, sourceType: 'module' }),
+  // what a page of any age runs
+  html: ({ text }) => {
+    for (const [, script = ''] of text.matchAll(/<script(?: [^>]*)?>([\s\S]*?)<\/script>/g))
+      checkScript(script, { ecmaVersion: 3, sourceType: 'script' });
+    const opened = text.match(/<(?!\/)\w+/g)?.length;
+    expect(text.match(/<\/\w+>/g)?.length, 'every tag is closed').toBe(opened);
+  },
+  json: ({ text }) => JSON.parse(text),
+  yaml: ({ text }) => parseYaml(text),
+  sh: async ({ text }) => {
+    execFileSync('bash', ['-n', '-c', text]);
+    if (/^curl/m.test(text)) await shell(text, await service({ demo: true }));
+    for (const [, path = ''] of text.matchAll(/\bnode ([\w./]+\.js)/g))
+      expect(path === 'dist/cli.js' || existsSync(root + path), path).toBe(true);
+  },
+  '': ({ text }) => expect(text, 'say which language it is').not.toMatch(/^(curl|npm|\{|import|const) /m),
+};
+
+// docs/proxies.md is a page of settings for other programs: deploy.test.ts reads those
+const ours = blocks.filter(({ file, language }) => file !== 'docs/proxies.md' || language in CHECKS);
+test.each(ours.map(one => [`${one.where}, ${one.language || 'text'}`, one] as const))(
+  '%s',
+  async (_, one) => {
+    if (one.language in ELSEWHERE) return expect(readdirSync(`${root}test`)).toContain('scan-login.test.ts');
+    const check = CHECKS[one.language];
+    if (!check) throw new Error(`no check for ${one.language}`);
+    await check(one);
+  },
+);
+
+describe('in a browser', () => {
+  async function opened(html: string) {
+    const started = await service();
+    const browser = await launch();
+    onTestFinished(() => browser.close());
+    const page = await browser.newPage();
+    await page.goto(await site(html.replaceAll('https://status.example.com', started.publicUrl)));
+    const titled = (title: string) => until(async () => (await page.title()) === title);
+    return { ...started, page, titled };
+  }
+
+  test("the README's tag hears what its curl lines set", async () => {
+    const { titled, ...started } = await opened(block('README.md', 'html'));
+    const [first, second] = block('README.md', 'sh', 'scanned').trim().split('\n') as [string, string];
+    await held(started.internalUrl, 'login-4711', 1);
+    await shell(first, started);
+    await titled('scanned');
+    await shell(second, started);
+    await titled('final');
+  });
+
+  test('the one tag of client/README.md', async () => {
+    const { internalUrl, titled } = await opened(block('client/README.md', 'html', 'data-onvalue'));
+    await held(internalUrl, 'KEY', 1);
+    await set(internalUrl, { key: 'KEY', value: { state: 'scanned' } });
+    await titled('scanned');
+  });
+
+  test('the heart of a script-tag client in docs/protocol.md', async () => {
+    const script = block('docs/protocol.md', 'js', 'createElement');
+    const show = 'function show(value) { document.title += value; }';
+    const { internalUrl, titled } = await opened(`<script>${show}${script}</script>`);
+    for (const [number, title] of ['a', 'ab', 'abc'].entries()) {
+      await set(internalUrl, { key: 'login-4711', value: title.at(-1), final: number === 2 });
+      await titled(title);
+    }
+  });
+});
+
+describe('docs/protocol.md', () => {
+  test('its client hears what was set before, between and last, and ends', async () => {
+    const { publicUrl, internalUrl } = await service();
+    const values = new Function(`${block('docs/protocol.md', 'js', 'function*')} return values;`)();
+    for (const value of [1, 2]) await set(internalUrl, { key: 'a', value });
+    const heard: unknown[] = [];
+    for await (const value of values(publicUrl, 'a')) {
+      heard.push(value);
+      if (value === 2)
+        for (const next of [3, 4]) await set(internalUrl, { key: 'a', value: next, final: next === 4 });
+    }
+    expect(heard).toEqual([1, 2, 3, 4]);
+    await expect(values(publicUrl, 'no such key').next()).rejects.toThrow('key');
+  });
+
+  test('its answers are as they are written', () => {
+    const shown = block('docs/protocol.md', 'js', 'app.heard').trim().split('\n');
+    const text = '{"code":-1,"message":"timeout","cursor":"k3-2"}';
+    expect(shown).toEqual([call('app.heard', text), assign('heard', text)]);
+    const answer: Reply = JSON.parse(block('docs/protocol.md', 'json'));
+    for (const field of Object.keys(answer).slice(2))
+      expect(read('docs/protocol.md')).toContain(`\`${field}\``);
+  });
+});
+
+test('docs/tickets.md: its line for OpenSSL makes a proof', () => {
+  const env = { ...process.env, key: 'k', expires: '1900000000', secret: '0123456789abcdef0123456789abcdef' };
+  const line = block('docs/tickets.md', 'sh', 'openssl');
+  const signature = execFileSync('bash', ['-c', line], { env, encoding: 'utf8' }).trim();
+  expect(`1900000000.${signature}`).toBe(proofOf(env.secret, 'k', 1_900_000_000));
+});
+
+test('docs/operating.md: metrics, alerts and log lines are those of the code', async () => {
+  const text = read('docs/operating.md');
+  const { internalUrl } = await service();
+  const scrape = await (await fetch(`${internalUrl}/metrics`)).text();
+  const metrics = [...text.matchAll(/`((?:tagwait|nodejs|process)_\w+)`/g)].map(match => match[1] as string);
+  expect(metrics.length).toBeGreaterThan(10);
+  for (const name of metrics) expect(scrape).toContain(`# TYPE ${name} `);
+  const { groups } = parseYaml(read('deploy/alerts.yml')) as {
+    groups: { rules: { alert: string; labels: { severity: string } }[] }[];
+  };
+  const rules = groups.flatMap(group => group.rules);
+  const table = text.split('| alert | do |')[1]?.split('\n## ')[0] ?? '';
+  const said = [...table.matchAll(/^\| `(\w+)`/gm)].map(match => match[1]);
+  expect(rules.map(rule => rule.alert)).toEqual(expect.arrayContaining(said));
+  // who is woken at night finds what to do
+  const waking = rules.filter(rule => rule.labels.severity === 'page').map(rule => rule.alert);
+  expect(waking.length).toBeGreaterThan(0);
+  expect(said).toEqual(expect.arrayContaining(waking));
+  const log = text.split('| `msg` | level | |')[1]?.split('\n\n')[0] ?? '';
+  const sources = readdirSync(`${root}src`, { recursive: true, encoding: 'utf8' })
+    .filter(name => name.endsWith('.ts'))
+    .map(name => read(`src/${name}`))
+    .join('\n');
+  for (const [, message = '', level = ''] of log.matchAll(/^\| `(.+?)` \| (\w+) \|/gm)) {
+    const at = sources.indexOf(`'${message}')`);
+    expect(at, message).toBeGreaterThan(0);
+    expect(sources.slice(0, at).lastIndexOf(`.${level}(`), `${message} is ${level}`).toBeGreaterThan(
+      at - 120,
+    );
+  }
+});
+
+test('docs/scaling.md: its table is what its figures make', () => {
+  const text = read('docs/scaling.md');
+  const number = (pattern: RegExp) => Number(pattern.exec(text)?.[1]?.replaceAll(',', ''));
+  const polls = 100_000 / 25;
+  expect(number(/\| polls \| ([\d,]+) a second/)).toBe(polls);
+  expect(number(/([\d,]+) commands a second, 0\.084 a poll/)).toBe(Math.round(polls * 0.084));
+  const [, watched, more] =
+    /(\d+) bytes for a key that is watched, (\d+) more/.exec(read('docs/redis.md')) ?? [];
+  expect(number(/([\d.]+) MB while watched/)).toBe((Number(watched) * 100_000) / 1e6);
+  expect(number(/([\d.]+) MB more when/)).toBe((Number(more) * 100_000) / 1e6);
+  const perConnection = Number(/16 \* 1024/.test(read('src/limits.ts')) && 16_384);
+  expect(number(/([\d,]+) pages in a GiB/)).toBe(2 ** 30 / perConnection);
+});
+
+test('client/README.md: the version it shows is this one', () => {
+  for (const [, shown] of read('client/README.md').matchAll(/client\/(\d+\.\d+\.\d+)\.js/g))
+    expect(shown).toBe(version);
+});
+
+/** It cannot be run here, and CONTRIBUTING.md says so: what it names is held against what is there. */
+describe('.github/workflows/test.yml', () => {
+  interface Store {
+    name: string;
+    from: string;
+    version: string;
+  }
+  const job = parseYaml(read('.github/workflows/test.yml')).jobs.test as {
+    strategy: { matrix: { node: string[]; store: Store[]; include: { node: string; store: Store }[] } };
+    steps: { run?: string; uses?: string }[];
+  };
+  const { matrix } = job.strategy;
+
+  test('tries every Node that package.json allows, and every store that docs/redis.md names', () => {
+    expect(matrix.node).toEqual(['20', '22', '24', '26']);
+    expect(JSON.parse(read('package.json')).engines.node).toBe('>=20');
+    const stores = [...matrix.store, ...matrix.include.map(one => one.store)];
+    const majors = stores.map(({ name, version: one }) => `${name} ${one.split('.').slice(0, 2).join('.')}`);
+    expect(majors).toEqual(expect.arrayContaining(['redis 6.2', 'redis 7.0', 'redis 8.0', 'valkey 8.1']));
+    expect(read('docs/redis.md')).toContain('Redis 6.2 or later, or Valkey');
+    for (const { node } of matrix.include) expect(matrix.node).toContain(node);
+  });
+
+  test('its steps are ones that a shell and npm know', () => {
+    const { scripts } = JSON.parse(read('package.json'));
+    for (const { run, uses } of job.steps) {
+      if (uses) expect(uses).toMatch(/^actions\/[\w-]+@v\d+$/);
+      else execFileSync('bash', ['-n', '-c', (run as string).replace(/\$\{\{.*?\}\}/g, 'x')]);
+      const [, script] = /^npm (?:run )?(check|test)$/.exec(run ?? '') ?? [];
+      if (script) expect(scripts).toHaveProperty(script);
+    }
+    expect(job.steps.some(({ run }) => run === 'npm test')).toBe(true);
+  });
 });

@@ -65,6 +65,7 @@ test('an answer comes once: leaving, draining and sets after it change nothing',
  * A store whose replies and hints come when the test says so: a real one cannot be made to send them in a given order.
  */
 class Scripted implements Broker {
+  readonly returns = 0;
   events!: Events;
   asked: { since: string; reply: (backlog: Backlog) => void; fail: (error: Error) => void }[] = [];
   async start(events: Events) {

@@ -1,8 +1,13 @@
 /** What is depended on, and what is handed out: no more than is meant. */
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { blocksOf } from './blocks.js';
+import { poll, set } from './harness.js';
+import { program } from './program.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (path: string) => readFileSync(root + path, 'utf8');
@@ -57,10 +62,133 @@ test('the package holds what is meant, and nothing else', () => {
   const [{ files }] = JSON.parse(output) as [{ files: { path: string }[] }];
   const paths = files.map(file => file.path);
   const meant =
-    /^(dist\/.+\.(js|cjs|d\.ts|d\.cts)|src\/brokers\/\w+\.lua|src\/demo\/\w+\.html|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/;
+    /^(dist\/.+\.(js|cjs|d\.ts|d\.cts)|src\/brokers\/\w+\.lua|src\/(demo|live)\/\w+\.html|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/;
   expect(paths.filter(path => !meant.test(path))).toEqual([]);
   expect(paths).toEqual(
     expect.arrayContaining(['dist/cli.js', 'dist/index.js', 'dist/index.d.ts', 'LICENSE', 'README.md']),
   );
   expect(paths.filter(path => /test|\.env|\.map$/.test(path))).toEqual([]);
+});
+
+/** As its users have it: packed, and installed into an empty folder with its dependencies, and with nothing else of ours. */
+describe('installed from the packed file', () => {
+  let home: string;
+  let packed: string;
+  const bin = (name: string) => join(root, 'node_modules/.bin', name);
+  /** Runs a program there; its output, or what it wrote when it failed. */
+  const there = (command: string, ...args: string[]) => {
+    try {
+      return execFileSync(command, args, { cwd: join(home, 'app'), encoding: 'utf8', stdio: 'pipe' });
+    } catch (error) {
+      const { stdout, stderr } = error as { stdout: string; stderr: string };
+      throw new Error(`${command} ${args.join(' ')}: ${stdout}${stderr}`);
+    }
+  };
+  const write = (name: string, text: string) => writeFileSync(join(home, 'app', name), text);
+
+  beforeAll(() => {
+    home = mkdtempSync(join(tmpdir(), 'tagwait-packed-'));
+    mkdirSync(join(home, 'app'));
+    execFileSync('npm', ['pack', '--ignore-scripts', '--pack-destination', home], {
+      cwd: root,
+      stdio: 'pipe',
+    });
+    packed = join(home, readdirSync(home).find(name => name.endsWith('.tgz')) as string);
+    write('package.json', '{"private":true}');
+    there('npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', packed);
+  }, 300_000);
+  afterAll(() => rmSync(home, { recursive: true, force: true }));
+
+  test('npx tagwait says its version, and runs', async () => {
+    expect(there('npx', 'tagwait', '--version').trim()).toBe(manifest.version);
+    const env = { TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0', TAGWAIT_PUBLIC_HOST: '127.0.0.1' };
+    const service = program('npx', ['tagwait'], { cwd: join(home, 'app'), env });
+    const [, publicUrl = '', internalUrl = ''] = await service.said(/public (\S+) internal (\S+)/);
+    await set(internalUrl, { key: 'a', value: 'scanned' });
+    expect(await poll(publicUrl, { key: 'a' })).toMatchObject({ code: 0, data: 'scanned' });
+    expect(await (await fetch(`${publicUrl}/client.js`)).text()).toContain('tagwait');
+    expect(await (await fetch(internalUrl)).text()).toContain('<html');
+  });
+
+  test('import and require give the same, of both entries', () => {
+    write(
+      'all.mjs',
+      `import { createRequire } from 'node:module';
+      import * as server from 'tagwait';
+      import client, { watch } from 'tagwait/client';
+      const require = createRequire(import.meta.url);
+      const old = require('tagwait/client');
+      console.log(JSON.stringify({
+        server: Object.keys(server).sort(),
+        required: process.features.require_module ? Object.keys(require('tagwait')).sort() : 'too old',
+        one: !process.features.require_module || require('tagwait').Conflict === server.Conflict,
+        client: [watch, client.watch, old.watch, old.default.watch].map(given => typeof given),
+      }));`,
+    );
+    const { server, required, one, client } = JSON.parse(there(process.execPath, 'all.mjs'));
+    expect(server).toEqual([
+      ...['Conflict', 'Misconfigured', 'Unavailable', 'createTagwait', 'startService', 'version'],
+    ]);
+    if (required === 'too old') console.log('left out: require of tagwait, which needs Node 20.19 or later');
+    else expect(required).toEqual(server);
+    expect(one, 'an error of one is an error of the other').toBe(true);
+    expect(client).toEqual(['function', 'function', 'function', 'function']);
+  });
+
+  const USE = `
+    async function use(): Promise<string> {
+      const part: Tagwait = await createTagwait({ hold: 5, maxHeld: 10 });
+      // @ts-expect-error: no such option
+      await createTagwait({ hodl: 5 });
+      const { cursor, watched }: Receipt = await part.set('k', { state: 'scanned' }, { expect: '' });
+      const routes: Routes = part.publicRoutes;
+      const watching = watch<{ state: string }>('k', { onvalue: (value, info) => [value.state, info.cursor] });
+      watching.stop();
+      try { return cursor + watched + version + routes.length; }
+      catch (error) { return error instanceof Conflict ? error.cursor : (error as Unavailable).message; }
+    }
+    void use;`;
+  const NAMES = 'Conflict, createTagwait, version, type Receipt, type Routes, type Tagwait, type Unavailable';
+  const FILES: Record<string, string> = {
+    'esm.mts': `import { ${NAMES} } from 'tagwait'; import { watch } from 'tagwait/client';${USE}`,
+    'common.cts': `import tagwait = require('tagwait'); import client = require('tagwait/client');
+      const { Conflict, createTagwait, version } = tagwait; const { watch } = client;
+      type Receipt = tagwait.Receipt; type Routes = tagwait.Routes; type Tagwait = tagwait.Tagwait;
+      type Unavailable = tagwait.Unavailable;${USE}`,
+  };
+  test.each([
+    ['node16', 'node16', ['esm.mts', 'common.cts']],
+    ['nodenext', 'nodenext', ['esm.mts', 'common.cts']],
+    ['esnext', 'bundler', ['esm.mts']],
+  ])(
+    'types hold, without those of Koa: module %s, resolution %s',
+    (module, resolution, files) => {
+      for (const file of files) write(file, FILES[file] as string);
+      const types = ['--types', 'node', '--typeRoots', join(root, 'node_modules/@types')];
+      const strict = ['--strict', '--noEmit', '--skipLibCheck', 'false', '--target', 'es2022'];
+      there(bin('tsc'), ...strict, ...types, '--module', module, '--moduleResolution', resolution, ...files);
+    },
+    60_000,
+  );
+
+  test('the README mounts it in a Koa app of someone else', async () => {
+    const example = blocksOf('README.md').find(block => block.text.includes('createTagwait'));
+    const listening = `listen(0, '127.0.0.1', function () {
+      console.log('at http://127.0.0.1:' + this.address().port + ' ');
+    })`;
+    const here = example?.text.replace(/listen\(11000\)|listen\(11001, '127.0.0.1'\)/g, listening);
+    write('app.mjs', `${here}\nconsole.log(cursor, watched);`);
+    const app = program(process.execPath, ['app.mjs'], { cwd: join(home, 'app') });
+    const [, publicUrl = '', internalUrl = ''] = await app.said(/at (\S+) [\s\S]*at (\S+) /);
+    expect(await poll(publicUrl, { key: 'login-4711' })).toMatchObject({ data: { state: 'scanned' } });
+    await set(internalUrl, { key: 'b', value: 1 });
+    expect(await poll(publicUrl, { key: 'b' })).toMatchObject({ data: 1 });
+    expect((await fetch(`${publicUrl}/status/set`, { method: 'POST' })).status).toBe(404);
+  });
+
+  test('publint and Are the Types Wrong find nothing', () => {
+    there(bin('publint'), 'run', '--strict', packed);
+    // node10: a resolution that knows no "exports", and that TypeScript has given up
+    there(bin('attw'), '--profile', 'node16', packed);
+  }, 60_000);
 });

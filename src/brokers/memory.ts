@@ -32,6 +32,7 @@ interface Stored {
 
 /** The embedded store: one process, nothing survives it. */
 export class MemoryBroker implements Broker {
+  readonly returns = 0;
   readonly #kept = new Map<string, Stored>();
   readonly #watched = new Set<string>();
   readonly #history: number;
@@ -63,7 +64,13 @@ export class MemoryBroker implements Broker {
     const stored = kept ?? this.#begin(key);
     stored.last++;
     stored.final = final;
-    const entry: Entry = { value, cursor: `${stored.life}-${stored.last}`, prev: cursor, final };
+    const entry: Entry = {
+      value,
+      cursor: `${stored.life}-${stored.last}`,
+      prev: cursor,
+      final,
+      at: Date.now(),
+    };
     stored.entries.push(entry);
     if (stored.entries.length > this.#history) stored.entries.shift();
     this.#keep(key, stored, options.ttl);

@@ -51,6 +51,8 @@ interface Census {
 }
 
 export class Presence {
+  /** how often Redis was back after it was away */
+  returns = 0;
   readonly #options: PresenceOptions;
   readonly #connections: Connections;
   readonly #shards = new Map<string, Shard>();
@@ -204,8 +206,10 @@ export class Presence {
     if (this.#closed || this.ready() === this.#wasReady) return;
     this.#wasReady = this.ready();
     const { log } = this.#options;
-    if (this.#wasReady) log.info('Redis is back');
-    else log.warn({ cause: cause?.message }, 'Redis is away: pages are held on, sets are refused');
+    if (this.#wasReady) {
+      this.returns++;
+      log.info('Redis is back');
+    } else log.warn({ cause: cause?.message }, 'Redis is away: pages are held on, sets are refused');
   }
 
   async #listen(): Promise<void> {
@@ -290,8 +294,9 @@ export class Presence {
       else if (kind === 'q') this.#answer(who, third, fourth);
       else if (kind === 'x') this.#nodes.delete(who);
     } else if (kind === 'e') {
-      const value = words.slice(5).join(' ');
-      this.#options.events.entry(who, { value, cursor: third, prev: fourth, final: words[4] === '1' });
+      const [final, at] = [words[4] === '1', Number(words[5])];
+      const value = words.slice(6).join(' ');
+      this.#options.events.entry(who, { value, cursor: third, prev: fourth, final, at });
     } else if (kind === 'h') {
       this.#nodes.set(who, performance.now());
     } else if (kind === 'r') {

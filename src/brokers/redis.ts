@@ -90,6 +90,7 @@ export class RedisBroker implements Broker {
 
   async set(key: string, value: string, options: SetOptions): Promise<Receipt> {
     const { ttl, final, expect, id } = options;
+    const at = Date.now();
     const [result, cursor, watched] = await this.#presence.do(commands =>
       commands.tagwaitSet(
         this.#entries(key),
@@ -105,6 +106,7 @@ export class RedisBroker implements Broker {
         `${this.#start}n:`,
         key,
         this.#clustered ? this.#trusted() : '',
+        at,
       ),
     );
     if (result === 'final' || result === 'expect') throw new Conflict(result, cursor as string);
@@ -158,6 +160,10 @@ export class RedisBroker implements Broker {
 
   async nodes(): Promise<NodeInfo[]> {
     return [...(await this.#presence.ask('')).values()].map(reply => reply.info);
+  }
+
+  get returns(): number {
+    return this.#presence.returns;
   }
 
   ready(): boolean {

@@ -14,6 +14,7 @@
 --         7 receipts to keep  8 a life's id, should one begin  9 start of the nodes' channels  10 the key
 --         11 " node node ", the nodes known to live, on a Cluster: there PUBLISH counts the receivers of one server alone;
 --            "*": all are taken to live
+--         12 when it was asked for, unix ms: goes with the message, for those who measure, and is not kept
 -- returns {"stored" | "again" | "final" | "expect", cursor, 1 if some node watches the key}
 --
 -- A life begins with the key, and whenever another server process answers than the one that stored last: it may have
@@ -47,7 +48,7 @@ local prev = cursor
 cursor = string.match(lives, '([^ @]+)@%d+$') .. '-' .. n
 
 local watched = 0
-local message = 'e ' .. ARGV[10] .. ' ' .. cursor .. ' ' .. prev .. ' ' .. final .. ' ' .. value
+local message = 'e ' .. ARGV[10] .. ' ' .. cursor .. ' ' .. prev .. ' ' .. final .. ' ' .. ARGV[12] .. ' ' .. value
 for node in string.gmatch(redis.call('GET', watchers) or '', '([^ @]+)%S*') do
   local receivers = redis.call('PUBLISH', ARGV[9] .. node, message)
   if receivers > 0 or ARGV[11] == '*' or string.find(ARGV[11], ' ' .. node .. ' ', 1, true) then watched = 1 end

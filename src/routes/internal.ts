@@ -1,4 +1,5 @@
 /** The internal port: backends set here, operators look. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
 import { Unavailable } from '../broker.js';
@@ -8,6 +9,7 @@ import type { Metrics } from '../metrics.js';
 import { KEY, KEY_ALLOWED } from '../question.js';
 import { newTicket } from '../ticket.js';
 import { badRequest, checkNew, readBody } from './body.js';
+import { openapi } from './openapi.js';
 import { chain } from './public.js';
 import { authorizer, refusalOf, type SetRoute, unauthorized } from './set.js';
 
@@ -19,7 +21,23 @@ export interface InternalOptions {
   /** bearer tokens of backends; undefined: none asked for */
   setTokens: readonly string[] | undefined;
   secrets: readonly string[] | undefined;
+  /** seconds a poll is held at most, and the version: for the description at /openapi.json */
+  hold: number;
+  version: string;
   log: Logger;
+  /** the live page; absent: there is none, and `/` is someone else's */
+  live?: LivePage | undefined;
+}
+
+/** The live page, and the long poll of its own that feeds it. */
+export interface LivePage {
+  page: string;
+  client: string;
+  /** its Content-Security-Policy */
+  policy: string;
+  poll(request: IncomingMessage, response: ServerResponse): void;
+  /** the last minutes, and the key under which it goes on */
+  now(): object;
 }
 
 /** The routes of the internal port, to be mounted in a Koa app. */
@@ -72,6 +90,31 @@ export function internalRoutes(
   router.get('/nodes', bearer, async ctx => {
     ctx.body = { code: 0, nodes: await longpoll.nodes() };
   });
+  const described = openapi({ ...options, guarded: !!options.setTokens });
+  router.get('/openapi.json', bearer, ctx => {
+    ctx.body = described;
+  });
+  const { live } = options;
+  if (live) {
+    // these two say nothing of this node
+    router.get('/', ctx => {
+      ctx.set({ 'Content-Security-Policy': live.policy, 'Referrer-Policy': 'no-referrer' });
+      ctx.type = 'html';
+      ctx.body = live.page;
+    });
+    router.get('/client.js', ctx => {
+      ctx.type = 'text/javascript';
+      ctx.body = live.client;
+    });
+    router.get('/live', bearer, ctx => {
+      ctx.body = { code: 0, ...live.now() };
+    });
+    // a script tag has no Authorization: the key is the permission
+    router.get('/status/get', ctx => {
+      ctx.respond = false;
+      live.poll(ctx.req, ctx.res);
+    });
+  }
   router.get('/metrics', async ctx => {
     ctx.set('Content-Type', metrics.contentType);
     ctx.body = await metrics.text();

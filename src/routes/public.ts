@@ -43,18 +43,21 @@ const SCRIPT = [
 const JSON_TYPE = [...COMMON, 'Content-Type', 'application/json; charset=utf-8'];
 const TEXT = [...COMMON, 'Content-Type', 'text/plain; charset=utf-8'];
 
+/** Who counts polls and answers. */
+export type Tally = Pick<Metrics, 'asked' | 'answered'>;
+
 /** Answers `GET /status/get` on Node's own request and response: a held request keeps nothing else alive. */
 export class PollRoute {
   readonly method = 'GET';
   readonly path = '/status/get';
   readonly #longpoll: LongPoll;
-  readonly #metrics: Metrics;
+  readonly #metrics: Tally;
   readonly #limits: Limits;
   readonly #options: PublicOptions;
   /** where each question is noted; undefined: nobody wants to know */
   readonly #log: Logger | undefined;
 
-  constructor(longpoll: LongPoll, metrics: Metrics, limits: Limits, options: PublicOptions) {
+  constructor(longpoll: LongPoll, metrics: Tally, limits: Limits, options: PublicOptions) {
     this.#longpoll = longpoll;
     this.#metrics = metrics;
     this.#limits = limits;
@@ -73,6 +76,7 @@ export class PollRoute {
       if (!(error instanceof BadParameter)) throw error;
       return send(response, 400, TEXT, `${error.message}\n`);
     }
+    this.#metrics.asked(form.mode);
     const from = this.#limits.networkOf(request);
     const wait = this.#limits.poll(from);
     const origin = this.#allowed(request, form);

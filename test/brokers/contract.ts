@@ -66,9 +66,10 @@ export function brokerContract(name: string, bench: Bench): void {
       const second = await broker.set(key, '2', { ttl: TTL, final: true });
       expect(first.watched && second.watched).toBe(true);
       await until(() => entries.length === 2);
+      const at = expect.closeTo(Date.now(), -4);
       expect(entries).toEqual([
-        [key, { value: '1', cursor: first.cursor, prev: '', final: false }],
-        [key, { value: '2', cursor: second.cursor, prev: first.cursor, final: true }],
+        [key, { value: '1', cursor: first.cursor, prev: '', final: false, at }],
+        [key, { value: '2', cursor: second.cursor, prev: first.cursor, final: true, at }],
       ]);
       const told = await broker.subscribe(key, second.cursor);
       expect(told).toMatchObject({ entries: [], lost: 0, cursor: second.cursor, final: true });

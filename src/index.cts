@@ -1,0 +1,22 @@
+/**
+ * The same for `require`, which can load ES modules from Node 20.19 on: one copy of everything, however it is loaded.
+ * Types are imported by a mode, so that every `moduleResolution` can read them.
+ */
+import type * as esm from './index.js' with { 'resolution-mode': 'import' };
+
+const tagwait: typeof esm = require('./index.js');
+
+namespace tagwait {
+  export type Config = esm.Config;
+  export type Conflict = esm.Conflict;
+  export type Misconfigured = esm.Misconfigured;
+  export type NodeInfo = esm.NodeInfo;
+  export type Peek = esm.Peek;
+  export type Receipt = esm.Receipt;
+  export type Routes = esm.Routes;
+  export type Service = esm.Service;
+  export type Tagwait = esm.Tagwait;
+  export type Unavailable = esm.Unavailable;
+}
+
+export = tagwait;

@@ -1,0 +1,96 @@
+/**
+ * The live page's feed: tagwait for itself. A second long poll with an embedded store of its own, so that it works while
+ * Redis is away, and so that no key of it can be asked for on the public port.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { MemoryBroker } from '../brokers/memory.js';
+import { Limits } from '../limits.js';
+import type { Logger } from '../log.js';
+import { LongPoll } from '../longpoll.js';
+import type { Metrics } from '../metrics.js';
+import type { LivePage } from '../routes/internal.js';
+import { PollRoute } from '../routes/public.js';
+import { LOOKED_AT, Sampler } from './sampler.js';
+
+/** ms between two looks, and how many are kept: five minutes. */
+const EVERY = 2000;
+const KEPT = 150;
+/** ms between the ticks by which the event loop's delay is told; counted into it. */
+const RESOLUTION = 20;
+/** Looks that a page may miss on its way. */
+const MISSED = 16;
+/** Seconds: a page behind a proxy that is not set up for holds still works. */
+const HOLD = 20;
+
+export interface LiveOptions {
+  /** the page and the client, as text */
+  page: string;
+  client: string;
+  version: string;
+  /** what the page shows beside the numbers */
+  store: string;
+  maxHeld: number;
+  log: Logger;
+}
+
+export interface Live extends LivePage {
+  close(): Promise<void>;
+}
+
+export async function startLive(longpoll: LongPoll, metrics: Metrics, options: LiveOptions): Promise<Live> {
+  const { page, client, version, store, maxHeld, log } = options;
+  // who knows the key may watch: it is told to those who may see the rest of the internal port
+  const key = randomBytes(16).toString('base64url');
+  const inner = new LongPoll(new MemoryBroker({ history: MISSED }), { id: 'live', version });
+  await inner.start();
+  const sampler = new Sampler(KEPT);
+  const loop = monitorEventLoopDelay({ resolution: RESOLUTION });
+  loop.enable();
+  let watched = false;
+
+  async function look(): Promise<void> {
+    const delay = Math.max(0, loop.percentile(99) / 1e6 - RESOLUTION);
+    loop.reset();
+    const sample = sampler.take(await metrics.values(LOOKED_AT), Math.round(delay * 10) / 10);
+    if (!sample) return;
+    // the other nodes are asked only while somebody looks
+    const nodes = watched ? await longpoll.nodes().catch(() => null) : null;
+    ({ watched } = await inner.set(key, { sample, nodes }, { ttl: EVERY * MISSED }));
+  }
+  await look();
+  const looking = setInterval(() => look().catch(err => log.error({ err }, 'the live page')), EVERY).unref();
+
+  const none = { maxHeld: 0, maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 0 };
+  const route = new PollRoute(inner, { asked() {}, answered() {} }, new Limits(none), {
+    hold: HOLD,
+    origins: [],
+    secrets: undefined,
+    log,
+    client,
+    version,
+  });
+  const hash = (part: string) => `'sha256-${createHash('sha256').update(part).digest('base64')}'`;
+  const inside = (tag: string) => hash(new RegExp(`<${tag}>([^]*?)</${tag}>`).exec(page)?.[1] ?? '');
+  return {
+    page,
+    client,
+    // nothing from anywhere else, and nothing that is not on the page as it is in the package
+    policy: `default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src 'self' ${inside('script')}; style-src ${inside('style')}`,
+    poll: (request, response) => route.handle(request, response),
+    now: () => ({
+      key,
+      every: EVERY,
+      kept: KEPT,
+      samples: sampler.kept,
+      maxHeld,
+      store,
+      node: longpoll.describe(),
+    }),
+    async close() {
+      clearInterval(looking);
+      loop.disable();
+      await inner.close();
+    },
+  };
+}

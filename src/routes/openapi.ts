@@ -1,0 +1,256 @@
+/** Both ports in OpenAPI 3.1. The tests hold real answers against it. */
+import { ANSWERS, type Kind } from '../answers.js';
+import { CURSOR } from '../broker.js';
+import { KEY } from '../question.js';
+
+type Schema = Record<string, unknown>;
+const object = (properties: Record<string, Schema>, optional: Record<string, Schema> = {}): Schema => ({
+  type: 'object',
+  properties: { ...properties, ...optional },
+  required: Object.keys(properties),
+  additionalProperties: false,
+});
+const is = (value: unknown): Schema => ({ const: value });
+const text: Schema = { type: 'string' };
+const count: Schema = { type: 'integer', minimum: 0 };
+const ref = (name: string): Schema => ({ $ref: `#/components/schemas/${name}` });
+const json = (description: string, schema: Schema) => ({
+  description,
+  content: { 'application/json': { schema } },
+});
+const plain = (description: string, type: string) => ({ description, content: { [type]: { schema: text } } });
+const parameter = (name: string, description: string, schema: Schema, more: Schema = {}) => ({
+  name,
+  in: 'query',
+  description,
+  schema,
+  ...more,
+});
+
+/** What each kind of answer says beyond its code and message. */
+const MORE: Record<Kind, [Record<string, Schema>, Record<string, Schema>?]> = {
+  success: [
+    { data: ref('Value'), cursor: ref('Cursor') },
+    {
+      earlier: { type: 'array', items: ref('Value') },
+      lost: { type: 'integer', minimum: 1 },
+      final: is(true),
+    },
+  ],
+  timeout: [{ cursor: ref('Cursor') }],
+  expired: [{}],
+  busy: [{ retry: count }],
+  badRequest: [{ detail: text }],
+  forbidden: [{}],
+  moved: [{ retry: count }],
+  unavailable: [{ retry: count }],
+};
+const KINDS = Object.keys(ANSWERS) as Kind[];
+const nameOf = (kind: Kind) => `Poll${kind[0]?.toUpperCase()}${kind.slice(1)}`;
+const pollSchemas = Object.fromEntries(
+  KINDS.map(kind => {
+    const { code, message } = ANSWERS[kind];
+    const [more, optional] = MORE[kind];
+    return [nameOf(kind), object({ code: is(code), message: is(message), ...more }, optional)];
+  }),
+);
+
+/** What a poll may be answered, by status. */
+function pollResponses() {
+  const responses: Record<string, unknown> = {};
+  for (const status of new Set(KINDS.map(kind => ANSWERS[kind].status))) {
+    const kinds = KINDS.filter(kind => ANSWERS[kind].status === status);
+    responses[status] = json(kinds.map(kind => ANSWERS[kind].message).join(', '), {
+      oneOf: kinds.map(kind => ref(nameOf(kind))),
+    });
+  }
+  const scripted = { 'text/javascript': { schema: text } };
+  const named = { 'text/plain': { schema: text } };
+  const both = (status: number, more: object) => {
+    const given = responses[status] as { content: object };
+    given.content = { ...given.content, ...more };
+  };
+  both(200, scripted);
+  both(400, named);
+  return responses;
+}
+
+const refusal = (status: number, message: string) =>
+  json(message, object({ code: is(status), message: is(message) }, { detail: text, cursor: ref('Cursor') }));
+const REFUSALS = {
+  400: refusal(400, 'bad request'),
+  401: refusal(401, 'unauthorized'),
+  413: refusal(413, 'too large'),
+  415: refusal(415, 'unsupported media type'),
+  503: refusal(503, 'unavailable'),
+};
+const { 503: unavailable, ...mistakes } = REFUSALS;
+const { 400: bad, 401: unauthorized } = mistakes;
+const well = json('yes', object({ code: is(0), message: is('success') }));
+const body = (schema: Schema) => ({
+  content: { 'application/json': { schema }, 'application/x-www-form-urlencoded': { schema } },
+});
+const ttl: Schema = { type: 'number', exclusiveMinimum: 0, maximum: 31_536_000, description: 'seconds' };
+const key = ref('Key');
+const OPEN = { security: [] };
+
+/** @param hold seconds @param guarded whether the internal port asks for a token */
+export function openapi({ version, hold, guarded }: { version: string; hold: number; guarded: boolean }) {
+  const pages = { servers: [{ url: '/', description: 'the public port, TAGWAIT_PUBLIC_PORT' }] };
+  const script = { 200: plain('the script', 'text/javascript'), 304: { description: 'unchanged' } };
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'tagwait',
+      version,
+      license: { name: 'MIT', identifier: 'MIT' },
+      description:
+        'Long poll by script tags. Paths whose server is the public port are for pages, all others for backends and operators.',
+    },
+    servers: [{ url: '/', description: 'the internal port, TAGWAIT_INTERNAL_PORT' }],
+    security: guarded ? [{ token: [] }] : [],
+    paths: {
+      '/status/get': {
+        ...pages,
+        get: {
+          ...OPEN,
+          summary: 'Ask for a key; the answer waits until there is something new',
+          description: 'With callback or var the answer is a script, and its status is always 200.',
+          parameters: [
+            parameter('key', 'what is waited for', key, { required: true }),
+            parameter('since', 'the cursor of the last answer', ref('Cursor')),
+            parameter('hold', 'seconds to hold; 0 answers at once', {
+              type: 'number',
+              minimum: 0,
+              maximum: hold,
+            }),
+            parameter('callback', 'a function that the script calls', text),
+            parameter('var', 'a global that the script assigns, instead of callback', text),
+            parameter('proof', "the ticket's", text),
+          ],
+          responses: pollResponses(),
+        },
+      },
+      '/client.js': { ...pages, get: { ...OPEN, summary: "The page's script", responses: script } },
+      '/client/{version}.js': {
+        ...pages,
+        get: {
+          ...OPEN,
+          summary: 'The same, to be kept for ever',
+          parameters: [{ name: 'version', in: 'path', required: true, schema: is(version) }],
+          responses: script,
+        },
+      },
+      '/status/set': {
+        post: {
+          summary: 'Store a value and hand it to every page that waits',
+          requestBody: {
+            ...body(
+              object(
+                { key, value: ref('Value') },
+                {
+                  ttl,
+                  final: { type: 'boolean', description: 'the key ends here' },
+                  expect: { ...ref('Cursor'), description: 'the newest cursor must be this; "" for none' },
+                  id: { type: 'string', pattern: '^[\\x21-\\x7e]{1,64}$', description: 'makes a retry safe' },
+                },
+              ),
+            ),
+            required: true,
+          },
+          responses: {
+            200: json(
+              'stored, and on its way',
+              object({
+                code: is(0),
+                message: is('success'),
+                cursor: ref('Cursor'),
+                watched: { type: 'boolean' },
+              }),
+            ),
+            409: refusal(409, 'conflict'),
+            ...REFUSALS,
+          },
+        },
+      },
+      '/status/new': {
+        post: {
+          summary: 'Make a ticket',
+          requestBody: body(object({}, { ttl })),
+          responses: {
+            200: json('a ticket', object({ code: is(0), key, proof: text, expires: count })),
+            ...mistakes,
+          },
+        },
+      },
+      '/status/peek': {
+        get: {
+          summary: 'What is kept under a key, and who waits for it',
+          parameters: [parameter('key', 'what is waited for', key, { required: true })],
+          responses: { 200: json('the key', ref('Peek')), 400: bad, 401: unauthorized, 503: unavailable },
+        },
+      },
+      '/nodes': {
+        get: {
+          summary: 'All nodes',
+          responses: {
+            200: json(
+              'this node first',
+              object({ code: is(0), nodes: { type: 'array', items: ref('Node') } }),
+            ),
+            401: unauthorized,
+            503: unavailable,
+          },
+        },
+      },
+      '/metrics': {
+        get: {
+          ...OPEN,
+          summary: 'For Prometheus',
+          responses: { 200: plain('its text format', 'text/plain') },
+        },
+      },
+      '/healthz': {
+        get: { ...OPEN, summary: 'Whether the process lives; on both ports', responses: { 200: well } },
+      },
+      '/readyz': {
+        get: { ...OPEN, summary: 'Whether it takes pages', responses: { 200: well, 503: unavailable } },
+      },
+      '/': { get: { ...OPEN, summary: 'The live page', responses: { 200: plain('a page', 'text/html') } } },
+      '/live': {
+        get: {
+          summary: "What the live page shows: this node's last minutes, and the key under which it goes on",
+          responses: {
+            200: json('for the page alone: it may change', { type: 'object' }),
+            401: unauthorized,
+          },
+        },
+      },
+      '/openapi.json': {
+        get: {
+          summary: 'This',
+          responses: { 200: json('OpenAPI 3.1', { type: 'object' }), 401: unauthorized },
+        },
+      },
+    },
+    components: {
+      ...(guarded ? { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } } : {}),
+      schemas: {
+        Key: { type: 'string', pattern: KEY.source },
+        Cursor: { type: 'string', pattern: CURSOR.source, description: 'opaque' },
+        Value: { description: 'any JSON' },
+        Peek: object({
+          code: is(0),
+          key,
+          entries: { type: 'array', items: object({ value: ref('Value'), cursor: ref('Cursor') }) },
+          cursor: ref('Cursor'),
+          final: { type: 'boolean' },
+          ttl: { ...count, description: 'seconds left' },
+          waiters: { type: 'object', additionalProperties: count, description: 'held now, by node' },
+        }),
+        Node: object({ id: text, held: count, version: text, uptime: { ...count, description: 'seconds' } }),
+        ...pollSchemas,
+      },
+    },
+  };
+}

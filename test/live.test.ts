@@ -1,0 +1,116 @@
+/** The live page, in a browser: what it shows is what happens, and nothing comes from elsewhere. */
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { quantile, Sampler } from '../src/live/sampler.js';
+import { launch } from './chromium.js';
+import { held, poll, set, spawned, until } from './harness.js';
+import { redisServer } from './redis.js';
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await launch();
+});
+afterAll(() => browser.close());
+
+async function open(url: string, width = 1100) {
+  const page = await browser.newPage({ viewport: { width, height: 800 }, colorScheme: 'dark' });
+  onTestFinished(() => page.close());
+  const faults: string[] = [];
+  const asked: string[] = [];
+  page.on('pageerror', error => faults.push(error.message));
+  page.on('console', message => message.type() === 'error' && faults.push(message.text()));
+  page.on('request', request => asked.push(request.url()));
+  await page.goto(`${url}/`);
+  return { page, faults, asked };
+}
+
+test('two nodes, a held page, a value, a limit, Redis away and back: all on the page, which asks nobody else', {
+  timeout: 60_000,
+}, async () => {
+  const redis = await redisServer();
+  const env = { TAGWAIT_REDIS_URL: redis.url, TAGWAIT_MAX_HELD_PER_KEY: '1' };
+  const [here, there] = [await spawned(env), await spawned(env)];
+  const { page, faults, asked } = await open(here.internalUrl);
+  const shows = (text: string | RegExp) => page.getByText(text).first().waitFor({ timeout: 30_000 });
+  const waiting = poll(here.publicUrl, { key: 'a' });
+  await held(here.internalUrl, 'a', 1);
+  expect((await poll(here.publicUrl, { key: 'a' })).code).toBe(-3);
+  await shows('Redis reached');
+  await until(async () => (await page.locator('#nodes tr').count()) === 4);
+  await until(async () => /^1 of/.test((await page.locator('.tile .value').first().textContent()) ?? ''));
+  await until(async () => /too many on one key1/.test((await page.locator('#limits').textContent()) ?? ''));
+  await page.fill('#key', 'a');
+  await page.click('#peek button');
+  await shows(/"waiters": \{\s+"[\w.-]+": 1/);
+  await set(there.internalUrl, { key: 'a', value: 1 });
+  await waiting;
+  await until(async () => /^\d/.test((await page.locator('.tile .value').nth(3).textContent()) ?? ''));
+
+  await redis.kill();
+  await shows('Redis away');
+  await redis.start();
+  await shows('Redis reached');
+  expect(await page.locator('#limits').textContent()).toMatch(/times Redis came back.*1$/);
+  expect(faults).toEqual([]);
+  expect(new Set(asked.map(url => new URL(url).origin))).toEqual(new Set([here.internalUrl]));
+  // held, not hammered: a poll per look, and what the page is made of
+  expect(asked.filter(url => url.includes('/status/get')).length).toBeGreaterThan(1);
+
+  here.process.kill('SIGKILL');
+  await shows(/^No news from this node/);
+});
+
+test('with set tokens it asks for one, once', async () => {
+  const token = 't'.repeat(32);
+  const { internalUrl, publicUrl } = await spawned({ TAGWAIT_SET_TOKENS: `${token},other` });
+  expect((await fetch(`${internalUrl}/live`)).status).toBe(401);
+  const { page } = await open(internalUrl);
+  await page.fill('#token', 'wrong');
+  await page.click('#ask button');
+  await page.getByText('That is not one of').waitFor();
+  await page.fill('#token', token);
+  await page.click('#ask button');
+  await page.getByText('embedded store').waitFor();
+  await page.reload();
+  await page.getByText('embedded store').waitFor();
+
+  const { key } = (await (
+    await fetch(`${internalUrl}/live`, { headers: { Authorization: `Bearer ${token}` } })
+  ).json()) as { key: string };
+  expect((await poll(publicUrl, { key, hold: '0' })).code, 'the public port knows nothing of it').toBe(-1);
+  expect(await until(async () => (await poll(internalUrl, { key })).code === 0)).toBe(true);
+});
+
+test.each([320, 390, 1440])('nothing is cut off at %d px', async width => {
+  const { internalUrl } = await spawned();
+  const { page } = await open(internalUrl, width);
+  await page.locator('#limits tr').first().waitFor();
+  const [wide, room] = await page.evaluate(() => [
+    document.documentElement.scrollWidth,
+    document.documentElement.clientWidth,
+  ]);
+  expect(wide).toBe(room);
+});
+
+test('a quantile lies where straight lines say', () => {
+  const buckets = [
+    { bound: 1, count: 50 },
+    { bound: 2, count: 100 },
+    { bound: Number.POSITIVE_INFINITY, count: 100 },
+  ];
+  expect(quantile(0.5, buckets)).toBe(1);
+  expect(quantile(0.75, buckets)).toBe(1.5);
+  expect(quantile(0.5, [{ bound: Number.POSITIVE_INFINITY, count: 0 }])).toBe(null);
+});
+
+test('a look counts since the look before, and old ones are dropped', () => {
+  const sampler = new Sampler(2);
+  const polls = { value: 0, labels: { mode: 'json' } };
+  const measured = [{ name: 'tagwait_polls_total', values: [polls] }];
+  expect(sampler.take(measured, 0, 1000)).toBe(undefined);
+  for (const at of [3000, 5000, 7000]) {
+    polls.value += 10;
+    expect(sampler.take(measured, 0, at)).toMatchObject({ at, polls: 5, p99: null });
+  }
+  expect(sampler.kept.map(sample => sample.at)).toEqual([5000, 7000]);
+});

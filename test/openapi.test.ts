@@ -1,0 +1,161 @@
+/** /openapi.json held against what both ports really answer. */
+import { readFileSync } from 'node:fs';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { openapi } from '../src/routes/openapi.js';
+import { version } from '../src/service.js';
+import { held, poll, service, set } from './harness.js';
+import { redisServer } from './redis.js';
+
+interface Operation {
+  requestBody?: { content: Record<string, { schema: object }> };
+  responses: Record<string, { content?: Record<string, { schema: object }> }>;
+}
+interface Document {
+  openapi: string;
+  paths: Record<string, Partial<Record<'get' | 'post', Operation>> & { servers?: object[] }>;
+  components: { securitySchemes?: object };
+  security: object[];
+}
+
+let document: Document;
+let ajv: Ajv2020;
+const seen = new Set<string>();
+
+const describedAt = async (url: string, headers = {}) =>
+  (await (await fetch(`${url}/openapi.json`, { headers })).json()) as Document;
+
+beforeAll(async () => {
+  document = JSON.parse(JSON.stringify(openapi({ version, hold: 25, guarded: false })));
+  ajv = new Ajv2020({ strict: false, allErrors: true });
+  ajv.addSchema(document, 'api');
+});
+
+/** Refuses an answer that the document does not describe. */
+async function heldAgainst(response: Response, method: 'get' | 'post', path: string): Promise<unknown> {
+  const said = document.paths[path]?.[method]?.responses[response.status];
+  expect(said, `${method} ${path} ${response.status} is described`).toBeDefined();
+  seen.add(`${method} ${path} ${response.status}`);
+  const type = (response.headers.get('content-type') ?? '').split(';')[0] as string;
+  const body = await response.text();
+  if (!said?.content) {
+    expect(body).toBe('');
+    return undefined;
+  }
+  expect(Object.keys(said.content), `${method} ${path} ${response.status}`).toContain(type);
+  if (type !== 'application/json') return body;
+  const at = ['paths', path, method, 'responses', String(response.status), 'content', type, 'schema'];
+  const pointer = at
+    .map(part => encodeURIComponent(part.replaceAll('~', '~0').replaceAll('/', '~1')))
+    .join('/');
+  const valid = ajv.validate({ $ref: `api#/${pointer}` }, JSON.parse(body));
+  expect(valid, `${path}: ${body} ${ajv.errorsText()}`).toBe(true);
+  return JSON.parse(body);
+}
+
+describe('every answer is one that the document describes', () => {
+  const get = async (url: string, path: string, described = path.replace(/\?.*/, ''), headers = {}) =>
+    heldAgainst(await fetch(`${url}${path}`, { headers }), 'get', described);
+  const post = async (url: string, path: string, body: unknown, headers = {}) =>
+    heldAgainst(
+      await fetch(`${url}${path}`, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json', ...headers },
+        body: typeof body === 'string' ? body : JSON.stringify(body),
+      }),
+      'post',
+      path,
+    );
+
+  test('a poll', async () => {
+    const { publicUrl, internalUrl, tagwait } = await service({ maxHeldPerKey: 1, history: 2 });
+    for (const value of [1, { a: [] }, null]) await set(internalUrl, { key: 'a', value });
+    await get(publicUrl, '/status/get?key=a');
+    await get(publicUrl, '/status/get?key=a&callback=f');
+    await get(publicUrl, '/status/get?key=b&hold=0');
+    await set(internalUrl, { key: 'c', value: 1, final: true });
+    const { cursor = '' } = await poll(publicUrl, { key: 'c' });
+    await get(publicUrl, `/status/get?key=c&since=${cursor}`);
+    await get(publicUrl, '/status/get?key=');
+    await get(publicUrl, '/status/get?key=a&callback=if');
+    const page = poll(publicUrl, { key: 'd' });
+    await held(internalUrl, 'd', 1);
+    await get(publicUrl, '/status/get?key=d');
+    tagwait.drain(0);
+    await page;
+    await get(publicUrl, '/status/get?key=d');
+    await get(internalUrl, '/readyz');
+    const { publicUrl: guarded } = await service({ secret: ['s'.repeat(32)] });
+    await get(guarded, '/status/get?key=a');
+  });
+
+  test('what else pages get', async () => {
+    const { publicUrl } = await service();
+    for (const path of ['/client.js', `/client/${version}.js`]) {
+      const described = path === '/client.js' ? path : '/client/{version}.js';
+      await get(publicUrl, path, described);
+      const tag = (await fetch(`${publicUrl}${path}`)).headers.get('etag') ?? '';
+      await get(publicUrl, path, described, { 'If-None-Match': tag, 'Cache-Control': 'max-age=0' });
+    }
+    await get(publicUrl, '/healthz');
+  });
+
+  test('what backends and operators get', async () => {
+    const redis = await redisServer();
+    const token = 't'.repeat(32);
+    const { internalUrl } = await service({
+      redisUrl: redis.url,
+      setTokens: [token],
+      secret: ['s'.repeat(32)],
+      maxValueBytes: 100,
+    });
+    const allowed = { Authorization: `Bearer ${token}` };
+    for (const path of ['/status/set', '/status/new']) {
+      await post(internalUrl, path, { key: 'a', value: 1 });
+      await post(internalUrl, path, '{', allowed);
+      await post(internalUrl, path, 'x'.repeat(9000), allowed);
+      await post(internalUrl, path, 'x', { ...allowed, 'Content-Type': 'text/plain' });
+    }
+    await post(internalUrl, '/status/set', { key: 'a', value: 1, ttl: 60, id: 'x' }, allowed);
+    await post(internalUrl, '/status/set', { key: 'a', value: 1, expect: '' }, allowed);
+    await post(internalUrl, '/status/new', { ttl: 60 }, allowed);
+    for (const path of ['/status/peek?key=a', '/nodes', '/live', '/openapi.json']) {
+      await get(internalUrl, path);
+      await get(internalUrl, path, undefined, allowed);
+    }
+    await get(internalUrl, '/status/peek?key=', undefined, allowed);
+    for (const path of ['/', '/metrics', '/healthz', '/readyz']) await get(internalUrl, path);
+    await redis.kill();
+    await post(internalUrl, '/status/set', { key: 'a', value: 1 }, allowed);
+    await get(internalUrl, '/status/peek?key=a', undefined, allowed);
+    await get(internalUrl, '/nodes', undefined, allowed);
+  });
+
+  test('and nothing is described that was not answered here', () => {
+    const described = Object.entries(document.paths).flatMap(([path, { get: read, post: write }]) => [
+      ...Object.keys(read?.responses ?? {}).map(status => `get ${path} ${status}`),
+      ...Object.keys(write?.responses ?? {}).map(status => `post ${path} ${status}`),
+    ]);
+    expect(described.filter(one => !seen.has(one))).toEqual([]);
+  });
+});
+
+test('the running service hands it out, and says whether it asks for tokens', async () => {
+  const open = await service();
+  expect(await describedAt(open.internalUrl)).toEqual(document);
+  const token = 't'.repeat(32);
+  const guarded = await service({ setTokens: [token] });
+  expect((await fetch(`${guarded.internalUrl}/openapi.json`)).status).toBe(401);
+  const said = await describedAt(guarded.internalUrl, { Authorization: `Bearer ${token}` });
+  expect(said.security).toEqual([{ token: [] }]);
+  expect(said.components.securitySchemes).toBeDefined();
+});
+
+test('every path of both ports is described', () => {
+  const source = ['public', 'internal']
+    .map(name => readFileSync(new URL(`../src/routes/${name}.ts`, import.meta.url), 'utf8'))
+    .join('');
+  const routed = [...source.matchAll(/router\.(?:get|post)\(\[?'([^']+)'/g)].map(match => match[1] as string);
+  expect(routed.length).toBeGreaterThan(9);
+  for (const path of routed) expect(Object.keys(document.paths)).toContain(path);
+});
