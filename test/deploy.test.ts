@@ -4,13 +4,13 @@
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { envOf, NAMES } from '../src/config.js';
+import { envOf, NAMES, SETTINGS } from '../src/config.js';
 import { until } from './harness.js';
 import { find } from './needs.js';
 import { deployed as text } from './proxies.js';
@@ -189,4 +189,32 @@ test('the image has what it runs with: its stages carried out in empty folders',
     expect((await fetch(url)).status, url).toBe(200);
   child.kill('SIGTERM');
   expect(await ended).toEqual([0, null]);
+});
+
+test('docs/proxies.md and deploy/README.md name settings, files and times as they are', () => {
+  for (const name of ['docs/proxies.md', 'deploy/README.md']) {
+    const page = readFileSync(join(root, name), 'utf8');
+    const settings = new Set(page.match(/TAGWAIT_[A-Z_]+/g));
+    expect(
+      [...settings].filter(setting => !NAMES.map(envOf).includes(setting)),
+      name,
+    ).toEqual([]);
+    for (const [, path = ''] of page.matchAll(/\]\((\.\.\/[\w./-]+)\)/g))
+      expect(existsSync(join(root, dirname(name), path)), path).toBe(true);
+    for (const [, block = ''] of page.matchAll(/```yaml\n([\s\S]*?)```/g))
+      for (const document of parseAllDocuments(block)) expect(document.errors).toEqual([]);
+  }
+  const named = readFileSync(join(root, 'deploy/README.md'), 'utf8');
+  for (const file of readdirSync(join(root, 'deploy')).filter(name => name !== 'README.md'))
+    expect(named, `deploy/${file} is in its README`).toContain(file);
+  const said = Number(
+    /`TAGWAIT_HOLD` and 15 s more: (\d+) s/.exec(readFileSync(join(root, 'docs/proxies.md'), 'utf8'))?.[1],
+  );
+  expect(said).toBe(Number(SETTINGS.hold.fallback) + 15);
+  for (const [file, time] of [
+    ['nginx.conf', /proxy_read_timeout (\d+)s/],
+    ['haproxy.cfg', /timeout server (\d+)s/],
+    ['Caddyfile', /response_header_timeout (\d+)s/],
+  ] as const)
+    expect(Number(time.exec(text(file))?.[1]), file).toBe(said);
 });
