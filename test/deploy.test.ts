@@ -60,7 +60,15 @@ describe('read, not run', () => {
   interface Compose {
     services: Record<
       string,
-      { network_mode?: string; environment?: Record<string, string>; stop_grace_period?: string }
+      {
+        image?: string;
+        ports?: string[];
+        network_mode?: string;
+        environment?: Record<string, string>;
+        stop_grace_period?: string;
+        cap_drop?: string[];
+        read_only?: boolean;
+      }
     >;
   }
   const yaml = (name: string) =>
@@ -78,11 +86,16 @@ describe('read, not run', () => {
     );
     for (const node of nodes) {
       expect(node?.network_mode).toBe('service:net');
+      expect(node).toMatchObject({ read_only: true, cap_drop: ['ALL'] });
       expect(Number.parseInt(node?.stop_grace_period ?? '0', 10)).toBeGreaterThan(
         Number(node?.environment?.TAGWAIT_DRAIN),
       );
     }
     expect(Object.keys(services).sort()).toEqual(['net', 'nginx', 'one', 'redis', 'two']);
+    for (const { image } of Object.values(services)) if (image) expect(image).toMatch(/:\d/);
+    // pages come by way of nginx alone, and Redis and the internal ports are for this machine
+    const open = Object.values(services).flatMap(({ ports = [] }) => ports);
+    expect(open.filter(port => !port.startsWith('127.0.0.1:'))).toEqual(['443:443']);
   });
 
   test('Kubernetes: probes, ports and selectors belong together, and the grace covers the drain', () => {
@@ -92,11 +105,15 @@ describe('read, not run', () => {
     interface Spec {
       selector: { app?: string; matchLabels?: { app: string } };
       ports: { targetPort: string }[];
+      replicas: number;
+      minAvailable: number;
       template: { metadata: { labels: object }; spec: Pod };
     }
     interface Pod {
       terminationGracePeriodSeconds: number;
+      securityContext: { runAsNonRoot: boolean };
       containers: {
+        securityContext: object;
         env: { name: string; value: string }[];
         ports: { name: string; containerPort: number }[];
         readinessProbe: { httpGet: { path: string; port: string } };
@@ -118,6 +135,17 @@ describe('read, not run', () => {
     const drain = Number(container.env.find(({ name }) => name === 'TAGWAIT_DRAIN')?.value);
     const before = Number(container.lifecycle.preStop.exec.command[1]);
     expect(spec.terminationGracePeriodSeconds).toBeGreaterThan(drain + before);
+    expect(container.ports.map(port => port.containerPort)).toEqual(
+      [SETTINGS.publicPort.fallback, SETTINGS.internalPort.fallback].map(Number),
+    );
+    expect(spec.securityContext.runAsNonRoot).toBe(true);
+    expect(container.securityContext).toMatchObject({
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    });
+    // else no node may ever be drained
+    expect(of('PodDisruptionBudget')[0]?.minAvailable).toBeLessThan(deployment.replicas);
   });
 
   test('the systemd unit: every line is one of a section, and it may open many files', () => {

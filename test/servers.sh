@@ -6,7 +6,7 @@ export DEBIAN_FRONTEND=noninteractive
 
 apt=(apt-get -qq -o DPkg::Lock::Timeout=600)
 missing=()
-for package in nginx-light haproxy caddy prometheus; do
+for package in nginx-light haproxy caddy prometheus openssl; do
   # any nginx will do
   command -v "${package%-light}" >/dev/null || [ -x "/usr/sbin/${package%-light}" ] || missing+=("$package")
 done
