@@ -1,277 +1,27 @@
 /**
- * deploy/: nginx run for real, with TLS, before two real nodes and Redis; all else read and held against the code.
- * Not run here, because it needs what tests cannot have: Docker, Kubernetes, systemd.
+ * deploy/: what cannot run here (Docker, Compose, Kubernetes) is read and held against the code; the image's stages and
+ * systemd's own checks are run. The proxies have test/proxies.test.ts, Prometheus and Grafana test/dashboard.test.ts.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { Agent, get } from 'node:https';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { envOf, NAMES } from '../src/config.js';
-import { launch } from './chromium.js';
-import { held, type Reply, type Spawned, set, spawned, until } from './harness.js';
+import { envOf, NAMES, SETTINGS } from '../src/config.js';
+import { until } from './harness.js';
 import { find } from './needs.js';
-import { freePort, redisServer } from './redis.js';
+import { deployed as text } from './proxies.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const text = (name: string) => readFileSync(join(root, 'deploy', name), 'utf8');
-
-const program = find(['nginx']) ?? (existsSync('/usr/sbin/nginx') ? '/usr/sbin/nginx' : undefined);
-if (!program)
-  console.log(
-    'nginx is not on this machine: the tests behind a real proxy are left out (apt-get install nginx)',
-  );
-
-/** deploy/nginx.conf as it is, but for ports, certificate and where it writes. @returns its URL */
-async function nginx(nodes: number[]): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), 'tagwait-nginx-'));
-  const port = await freePort();
-  const file = (name: string) => join(folder, name);
-  execFileSync(
-    'openssl',
-    `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -keyout ${file('key')} -out ${file('crt')}`.split(
-      ' ',
-    ),
-    { stdio: 'ignore' },
-  );
-  const paths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
-    name => `${name}_temp_path ${file(name)};`,
-  );
-  const conf = text('nginx.conf')
-    .replace('listen 443 ssl http2', `listen 127.0.0.1:${port} ssl http2`)
-    .replace(/ +listen \[::\].*\n/, '')
-    .replace(/(ssl_certificate) .*/, `$1 ${file('crt')};`)
-    .replace(/(ssl_certificate_key) .*/, `$1 ${file('key')};`)
-    .replace('127.0.0.1:11000', `127.0.0.1:${nodes[0]}`)
-    .replace('127.0.0.1:11100', `127.0.0.1:${nodes[1]}`)
-    .replace('worker_rlimit_nofile 200000', 'worker_rlimit_nofile 4096')
-    .replace('worker_connections 100000', 'worker_connections 2000')
-    .replace('worker_processes auto', 'worker_processes 1')
-    .replace('http {', `http {\n${paths.join('\n')}`);
-  writeFileSync(file('conf'), conf);
-  const child = spawn(
-    program as string,
-    ['-p', folder, '-c', file('conf'), '-e', file('log'), '-g', `daemon off; pid ${file('pid')};`],
-    {
-      stdio: 'ignore',
-    },
-  );
-  onTestFinished(async () => {
-    child.kill('SIGTERM');
-    if (child.exitCode === null) await once(child, 'exit');
-    rmSync(folder, { recursive: true, force: true });
-  });
-  const url = `https://127.0.0.1:${port}`;
-  await until(async () => {
-    if (child.exitCode !== null) throw new Error(readFileSync(file('log'), 'utf8'));
-    return (await ask(`${url}/healthz`).catch(() => undefined))?.status === 200;
-  });
-  return url;
-}
-
-const agents = new Map<string, Agent>();
-function agent(from: string): Agent {
-  const known =
-    agents.get(from) ?? new Agent({ keepAlive: true, rejectUnauthorized: false, localAddress: from });
-  agents.set(from, known);
-  return known;
-}
-
-function ask(url: string, from = '127.0.0.1', headers = {}): Promise<{ status: number; reply: Reply }> {
-  return new Promise((resolve, reject) => {
-    get(url, { agent: agent(from), headers }, response => {
-      let body = '';
-      response.setEncoding('utf8');
-      response.on('data', chunk => {
-        body += chunk;
-      });
-      response.on('error', reject);
-      response.on('end', () => {
-        try {
-          resolve({ status: response.statusCode ?? 0, reply: JSON.parse(body) });
-        } catch {
-          reject(new Error(`${response.statusCode} ${body}`));
-        }
-      });
-    }).on('error', reject);
-  });
-}
-
-async function twoNodes(env: Record<string, string> = {}) {
-  const { url } = await redisServer();
-  const ports = [await freePort(), await freePort()];
-  const start = (index: number): Promise<Spawned> =>
-    spawned({
-      TAGWAIT_REDIS_URL: url,
-      TAGWAIT_PUBLIC_PORT: String(ports[index]),
-      TAGWAIT_TRUST_PROXY: '1',
-      TAGWAIT_DRAIN: '2',
-      ...env,
-    });
-  return { nodes: [await start(0), await start(1)], start, front: await nginx(ports) };
-}
-
-describe.skipIf(!program)('behind a real nginx, over TLS', () => {
-  let browser: Browser;
-  beforeAll(async () => {
-    browser = await launch();
-  });
-  afterAll(async () => {
-    await browser.close();
-    for (const one of agents.values()) one.destroy();
-  });
-
-  test('a scan login, and ten tabs over one HTTP/2 connection', { timeout: 60_000 }, async () => {
-    const { nodes, front } = await twoNodes({ TAGWAIT_SECRET: 's'.repeat(32) });
-    const [one, two] = nodes as [Spawned, Spawned];
-    const context = await browser.newContext({ ignoreHTTPSErrors: true });
-    onTestFinished(() => context.close());
-    const html = '<!doctype html><title>login</title><script src="/client.js"></script>';
-    await context.route('**/login', route => route.fulfill({ contentType: 'text/html', body: html }));
-    const ticket = async () =>
-      (await (await fetch(`${one.internalUrl}/status/new`, { method: 'POST' })).json()) as {
-        key: string;
-        proof: string;
-      };
-    const tabs = await Promise.all(
-      Array.from({ length: 10 }, async () => {
-        const [page, { key, proof }] = [await context.newPage(), await ticket()];
-        await page.goto(`${front}/login`);
-        await page.evaluate(
-          ([id, sign]) => {
-            const heard: unknown[] = [];
-            Object.assign(window, { heard });
-            (window as never as { tagwait: { watch(key: string, options: object): void } }).tagwait.watch(
-              id as string,
-              {
-                proof: sign,
-                onvalue: (value: unknown) => heard.push(value),
-                onend: (reason: unknown) => heard.push(reason),
-              },
-            );
-          },
-          [key, proof],
-        );
-        return { page, key };
-      }),
-    );
-    // the tabs agree on who holds at leisure: a browser without HTTP/2 has six connections
-    await until(async () => {
-      const reply = (await (await fetch(`${two.internalUrl}/nodes`)).json()) as { nodes: { held: number }[] };
-      return reply.nodes.some(node => node.held > 0);
-    });
-    for (const { key } of tabs) {
-      const scanned = await set(one.internalUrl, { key, value: 'scanned', expect: '' });
-      expect(scanned.status).toBe(200);
-      expect((await set(two.internalUrl, { key, value: 'scanned by another', expect: '' })).status).toBe(409);
-      await set(two.internalUrl, { key, value: { code: 'once' }, final: true });
-    }
-    for (const { page } of tabs) {
-      await page.bringToFront();
-      await page.waitForFunction(() => (window as never as { heard: unknown[] }).heard.length === 3);
-      expect(await page.evaluate(() => (window as never as { heard: unknown[] }).heard)).toEqual([
-        'scanned',
-        { code: 'once' },
-        'final',
-      ]);
-      const protocols = await page.evaluate(() =>
-        performance
-          .getEntriesByType('resource')
-          .map(entry => (entry as PerformanceResourceTiming).nextHopProtocol),
-      );
-      expect(new Set(protocols)).toEqual(new Set(['h2']));
-    }
-  });
-
-  test('a rolling restart of both nodes under load: no value lost, no error shown', {
-    timeout: 90_000,
-  }, async () => {
-    const { nodes, start, front } = await twoNodes();
-    const keys = Array.from({ length: 20 }, (_, number) => `k${number}`);
-    const heard = new Map<string, unknown[]>();
-    const faults: string[] = [];
-    const moves = { count: 0 };
-    let over = false;
-    const pages = keys.map(async key => {
-      const mine: unknown[] = [];
-      heard.set(key, mine);
-      for (let since = ''; !over; ) {
-        try {
-          const { reply } = await ask(`${front}/status/get?key=${key}&since=${since}&hold=5`);
-          if (reply.code === 0) mine.push(...(reply.earlier ?? []), reply.data);
-          if (reply.lost || ![0, -1, -6].includes(reply.code)) faults.push(JSON.stringify(reply));
-          if (reply.code === -6) moves.count++;
-          since = reply.cursor ?? since;
-          if (reply.retry) await new Promise(resolve => setTimeout(resolve, reply.retry));
-        } catch (error) {
-          faults.push(String(error));
-        }
-      }
-    });
-    await held(nodes[0]?.internalUrl as string, 'k0', 1);
-    let acknowledged = 0;
-    let setting = true;
-    const setter = (async () => {
-      for (let value = 1; setting; value++) {
-        // a backend tries again, at the other node, with the same id
-        for (const key of keys)
-          for (let turn = 0; ; turn++) {
-            const { internalUrl } = nodes[turn % 2] as Spawned;
-            const done = await set(internalUrl, { key, value, id: String(value) }).catch(() => undefined);
-            if (done?.status === 200) break;
-          }
-        acknowledged = value;
-      }
-    })();
-    for (const index of [0, 1]) {
-      const before = acknowledged;
-      await until(() => acknowledged > before + 3, { within: 20_000 });
-      const old = nodes[index] as Spawned;
-      old.process.kill('SIGTERM');
-      expect(await old.ended).toBe(0);
-      nodes[index] = await start(index);
-    }
-    const before = acknowledged;
-    await until(() => acknowledged > before + 3, { within: 20_000 });
-    setting = false;
-    await setter;
-    const all = Array.from({ length: acknowledged }, (_, index) => index + 1);
-    await until(() => keys.every(key => heard.get(key)?.at(-1) === acknowledged), { within: 20_000 });
-    over = true;
-    for (const key of keys) {
-      await set(nodes[0]?.internalUrl as string, { key, value: 'over' });
-      expect(heard.get(key)?.slice(0, acknowledged)).toEqual(all);
-    }
-    await Promise.all(pages);
-    expect(faults).toEqual([]);
-    expect(moves.count, 'pages that a closing node sent to the other').toBeGreaterThan(0);
-  });
-
-  test("each page's own address is counted, whatever it says of itself; a hold fits under the time-outs", async () => {
-    const { front } = await twoNodes({ TAGWAIT_MAX_POLLS_PER_IP: '1' });
-    const polls = (from: string) =>
-      Promise.all(
-        Array.from({ length: 12 }, (_, number) =>
-          ask(`${front}/status/get?key=a&hold=0`, from, { 'X-Forwarded-For': `192.0.2.${number}` }),
-        ),
-      );
-    const busy = (await polls('127.0.0.2')).filter(({ reply }) => reply.code === -3);
-    expect(busy.length).toBeGreaterThan(5);
-    const { reply } = await ask(`${front}/status/get?key=a&hold=0`, '127.0.0.3');
-    expect(reply.code).toBe(-1);
-    const longest = Number(/proxy_read_timeout (\d+)s/.exec(text('nginx.conf'))?.[1]);
-    const { SETTINGS } = await import('../src/config.js');
-    expect(longest).toBeGreaterThanOrEqual(Number(SETTINGS.hold.fallback) + 15);
-  });
-});
 
 describe('read, not run', () => {
-  const files = ['nginx.conf', 'Dockerfile', 'compose.yaml', 'tagwait.service', 'kubernetes/tagwait.yaml'];
+  const files = [
+    ...['nginx.conf', 'haproxy.cfg', 'Caddyfile', 'Dockerfile', 'compose.yaml', 'tagwait.service'],
+    'kubernetes/tagwait.yaml',
+  ];
 
   test.each(files)('%s: every setting that it names exists', name => {
     const known = NAMES.map(envOf);
@@ -310,7 +60,15 @@ describe('read, not run', () => {
   interface Compose {
     services: Record<
       string,
-      { network_mode?: string; environment?: Record<string, string>; stop_grace_period?: string }
+      {
+        image?: string;
+        ports?: string[];
+        network_mode?: string;
+        environment?: Record<string, string>;
+        stop_grace_period?: string;
+        cap_drop?: string[];
+        read_only?: boolean;
+      }
     >;
   }
   const yaml = (name: string) =>
@@ -328,11 +86,16 @@ describe('read, not run', () => {
     );
     for (const node of nodes) {
       expect(node?.network_mode).toBe('service:net');
+      expect(node).toMatchObject({ read_only: true, cap_drop: ['ALL'] });
       expect(Number.parseInt(node?.stop_grace_period ?? '0', 10)).toBeGreaterThan(
         Number(node?.environment?.TAGWAIT_DRAIN),
       );
     }
     expect(Object.keys(services).sort()).toEqual(['net', 'nginx', 'one', 'redis', 'two']);
+    for (const { image } of Object.values(services)) if (image) expect(image).toMatch(/:\d/);
+    // pages come by way of nginx alone, and Redis and the internal ports are for this machine
+    const open = Object.values(services).flatMap(({ ports = [] }) => ports);
+    expect(open.filter(port => !port.startsWith('127.0.0.1:'))).toEqual(['443:443']);
   });
 
   test('Kubernetes: probes, ports and selectors belong together, and the grace covers the drain', () => {
@@ -342,11 +105,15 @@ describe('read, not run', () => {
     interface Spec {
       selector: { app?: string; matchLabels?: { app: string } };
       ports: { targetPort: string }[];
+      replicas: number;
+      minAvailable: number;
       template: { metadata: { labels: object }; spec: Pod };
     }
     interface Pod {
       terminationGracePeriodSeconds: number;
+      securityContext: { runAsNonRoot: boolean };
       containers: {
+        securityContext: object;
         env: { name: string; value: string }[];
         ports: { name: string; containerPort: number }[];
         readinessProbe: { httpGet: { path: string; port: string } };
@@ -368,6 +135,17 @@ describe('read, not run', () => {
     const drain = Number(container.env.find(({ name }) => name === 'TAGWAIT_DRAIN')?.value);
     const before = Number(container.lifecycle.preStop.exec.command[1]);
     expect(spec.terminationGracePeriodSeconds).toBeGreaterThan(drain + before);
+    expect(container.ports.map(port => port.containerPort)).toEqual(
+      [SETTINGS.publicPort.fallback, SETTINGS.internalPort.fallback].map(Number),
+    );
+    expect(spec.securityContext.runAsNonRoot).toBe(true);
+    expect(container.securityContext).toMatchObject({
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    });
+    // else no node may ever be drained
+    expect(of('PodDisruptionBudget')[0]?.minAvailable).toBeLessThan(deployment.replicas);
   });
 
   test('the systemd unit: every line is one of a section, and it may open many files', () => {
@@ -377,7 +155,94 @@ describe('read, not run', () => {
     for (const line of unit) expect(line).toMatch(/^(\[(Unit|Service|Install)\]|[A-Z]\w+=.*)$/);
     expect(unit).toContain('LimitNOFILE=200000');
     expect(unit).toContain('NoNewPrivileges=yes');
-    const analyze = find(['systemd-analyze']);
-    if (analyze) execFileSync(analyze, ['verify', join(root, 'deploy/tagwait.service')]);
   });
+});
+
+const analyze = find(['systemd-analyze']);
+if (!analyze) console.log('systemd-analyze is not on this machine: its word on tagwait.service is left out');
+
+test.skipIf(!analyze)('systemd-analyze finds no fault in the unit, and little that it may do', () => {
+  const unit = join(root, 'deploy/tagwait.service');
+  execFileSync(analyze as string, ['verify', unit], { stdio: 'pipe' });
+  // in tenths, of 100; what is left is the network, which it is for
+  const report = spawnSync(analyze as string, ['security', '--offline=yes', '--threshold=20', unit], {
+    encoding: 'utf8',
+  });
+  expect(report.status, report.stdout + report.stderr).toBe(0);
+});
+
+/** Carries out the image's stages here, but for the base image and npm's part. */
+test('the image has what it runs with: its stages carried out in empty folders', {
+  timeout: 120_000,
+}, async () => {
+  const folders = ['build', 'last'].map(name => join(mkdtempSync(join(tmpdir(), `tagwait-${name}-`)), 'app'));
+  const [build, last] = folders as [string, string];
+  onTestFinished(() => {
+    for (const folder of folders) rmSync(dirname(folder), { recursive: true, force: true });
+  });
+  const stages = text('Dockerfile').split(/^FROM .*$/m);
+  expect(stages.length).toBe(3);
+  const copies = (stage = '') => [...stage.matchAll(/^COPY (?:--from=build )?(.+) (\S+)$/gm)];
+  for (const [, sources = '', to = ''] of copies(stages[1]))
+    for (const source of sources.split(' '))
+      cpSync(join(root, source), join(build, to === './' ? source : to), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(build, 'node_modules'));
+  expect(stages[1]).toContain('RUN npm run build');
+  execFileSync('npm', ['run', 'build'], { cwd: build, stdio: 'pipe' });
+  for (const [, source = '', to = ''] of copies(stages[2])) {
+    const name = source.replace(/^\/build\//, '');
+    cpSync(join(build, name), join(last, to === './' ? name : to), { recursive: true });
+  }
+  const child = spawn(process.execPath, ['dist/cli.js'], {
+    cwd: last,
+    env: { TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0', TAGWAIT_DRAIN: '0', TAGWAIT_DEMO: 'true' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  let output = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', chunk => {
+      output += chunk;
+    });
+  const ended = once(child, 'exit');
+  const [pages, operators] = await until(
+    () => {
+      if (child.exitCode !== null) throw new Error(output);
+      const line = /^tagwait .* public (\S+) internal (\S+)$/m.exec(output);
+      return line && [line[1] as string, line[2] as string];
+    },
+    { within: 30_000 },
+  );
+  for (const url of [`${pages}/client.js`, `${pages}/demo`, `${operators}/`, `${operators}/readyz`])
+    expect((await fetch(url)).status, url).toBe(200);
+  child.kill('SIGTERM');
+  expect(await ended).toEqual([0, null]);
+});
+
+test('docs/proxies.md and deploy/README.md name settings, files and times as they are', () => {
+  for (const name of ['docs/proxies.md', 'deploy/README.md']) {
+    const page = readFileSync(join(root, name), 'utf8');
+    const settings = new Set(page.match(/TAGWAIT_[A-Z_]+/g));
+    expect(
+      [...settings].filter(setting => !NAMES.map(envOf).includes(setting)),
+      name,
+    ).toEqual([]);
+    for (const [, path = ''] of page.matchAll(/\]\((\.\.\/[\w./-]+)\)/g))
+      expect(existsSync(join(root, dirname(name), path)), path).toBe(true);
+    for (const [, block = ''] of page.matchAll(/```yaml\n([\s\S]*?)```/g))
+      for (const document of parseAllDocuments(block)) expect(document.errors).toEqual([]);
+  }
+  const named = readFileSync(join(root, 'deploy/README.md'), 'utf8');
+  for (const file of readdirSync(join(root, 'deploy')).filter(name => name !== 'README.md'))
+    expect(named, `deploy/${file} is in its README`).toContain(file);
+  const said = Number(
+    /`TAGWAIT_HOLD` and 15 s more: (\d+) s/.exec(readFileSync(join(root, 'docs/proxies.md'), 'utf8'))?.[1],
+  );
+  expect(said).toBe(Number(SETTINGS.hold.fallback) + 15);
+  for (const [file, time] of [
+    ['nginx.conf', /proxy_read_timeout (\d+)s/],
+    ['haproxy.cfg', /timeout server (\d+)s/],
+    ['Caddyfile', /response_header_timeout (\d+)s/],
+  ] as const)
+    expect(Number(time.exec(text(file))?.[1]), file).toBe(said);
 });

@@ -36,7 +36,9 @@ test('two nodes, a held page, a value, a limit, Redis away and back: all on the 
   await held(here.internalUrl, 'a', 1);
   expect((await poll(here.publicUrl, { key: 'a' })).code).toBe(-3);
   await shows('Redis reached');
-  await until(async () => (await page.locator('#nodes tr').count()) === 4);
+  // a head, two nodes and their sum, from the first look on
+  await page.locator('#nodes tr').first().waitFor();
+  expect(await page.locator('#nodes tr').count()).toBe(4);
   await until(async () => /^1 of/.test((await page.locator('.tile .value').first().textContent()) ?? ''));
   await until(async () => /too many on one key1/.test((await page.locator('#limits').textContent()) ?? ''));
   await page.fill('#key', 'a');
@@ -48,9 +50,15 @@ test('two nodes, a held page, a value, a limit, Redis away and back: all on the 
 
   await redis.kill();
   await shows('Redis away');
+  await shows('not ready');
+  await shows(/^Redis has been away for \d+ s\. Pages are held on/);
+  await shows('The others cannot be seen while Redis is away.');
+  expect(await page.locator('#nodes tr').count(), 'a head and this node').toBe(2);
   await redis.start();
   await shows('Redis reached');
-  expect(await page.locator('#limits').textContent()).toMatch(/times Redis came back.*1$/);
+  await page.locator('#notice').waitFor({ state: 'hidden' });
+  await until(async () => (await page.locator('#nodes tr').count()) === 4);
+  expect(await page.locator('#limits').textContent()).toMatch(/times Redis was away and came back1/);
   expect(faults).toEqual([]);
   expect(new Set(asked.map(url => new URL(url).origin))).toEqual(new Set([here.internalUrl]));
   // held, not hammered: a poll per look, and what the page is made of
@@ -60,7 +68,7 @@ test('two nodes, a held page, a value, a limit, Redis away and back: all on the 
   await shows(/^No news from this node/);
 });
 
-test('with set tokens it asks for one, once', async () => {
+test('with set tokens it asks for one, once, and keeps it in this tab alone', async () => {
   const token = 't'.repeat(32);
   const { internalUrl, publicUrl } = await spawned({ TAGWAIT_SET_TOKENS: `${token},other` });
   expect((await fetch(`${internalUrl}/live`)).status).toBe(401);
@@ -73,6 +81,8 @@ test('with set tokens it asks for one, once', async () => {
   await page.getByText('embedded store').waitFor();
   await page.reload();
   await page.getByText('embedded store').waitFor();
+  expect(page.url(), 'a token in an address is in logs and in the history').not.toContain(token);
+  expect(await page.evaluate(() => [document.cookie, localStorage.length])).toEqual(['', 0]);
 
   const { key } = (await (
     await fetch(`${internalUrl}/live`, { headers: { Authorization: `Bearer ${token}` } })

@@ -48,6 +48,8 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
   const loop = monitorEventLoopDelay({ resolution: RESOLUTION });
   loop.enable();
   let watched = false;
+  // without a store there is nobody to ask, and asking would take its time
+  const others = async () => (longpoll.store().up ? longpoll.nodes().catch(() => null) : null);
 
   async function look(): Promise<void> {
     const delay = Math.max(0, loop.percentile(99) / 1e6 - RESOLUTION);
@@ -55,8 +57,12 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
     const sample = sampler.take(await metrics.values(LOOKED_AT), Math.round(delay * 10) / 10);
     if (!sample) return;
     // the other nodes are asked only while somebody looks
-    const nodes = watched ? await longpoll.nodes().catch(() => null) : null;
-    ({ watched } = await inner.set(key, { sample, nodes }, { ttl: EVERY * MISSED }));
+    const nodes = watched ? await others() : null;
+    ({ watched } = await inner.set(
+      key,
+      { sample, node: longpoll.describe(), nodes },
+      { ttl: EVERY * MISSED },
+    ));
   }
   await look();
   const looking = setInterval(() => look().catch(err => log.error({ err }, 'the live page')), EVERY).unref();
@@ -78,7 +84,7 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
     // nothing from anywhere else, and nothing that is not on the page as it is in the package
     policy: `default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src 'self' ${inside('script')}; style-src ${inside('style')}`,
     poll: (request, response) => route.handle(request, response),
-    now: () => ({
+    now: async () => ({
       key,
       every: EVERY,
       kept: KEPT,
@@ -86,6 +92,7 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
       maxHeld,
       store,
       node: longpoll.describe(),
+      nodes: await others(),
     }),
     async close() {
       clearInterval(looking);

@@ -37,7 +37,7 @@ export interface LivePage {
   policy: string;
   poll(request: IncomingMessage, response: ServerResponse): void;
   /** the last minutes, and the key under which it goes on */
-  now(): object;
+  now(): Promise<object>;
 }
 
 /** The routes of the internal port, to be mounted in a Koa app. */
@@ -106,8 +106,8 @@ export function internalRoutes(
       ctx.type = 'text/javascript';
       ctx.body = live.client;
     });
-    router.get('/live', bearer, ctx => {
-      ctx.body = { code: 0, ...live.now() };
+    router.get('/live', bearer, async ctx => {
+      ctx.body = { code: 0, ...(await live.now()) };
     });
     // a script tag has no Authorization: the key is the permission
     router.get('/status/get', ctx => {

@@ -1,0 +1,283 @@
+/** Two real nodes and Redis behind each proxy of deploy/, over TLS: what an operator and a page are promised. */
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { SETTINGS } from '../src/config.js';
+import { launch } from './chromium.js';
+import { held, type Spawned, set, spawned, until } from './harness.js';
+import { ask, deployed, hangUp, KNOWN, program, proxy } from './proxies.js';
+import { freePort, redisServer } from './redis.js';
+import { scrape } from './scrape.js';
+
+const installed = KNOWN.filter(kind => program(kind));
+for (const kind of KNOWN.filter(name => !program(name)))
+  console.log(
+    `${kind} is not on this machine: the tests behind it are left out (apt-get install ${kind} brings it)`,
+  );
+
+/** Seconds: half of it is longer than a proxy takes to ask a node that is back. */
+const DRAIN = 3;
+
+async function twoNodes(kind: string, env: Record<string, string> = {}) {
+  const { url } = await redisServer();
+  const ports = [await freePort(), await freePort()];
+  const start = (index: number): Promise<Spawned> =>
+    spawned({
+      TAGWAIT_REDIS_URL: url,
+      TAGWAIT_PUBLIC_PORT: String(ports[index]),
+      TAGWAIT_TRUST_PROXY: '1',
+      TAGWAIT_DRAIN: String(DRAIN),
+      ...env,
+    });
+  const nodes = await Promise.all([start(0), start(1)]);
+  return { nodes, start, front: await proxy(kind, ports) };
+}
+
+const heldNow = async (nodes: Spawned[]) => {
+  const counts = await Promise.all(
+    nodes.map(async node => (await scrape(node.internalUrl)).get('tagwait_held')),
+  );
+  return counts.reduce<number>((sum, count) => sum + (count ?? 0), 0);
+};
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await launch();
+});
+afterAll(async () => {
+  await browser.close();
+  hangUp();
+});
+
+/** Tabs of one browser on the proxy's own origin. @returns opens one that watches a key */
+async function tabs(front: string) {
+  const context = await browser.newContext({ ignoreHTTPSErrors: true });
+  onTestFinished(() => context.close());
+  const html = '<!doctype html><title>login</title><script src="/client.js"></script>';
+  await context.route('**/login', route => route.fulfill({ contentType: 'text/html', body: html }));
+  return async (key: string, proof?: string) => {
+    const page = await context.newPage();
+    await page.goto(`${front}/login`);
+    await page.evaluate(
+      options => {
+        const heard: unknown[] = [];
+        const faults: unknown[] = [];
+        Object.assign(window, { heard, faults });
+        (window as never as { tagwait: { watch(key: string, options: object): void } }).tagwait.watch(
+          options.key,
+          {
+            proof: options.proof,
+            onvalue: (value: unknown) => heard.push(value),
+            onend: (reason: unknown) => heard.push(reason),
+            onerror: (error: unknown) => faults.push(error),
+          },
+        );
+      },
+      { key, proof },
+    );
+    const read = (name: 'heard' | 'faults') =>
+      page.evaluate(what => (window as never as Record<string, unknown[]>)[what], name);
+    return { page, heard: () => read('heard'), faults: () => read('faults') };
+  };
+}
+
+describe.each(KNOWN)('behind a real %s', kind => {
+  const here = test.skipIf(!program(kind));
+
+  here('a scan login, and ten tabs over one HTTP/2 connection', { timeout: 120_000 }, async () => {
+    const { nodes, front } = await twoNodes(kind, { TAGWAIT_SECRET: 's'.repeat(32) });
+    const [one, two] = nodes as [Spawned, Spawned];
+    const ticket = async () => {
+      const made = await fetch(`${one.internalUrl}/status/new`, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: '{}',
+      });
+      expect(made.status).toBe(200);
+      return (await made.json()) as { key: string; proof: string };
+    };
+    const open = await tabs(front);
+    const opened = await Promise.all(
+      Array.from({ length: 10 }, async () => {
+        const { key, proof } = await ticket();
+        return { key, tab: await open(key, proof) };
+      }),
+    );
+    // over HTTP/1.1 there would never be more than six
+    await until(async () => (await heldNow(nodes)) === 10, { within: 60_000 });
+    for (const { key } of opened) {
+      expect((await set(one.internalUrl, { key, value: 'scanned', expect: '' })).status).toBe(200);
+      expect((await set(two.internalUrl, { key, value: 'scanned by another', expect: '' })).status).toBe(409);
+      await set(two.internalUrl, { key, value: { code: 'once' }, final: true });
+    }
+    for (const { tab } of opened) {
+      await until(async () => (await tab.heard())?.length === 3, { within: 60_000, every: 50 });
+      expect(await tab.heard()).toEqual(['scanned', { code: 'once' }, 'final']);
+      expect(await tab.faults()).toEqual([]);
+      const protocols = await tab.page.evaluate(() =>
+        performance
+          .getEntriesByType('resource')
+          .filter(entry => entry.name.includes('/status/get?'))
+          .map(entry => (entry as PerformanceResourceTiming).nextHopProtocol),
+      );
+      expect(new Set(protocols)).toEqual(new Set(['h2']));
+    }
+  });
+
+  here(
+    'both nodes restart one after the other under load: no value lost, no error shown',
+    { timeout: 180_000 },
+    async () => {
+      // more than what is set while a page is sent elsewhere
+      const { nodes, start, front } = await twoNodes(kind, { TAGWAIT_HISTORY: '1000' });
+      const keys = Array.from({ length: 20 }, (_, number) => `k${number}`);
+      const shown = keys.slice(0, 2);
+      const open = await tabs(front);
+      const opened = await Promise.all(shown.map(key => open(key)));
+      const crowd = keys.map(key => asker(front, key));
+      await Promise.all(
+        keys.map(key => held(nodes[0]?.internalUrl as string, key, shown.includes(key) ? 2 : 1)),
+      );
+      const backend = setter(nodes, keys);
+      for (const index of [0, 1]) {
+        await backend.more(3);
+        const old = nodes[index] as Spawned;
+        old.process.kill('SIGTERM');
+        expect(await old.ended).toBe(0);
+        nodes[index] = await start(index);
+      }
+      await backend.more(3);
+      const all = await backend.stop();
+      for (const one of crowd) await until(() => one.heard.at(-1) === all.at(-1), { within: 60_000 });
+      for (const tab of opened)
+        await until(async () => (await tab.heard())?.at(-1) === all.at(-1), { within: 60_000, every: 50 });
+      for (const one of crowd) expect(one.heard).toEqual(all);
+      for (const tab of opened) {
+        expect(await tab.heard()).toEqual(all);
+        expect(await tab.faults()).toEqual([]);
+      }
+      const ends = crowd.map(one => one.end());
+      for (const key of keys) await set(nodes[0]?.internalUrl as string, { key, value: 'over' });
+      await Promise.all(ends);
+      expect(crowd.flatMap(one => one.faults)).toEqual([]);
+      expect(
+        crowd.reduce((sum, one) => sum + one.moves, 0),
+        'pages that a closing node sent on',
+      ).toBeGreaterThan(0);
+    },
+  );
+
+  here(
+    'a node dies with its pages: the proxy asks the other, and no page notices',
+    { timeout: 60_000 },
+    async () => {
+      const { nodes, front } = await twoNodes(kind);
+      const [dying, other] = nodes as [Spawned, Spawned];
+      const keys = Array.from({ length: 8 }, (_, number) => `d${number}`);
+      const answers = Promise.all(keys.map(key => ask(`${front}/status/get?key=${key}`)));
+      await until(async () => (await heldNow(nodes)) === keys.length);
+      expect(await heldNow([dying])).toBeGreaterThan(0);
+      dying.process.kill('SIGKILL');
+      await until(async () => (await heldNow([other])) === keys.length);
+      for (const key of keys) await set(other.internalUrl, { key, value: key });
+      expect((await answers).map(({ reply }) => reply.data)).toEqual(keys);
+    },
+  );
+});
+
+// together, because a hold takes its time
+test.skipIf(installed.length === 0)(
+  "behind each of them a whole hold fits under the time-outs, and each page's own address is counted, whatever it says",
+  { timeout: 150_000 },
+  async () => {
+    const whole: Promise<{ kind: string; code: number; took: number }>[] = [];
+    for (const kind of installed) {
+      const { front } = await twoNodes(kind, { TAGWAIT_MAX_POLLS_PER_IP: '1' });
+      const began = performance.now();
+      const answer = ask(`${front}/status/get?key=long`, '127.0.0.4');
+      const one = answer.then(({ reply }) => ({ kind, code: reply.code, took: performance.now() - began }));
+      // looked at below; a failure until then is no unhandled one
+      one.catch(() => {});
+      whole.push(one);
+      const many = Array.from({ length: 12 }, (_, number) =>
+        ask(`${front}/status/get?key=a&hold=0`, '127.0.0.2', { 'X-Forwarded-For': `192.0.2.${number}` }),
+      );
+      const busy = (await Promise.all(many)).filter(({ reply }) => reply.code === -3);
+      expect(busy.length, kind).toBeGreaterThan(5);
+      expect((await ask(`${front}/status/get?key=a&hold=0`, '127.0.0.3')).reply.code, kind).toBe(-1);
+    }
+    for (const { kind, code, took } of await Promise.all(whole)) {
+      expect(code, kind).toBe(-1);
+      expect(took, kind).toBeGreaterThan(Number(SETTINGS.hold.fallback) * 1000 - 100);
+    }
+  },
+);
+
+/** A page without the script: asks and asks, and takes everything but a value, a time-out or `moved` as a fault. */
+function asker(front: string, key: string) {
+  let over = false;
+  const one = { heard: [] as unknown[], faults: [] as string[], moves: 0, end };
+  const asking = (async () => {
+    for (let since = ''; !over; ) {
+      try {
+        const { reply } = await ask(`${front}/status/get?key=${key}&since=${since}&hold=5`);
+        if (over) return;
+        if (reply.code === 0) one.heard.push(...(reply.earlier ?? []), reply.data);
+        if (reply.code === -6) one.moves++;
+        if (reply.lost || ![0, -1, -6].includes(reply.code)) one.faults.push(JSON.stringify(reply));
+        since = reply.cursor ?? since;
+        if (reply.retry) await new Promise(resolve => setTimeout(resolve, reply.retry));
+      } catch (error) {
+        one.faults.push(String(error));
+      }
+    }
+  })();
+  function end(): Promise<void> {
+    over = true;
+    return asking;
+  }
+  onTestFinished(end);
+  return one;
+}
+
+/** A backend that sets 1, 2, 3 … under every key, and tries again at the other node, with the same id. */
+function setter(nodes: Spawned[], keys: string[]) {
+  let setting = true;
+  let over = false;
+  let acknowledged = 0;
+  async function one(key: string, value: number): Promise<void> {
+    for (let turn = value; !over; turn++) {
+      const { internalUrl } = nodes[turn % 2] as Spawned;
+      const done = await set(internalUrl, { key, value, id: String(value) }).catch(() => undefined);
+      if (done?.status === 200) return;
+    }
+  }
+  const work = (async () => {
+    for (let value = 1; setting; value++) {
+      for (const key of keys) await one(key, value);
+      acknowledged = value;
+    }
+  })();
+  onTestFinished(async () => {
+    setting = false;
+    over = true;
+    await work;
+  });
+  return {
+    more: (values: number) => {
+      const before = acknowledged;
+      return until(() => acknowledged >= before + values, { within: 60_000 });
+    },
+    /** @returns all that was acknowledged, under every key */
+    async stop(): Promise<number[]> {
+      setting = false;
+      await work;
+      return Array.from({ length: acknowledged }, (_, index) => index + 1);
+    },
+  };
+}
+
+test('a node that is back is asked again before the next may be gone', () => {
+  const [, seconds] = /fail_timeout=(\d+)s/.exec(deployed('nginx.conf')) ?? [];
+  expect(Number(seconds)).toBeLessThan(DRAIN / 2);
+  expect(DRAIN).toBeLessThanOrEqual(Number(SETTINGS.drain.fallback));
+});
