@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Installs what deploy/ is tried with, on Debian 12 and as root: the proxies, and Prometheus for the dashboard and the
-# alerts. Without them `npm test` leaves those tests out, and says so.
+# Installs what deploy/ and docs/ are tried with, on Debian 12 and as root: the proxies, Prometheus for the dashboard and
+# the alerts, and the languages of the backends. Without them `npm test` leaves those tests out, and says so.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 
 apt=(apt-get -qq -o DPkg::Lock::Timeout=600)
 missing=()
-for package in nginx-light haproxy caddy prometheus openssl; do
-  # any nginx will do
-  command -v "${package%-light}" >/dev/null || [ -x "/usr/sbin/${package%-light}" ] || missing+=("$package")
+for pair in nginx:nginx-light haproxy:haproxy caddy:caddy prometheus:prometheus openssl:openssl \
+  php:php-cli go:golang-go javac:default-jdk-headless; do
+  program=${pair%:*}
+  command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || missing+=("${pair#*:}")
 done
+php -m 2>/dev/null | grep -qx curl || missing+=(php-curl)
 ((${#missing[@]})) || exit 0
 
 # Debian starts a server when it is installed; the tests start their own, on ports of their own
@@ -19,6 +21,6 @@ if [ ! -e "$policy" ]; then
   chmod +x "$policy"
   trap 'rm -f "$policy"' EXIT
 fi
-echo "proxies and Prometheus: installing ${missing[*]}"
+echo "proxies, Prometheus, languages: installing ${missing[*]}"
 "${apt[@]}" update
 "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null
