@@ -66,10 +66,12 @@ export async function work(
   start: (fellows: Fellows) => Promise<Service>,
   explain: (error: Error) => Failure,
 ): Promise<void> {
-  const tell = (message: ToPrimary) => process.send?.(message);
+  const tell = (message: ToPrimary, sent = () => {}) => process.send?.(message, sent);
   let scrapes: ((text: string) => void)[] = [];
   let take: (look: Look) => void = () => {};
   let service: Service | undefined;
+  // the channel broke while something was sent: the primary is gone, which ends this process in any case
+  process.on('error', () => process.exit(1));
   // a terminal or a supervisor may signal the whole group: the primary alone says when to stop
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => {});
   process.on('message', async (message: ToWorker) => {
@@ -103,7 +105,7 @@ export async function work(
     tell({ kind: 'ready', urls: { publicUrl, internalUrl } });
   } catch (error) {
     const failure = explain(error as Error);
-    process.send?.({ kind: 'failed', failure } satisfies ToPrimary, () => process.exit(failure.code));
+    tell({ kind: 'failed', failure }, () => process.exit(failure.code));
   }
 }
 
@@ -157,7 +159,11 @@ export function startWorkers({ config, log, ready, ended }: Crew): void {
         .then(text => tell(worker, { kind: 'scraped', text }));
     else if (message.kind === 'failed') {
       // nothing runs yet: as with one process, nobody is told that it does. Later on the others carry the pages.
-      if (!urls) ended(message.failure);
+      if (!urls) {
+        // the others would say the same
+        for (const other of Object.values(cluster.workers ?? {})) other?.process.kill('SIGKILL');
+        ended(message.failure);
+      }
       log.error({ pid: worker.process.pid }, message.failure.line);
     } else if (stopping) tell(worker, { kind: 'stop' });
     else {
