@@ -327,6 +327,7 @@ function plot() {
     at => `<text x="${x(at)}" y="${height - bottom + 16}" text-anchor="middle">${at}</text>`,
   );
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="11" fill="#333">
+<title>Polls a second around a node's death and a rolling restart</title>
 <rect width="${width}" height="${height}" fill="#fff"/>
 ${scale.join('\n')}
 ${marks.join('\n')}
