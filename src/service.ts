@@ -137,7 +137,7 @@ async function compose(config: Config, log: Logger, watched = false, fellows?: F
         shared: fellows && { key: fellows.liveKey, onLook: fellows.onLook },
       })
     : undefined;
-  const options = { ...config, secrets: config.secret, log, client, version };
+  const options = { ...config, secrets: config.secret, log, client, version, several: !!fellows };
   const scrape = fellows?.scrape ?? (() => metrics.text());
   const poll = new PollRoute(longpoll, metrics, limits, options);
   const set = new SetRoute(longpoll, metrics, options);

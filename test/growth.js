@@ -14,7 +14,7 @@ import { startService } from '../dist/service.js';
 
 const PAGES = 1000;
 const ROUNDS = 144;
-const SOCKETS = 100;
+const SOCKETS = 60;
 /** milliseconds */
 const HOLD = 15;
 const TTL = 40;
