@@ -113,7 +113,7 @@ export class Hub {
 const LAST = 0.2;
 /** Holds that may end in one second however few are held, and how many times their even share. */
 const FEW = 100;
-const TIMES = 2;
+const TIMES = 1.25;
 /** Seconds that are looked at: longer than any hold. */
 const SLOTS = 512;
 
