@@ -111,7 +111,7 @@ export async function work(
 
 // --- The primary's side.
 
-interface Crew {
+interface Start {
   config: Config;
   log: Logger;
   /** all workers listen */
@@ -120,8 +120,9 @@ interface Crew {
   ended(failure?: Failure): never;
 }
 
-export function startWorkers({ config, log, ready, ended }: Crew): void {
+export function startWorkers({ config, log, ready, ended }: Start): void {
   const count = workersOf(config);
+  const crew = new Set<Worker>();
   const listening = new Set<Worker>();
   const totals = new Totals();
   let urls: Urls | undefined;
@@ -136,10 +137,12 @@ export function startWorkers({ config, log, ready, ended }: Crew): void {
   function employ(place: number, deaths: number): void {
     const born = performance.now();
     const worker = cluster.fork(env);
+    crew.add(worker);
     // a connection or message for one that has just died: its exit says all there is to say
     worker.on('error', () => {});
     worker.on('message', (message: ToPrimary) => hear(worker, message));
     worker.on('exit', (code, signal) => {
+      crew.delete(worker);
       listening.delete(worker);
       totals.leave(worker);
       if (stopping) return stopped(code === 0);
@@ -159,20 +162,24 @@ export function startWorkers({ config, log, ready, ended }: Crew): void {
         .then(text => tell(worker, { kind: 'scraped', text }));
     else if (message.kind === 'failed') {
       // nothing runs yet: as with one process, nobody is told that it does. Later on the others carry the pages.
-      if (!urls) {
-        // the others would say the same
-        for (const other of Object.values(cluster.workers ?? {})) other?.process.kill('SIGKILL');
-        ended(message.failure);
-      }
+      if (!urls) giveUp(message.failure);
       log.error({ pid: worker.process.pid }, message.failure.line);
     } else if (stopping) tell(worker, { kind: 'stop' });
     else {
       listening.add(worker);
       log.info({ pid: worker.process.pid, workers: listening.size }, 'a worker listens');
+      // with port 0, when all died at once: whoever was told the old one would ask nobody
+      if (urls && urls.publicUrl + urls.internalUrl !== message.urls.publicUrl + message.urls.internalUrl)
+        giveUp({ line: 'all workers died at once, and the free ports that were picked with them', code: 1 });
       if (urls || listening.size < count) return;
       urls = message.urls;
       ready(urls);
     }
+  }
+
+  function giveUp(failure: Failure): never {
+    for (const worker of crew) worker.process.kill('SIGKILL');
+    return ended(failure);
   }
 
   const looking = setInterval(async () => {
@@ -184,7 +191,7 @@ export function startWorkers({ config, log, ready, ended }: Crew): void {
   let clean = true;
   function stopped(well: boolean): void {
     clean &&= well;
-    if (Object.keys(cluster.workers ?? {}).length > 0) return;
+    if (crew.size > 0) return;
     log.info('stopped');
     if (clean) ended();
     ended({ line: 'a worker did not stop in time, or failed as it did', code: 1 });
@@ -195,16 +202,15 @@ export function startWorkers({ config, log, ready, ended }: Crew): void {
       if (stopping) process.exit(1);
       stopping = true;
       clearInterval(looking);
-      const workers = Object.values(cluster.workers ?? {}).filter(worker => worker !== undefined);
-      log.info({ workers: workers.length }, 'draining');
-      for (const worker of workers) tell(worker, { kind: 'stop' });
+      log.info({ workers: crew.size }, 'draining');
+      for (const worker of crew) tell(worker, { kind: 'stop' });
       setTimeout(
         () => {
-          for (const worker of workers) worker.process.kill('SIGKILL');
+          for (const worker of crew) worker.process.kill('SIGKILL');
         },
         config.drain * 1000 + OVERTIME,
       );
-      if (workers.length === 0) stopped(true);
+      if (crew.size === 0) stopped(true);
     });
 }
 
