@@ -4,7 +4,9 @@ import { CommanderError } from 'commander';
 import { WrongStore } from './broker.js';
 import { type Config, Misconfigured, readConfig } from './config.js';
 import { originForPhones } from './demo/address.js';
-import { type Service, startService, version } from './service.js';
+import { createLog } from './log.js';
+import { newNodeId, type Service, startService, version } from './service.js';
+import { type Failure, isWorker, settingsOfWorker, startWorkers, work, workersOf } from './workers.js';
 
 /** Settings at fault: 2. Everything else that keeps it from running: 1. */
 function fail(lines: string[], code: number): never {
@@ -41,31 +43,51 @@ function explain(error: NodeJS.ErrnoException & { address?: string; port?: numbe
   }
 }
 
-// first of all: the command line may hold secrets, and everyone on the machine can list it
-process.title = 'tagwait';
-const config = settings();
+const failureOf = (error: Error): Failure => ({
+  line: explain(error as NodeJS.ErrnoException),
+  code: error instanceof WrongStore ? 2 : 1,
+});
 
-let service: Service;
-try {
-  service = await startService(config);
-} catch (error) {
-  fail([explain(error as NodeJS.ErrnoException)], error instanceof WrongStore ? 2 : 1);
+function announce({ publicUrl, internalUrl }: Pick<Service, 'publicUrl' | 'internalUrl'>): void {
+  process.stdout.write(`tagwait ${version} public ${publicUrl} internal ${internalUrl}\n`);
+  if (config.demo)
+    process.stdout.write(
+      `\n  Open ${publicUrl}/demo and scan its code with a phone in the same network` +
+        ` (it goes to ${originForPhones(publicUrl, config.publicHost)}).\n\n`,
+    );
 }
 
-let stopping = false;
-for (const signal of ['SIGTERM', 'SIGINT'] as const)
-  process.on(signal, () => {
-    if (stopping) process.exit(1);
-    stopping = true;
-    service.stop().then(
-      () => process.exit(0),
-      error => fail([error.message], 1),
-    );
-  });
+/** The whole service in this process. */
+async function alone(): Promise<void> {
+  let service: Service;
+  try {
+    service = await startService(config);
+  } catch (error) {
+    const { line, code } = failureOf(error as Error);
+    fail([line], code);
+  }
+  let stopping = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.on(signal, () => {
+      if (stopping) process.exit(1);
+      stopping = true;
+      service.stop().then(
+        () => process.exit(0),
+        error => fail([error.message], 1),
+      );
+    });
+  announce(service);
+}
 
-process.stdout.write(`tagwait ${version} public ${service.publicUrl} internal ${service.internalUrl}\n`);
-if (config.demo)
-  process.stdout.write(
-    `\n  Open ${service.publicUrl}/demo and scan its code with a phone in the same network` +
-      ` (it goes to ${originForPhones(service.publicUrl, config.publicHost)}).\n\n`,
-  );
+// first of all: the command line may hold secrets, and everyone on the machine can list it
+process.title = isWorker ? 'tagwait worker' : 'tagwait';
+const config = settings();
+if (isWorker) await work(fellows => startService(settingsOfWorker(config), fellows), failureOf);
+else if (workersOf(config) === 1) await alone();
+else
+  startWorkers({
+    config,
+    log: createLog(config.logLevel, `${newNodeId()}-primary`),
+    ready: announce,
+    ended: failure => (failure ? fail([failure.line], failure.code) : process.exit(0)),
+  });

@@ -306,6 +306,8 @@ function clashes(config: Config): string[] {
     faults.push(`${envOf('redisSentinels')} and ${envOf('redisMaster')}: one needs the other`);
   if (config.workers !== undefined && config.workers !== 1 && stores.length === 0)
     faults.push(`${envOf('workers')}: more than one process needs Redis; give ${envOf('redisUrl')}, or 1`);
+  if (config.workers !== undefined && config.workers !== 1 && config.demo)
+    faults.push(`${envOf('demo')}: the demo keeps its logins in one process; give ${envOf('workers')} 1`);
   if (config.internalHost !== undefined && !isLoopback(config.internalHost) && !config.setTokens)
     faults.push(
       `${envOf('internalHost')}: ${JSON.stringify(config.internalHost)} is not loopback; give 127.0.0.1, ::1 or localhost, or set ${envOf('setTokens')}`,

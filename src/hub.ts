@@ -108,3 +108,43 @@ export class Hub {
     return follows ? [...watch.waiters].filter(waiter => waiter.state === 'settled') : undefined;
   }
 }
+
+/** Of a hold, the last part over which crowds are spread. */
+const LAST = 0.2;
+/** Holds that may end in one second however few are held, and how many times their even share. */
+const FEW = 100;
+const TIMES = 1.25;
+/** Seconds that are looked at: longer than any hold. */
+const SLOTS = 512;
+
+/**
+ * When holds end. Pages that asked in the same second (a node was restarted, a network came back) would all be answered
+ * in one second and ask again in one, for ever: where too many would end, the rest end a little earlier, each at another
+ * moment. A hold is never longer than asked, and as long as asked while there is no crowd.
+ */
+export class Ends {
+  readonly #counts = new Uint32Array(SLOTS);
+  /** which second each slot is for */
+  readonly #seconds = new Uint32Array(SLOTS);
+
+  /** @param hold ms @param held requests held now @returns ms after which the hold ends */
+  after(hold: number, held: number, now = performance.now()): number {
+    const most = FEW + (TIMES * held * 1000) / Math.max(hold, 1000);
+    if (this.#count(now + hold) <= most) return hold;
+    const earlier = hold * (1 - LAST * Math.random());
+    this.#count(now + earlier);
+    return earlier;
+  }
+
+  #count(end: number): number {
+    const second = Math.floor(end / 1000);
+    const slot = second % SLOTS;
+    if (this.#seconds[slot] !== second) {
+      this.#seconds[slot] = second;
+      this.#counts[slot] = 0;
+    }
+    const count = (this.#counts[slot] ?? 0) + 1;
+    this.#counts[slot] = count;
+    return count;
+  }
+}

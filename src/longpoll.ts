@@ -13,7 +13,7 @@ import {
   type SetOptions,
   Unavailable,
 } from './broker.js';
-import { Hub, type Waiter, type Watch } from './hub.js';
+import { Ends, Hub, type Waiter, type Watch } from './hub.js';
 import { render } from './script.js';
 
 export interface Question {
@@ -58,6 +58,7 @@ const AWAY = { least: 1000, most: 4000 };
 export class LongPoll {
   readonly #broker: Broker;
   readonly #hub = new Hub();
+  readonly #ends = new Ends();
   readonly #options: LongPollOptions;
   readonly #started = performance.now();
   #sweeper: NodeJS.Timeout | undefined;
@@ -129,7 +130,8 @@ export class LongPoll {
     }
     // hold first, then ask: a set in between must find the waiter here
     const waiter = this.#hub.park(question.key, question.since, answer);
-    if (question.hold > 0) waiter.timer = setTimeout(() => this.#timeOut(waiter), question.hold);
+    if (question.hold > 0)
+      waiter.timer = setTimeout(() => this.#timeOut(waiter), this.#ends.after(question.hold, this.held));
     const { watch } = waiter;
     if (watch.cursor !== undefined && isAt(question.since, watch.cursor) && performance.now() < watch.until)
       this.#settle(waiter, question.hold === 0);

@@ -1,5 +1,5 @@
 /** What the operator sees at /metrics, in Prometheus text. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { ANSWERS, type Kind } from './answers.js';
 import type { NodeInfo } from './broker.js';
 import { LIMITS, type Limit } from './limits.js';
@@ -19,8 +19,23 @@ const LATENCIES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5
 /** A metric with its series. */
 export interface Measured {
   name: string;
+  type?: unknown;
   values: { value: number; labels: Partial<Record<string, string | number>>; metricName?: string }[];
 }
+
+/** What several processes measured, as one: each metric knows whether it is a sum, a mean or the least of them. */
+export function add(all: Measured[][]): Measured[] {
+  const metrics = AggregatorRegistry.aggregate(all).getMetricsAsArray();
+  return metrics.map(({ get: _, ...metric }: object & { get?: unknown }) => metric as Measured);
+}
+
+/** Of what a process measured, that which only grows. */
+export const countsOf = (measured: Measured[]) =>
+  measured.filter(({ type }) => type === 'counter' || type === 'histogram');
+
+export const textOf = (measured: Measured[]) => AggregatorRegistry.aggregate([measured]).metrics();
+
+export const METRICS_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
 
 /** How a set ended. */
 export type SetResult = 'stored' | 'conflict' | 'refused' | 'unauthorized' | 'unavailable';
@@ -61,15 +76,17 @@ export class Metrics {
     new Gauge({
       name: 'tagwait_ready',
       help: '1 while this node takes pages and reaches its store',
+      aggregator: 'min',
       registers,
       collect() {
         this.set(ready() ? 1 : 0);
       },
     });
-    const looked = (name: string, help: string, look: () => number) =>
+    const looked = (name: string, help: string, look: () => number, aggregator: 'sum' | 'min' = 'sum') =>
       new Gauge({
         name,
         help,
+        aggregator,
         registers,
         collect() {
           this.set(look());
@@ -82,7 +99,7 @@ export class Metrics {
       () => sight.counts().watched,
     );
     looked('tagwait_leases', 'Of those, the ones the store is sure to tell of', () => sight.counts().leases);
-    looked('tagwait_store_up', '1 while the store can be reached', () => (sight.store().up ? 1 : 0));
+    looked('tagwait_store_up', '1 while the store can be reached', () => (sight.store().up ? 1 : 0), 'min');
     new Counter({
       name: 'tagwait_store_returns_total',
       help: 'Times the store could be reached again after it was away',
@@ -187,16 +204,17 @@ export class Metrics {
     this.#sets.inc({ result });
   }
 
-  get contentType(): string {
-    return this.#registry.contentType;
-  }
-
   /** Some of what is measured, as objects. Not the event loop's delay: who reads that begins it anew for all. */
   values(names: readonly string[]): Promise<Measured[]> {
     const known = names
       .map(name => this.#registry.getSingleMetric(name))
       .filter(metric => metric !== undefined);
     return Promise.all(known.map(metric => metric.get() as Promise<unknown> as Promise<Measured>));
+  }
+
+  /** All that is measured, as objects, to be added to that of other processes. */
+  all(): Promise<Measured[]> {
+    return this.#registry.getMetricsAsJSON() as Promise<unknown> as Promise<Measured[]>;
   }
 
   text(): Promise<string> {

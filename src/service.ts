@@ -12,10 +12,10 @@ import { RedisBroker } from './brokers/redis.js';
 import { type Config, configOf, shown } from './config.js';
 import { demoRoutes } from './demo/demo.js';
 import { type Budget, budget, Limits } from './limits.js';
-import { startLive } from './live/live.js';
+import { type Live, type Look, startLive } from './live/live.js';
 import { createLog, type Logger, seldom } from './log.js';
 import { LongPoll } from './longpoll.js';
-import { Metrics, type Sight } from './metrics.js';
+import { type Measured, Metrics, type Sight } from './metrics.js';
 import { internalRoutes } from './routes/internal.js';
 import { PollRoute, publicRoutes } from './routes/public.js';
 import { SetRoute } from './routes/set.js';
@@ -72,7 +72,7 @@ export async function createTagwait(options: Partial<Config> = {}): Promise<Tagw
   return (await compose(config, createLog(config.logLevel, newNodeId()))).tagwait;
 }
 
-const newNodeId = () =>
+export const newNodeId = () =>
   `${
     hostname()
       .replace(/[^\w.-]/g, '')
@@ -88,10 +88,21 @@ interface Composed {
   limits: Limits;
   metrics: Metrics;
   shares: Budget;
+  live: Live | undefined;
+}
+
+/** The other processes behind the same ports: what is asked of one is answered for all. */
+export interface Fellows {
+  /** what all measured, in Prometheus text */
+  scrape(): Promise<string>;
+  /** the key of the live page */
+  liveKey: string;
+  /** @param take is given what all measured, every other second */
+  onLook(take: (look: Look) => void): void;
 }
 
 /** @param watched whether there is a live page: an app that mounts the routes has a `/` of its own */
-async function compose(config: Config, log: Logger, watched = false): Promise<Composed> {
+async function compose(config: Config, log: Logger, watched = false, fellows?: Fellows): Promise<Composed> {
   const client = readFileSync(fromRoot('dist/client/tagwait.js'), 'utf8');
   const node = log.bindings().node as string;
   // the two know each other: what one meets with, the other counts, and what one counts, the other can be asked
@@ -130,14 +141,16 @@ async function compose(config: Config, log: Logger, watched = false): Promise<Co
         store: storeOf(config),
         maxHeld: limits.maxHeld,
         log,
+        shared: fellows && { key: fellows.liveKey, onLook: fellows.onLook },
       })
     : undefined;
-  const options = { ...config, secrets: config.secret, log, client, version };
+  const options = { ...config, secrets: config.secret, log, client, version, several: !!fellows };
+  const scrape = fellows?.scrape ?? (() => metrics.text());
   const poll = new PollRoute(longpoll, metrics, limits, options);
   const set = new SetRoute(longpoll, metrics, options);
   const tagwait: Tagwait = {
     publicRoutes: publicRoutes(poll, options) as Routes,
-    internalRoutes: internalRoutes(longpoll, metrics, set, { ...options, live }) as Routes,
+    internalRoutes: internalRoutes(longpoll, set, { ...options, live, scrape }) as Routes,
     set: async (key, value, { ttl = config.ttl, ...more } = {}) =>
       longpoll.set(key, value, { ttl: ttl * 1000, ...more }),
     peek: key => longpoll.peek(key),
@@ -148,7 +161,7 @@ async function compose(config: Config, log: Logger, watched = false): Promise<Co
       await longpoll.close();
     },
   };
-  return { tagwait, poll, set, longpoll, limits, metrics, shares };
+  return { tagwait, poll, set, longpoll, limits, metrics, shares, live };
 }
 
 /** RFC 2104 §3: shorter keys than the hash's output lessen its strength; a page may try secrets at home, on its own proof. */
@@ -189,15 +202,18 @@ export interface Service {
   publicUrl: string;
   internalUrl: string;
   tagwait: Tagwait;
+  /** What this process measured: all of it, or what the live page shows. */
+  measured(what: 'all' | 'live'): Promise<{ measured: Measured[]; loop?: number }>;
   /** Drains and closes, within `config.drain` seconds. */
   stop(): Promise<void>;
 }
 
-/** Starts both ports. @throws what listening throws, such as EADDRINUSE */
-export async function startService(config: Config): Promise<Service> {
+/** Starts both ports. @param fellows processes that share them @throws what listening throws, such as EADDRINUSE */
+export async function startService(config: Config, fellows?: Fellows): Promise<Service> {
   const log = createLog(config.logLevel, newNodeId());
   log.info({ version, nodejs: process.version, settings: shown(config) }, 'starting');
-  const { tagwait, poll, set, longpoll, limits, metrics, shares } = await compose(config, log, true);
+  const composed = await compose(config, log, true, fellows);
+  const { tagwait, poll, set, longpoll, limits, metrics, shares, live } = composed;
   const pages = new Koa();
   const backends = new Koa();
   const failed = (error: unknown) => log.error({ err: error }, 'a request failed');
@@ -231,7 +247,9 @@ export async function startService(config: Config): Promise<Service> {
     const publicUrl = await listen(publicServer, config.publicHost, config.publicPort);
     const { openFiles, connections } = shares;
     log.info({ publicUrl, internalUrl, version, openFiles, connections, maxHeld: limits.maxHeld }, 'ready');
-    return { publicUrl, internalUrl, tagwait, stop };
+    const measured: Service['measured'] = async what =>
+      what === 'live' && live ? live.look() : { measured: await metrics.all() };
+    return { publicUrl, internalUrl, tagwait, measured, stop };
   } catch (error) {
     internalServer.close();
     await tagwait.close();

@@ -70,7 +70,6 @@ export function createPublicServer(options: PublicServerOptions): Server {
   const { limits, connections, hold, onCut } = options;
   // a held request is silent for its hold; what is silent for longer is not being read
   const server = createGuarded(hold + SILENCE_SECONDS);
-  server.maxConnections = connections;
   let open = 0;
   let cleared = Number.NEGATIVE_INFINITY;
   const clear = () => {
@@ -78,11 +77,12 @@ export function createPublicServer(options: PublicServerOptions): Server {
     cleared = performance.now();
     server.closeIdleConnections();
   };
-  server.on('drop', () => {
+  bound(server, connections, () => {
     onCut('full');
     clear();
   });
   server.on('connection', socket => {
+    if (socket.destroyed) return;
     const from = network(socket.remoteAddress ?? '');
     if (!limits.connect(from)) {
       onCut('address');
@@ -101,8 +101,27 @@ export function createPublicServer(options: PublicServerOptions): Server {
 /** The server of backends and operators: its own descriptors, so that it works whatever happens on the public one. */
 export function createInternalServer(listener: RequestListener, connections: number): Server {
   const server = createGuarded(STORE_SECONDS + SILENCE_SECONDS, listener);
-  server.maxConnections = connections;
+  bound(server, connections, () => {});
   return server;
+}
+
+/**
+ * Closes connections beyond so many. Not `maxConnections`: among workers, Node 20 hands a connection on from one that
+ * is full to the next, and when all are full, round and round as fast as it can.
+ */
+function bound(server: Server, connections: number, onFull: () => void): void {
+  let open = 0;
+  // before the server's own listener, which would begin to read
+  server.prependListener('connection', socket => {
+    if (open >= connections) {
+      socket.destroy();
+      return onFull();
+    }
+    open++;
+    socket.on('close', () => {
+      open--;
+    });
+  });
 }
 
 /**

@@ -8,7 +8,7 @@ import { MemoryBroker } from '../brokers/memory.js';
 import { Limits } from '../limits.js';
 import type { Logger } from '../log.js';
 import { LongPoll } from '../longpoll.js';
-import type { Metrics } from '../metrics.js';
+import type { Measured, Metrics } from '../metrics.js';
 import type { LivePage } from '../routes/internal.js';
 import { PollRoute } from '../routes/public.js';
 import { LOOKED_AT, Sampler } from './sampler.js';
@@ -32,16 +32,30 @@ export interface LiveOptions {
   store: string;
   maxHeld: number;
   log: Logger;
+  /** given when several processes share the port: the key of all, since a page may reach any of them, and who looks */
+  shared?: { key: string; onLook(take: (look: Look) => void): void } | undefined;
+}
+
+/** What was measured, by one process or by several. */
+export interface Look {
+  /** unix ms */
+  at: number;
+  measured: Measured[];
+  /** the event loop's delay, ms */
+  loop: number;
+  /** how many were looked at */
+  processes: number;
 }
 
 export interface Live extends LivePage {
+  look(): Promise<Look>;
   close(): Promise<void>;
 }
 
 export async function startLive(longpoll: LongPoll, metrics: Metrics, options: LiveOptions): Promise<Live> {
-  const { page, client, version, store, maxHeld, log } = options;
+  const { page, client, version, store, maxHeld, log, shared } = options;
   // who knows the key may watch: it is told to those who may see the rest of the internal port
-  const key = randomBytes(16).toString('base64url');
+  const key = shared?.key ?? randomBytes(16).toString('base64url');
   const inner = new LongPoll(new MemoryBroker({ history: MISSED }), { id: 'live', version });
   await inner.start();
   const sampler = new Sampler(KEPT);
@@ -51,10 +65,17 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
   // without a store there is nobody to ask, and asking would take its time
   const others = async () => (longpoll.store().up ? longpoll.nodes().catch(() => null) : null);
 
-  async function look(): Promise<void> {
+  let processes = 1;
+
+  async function look(): Promise<Look> {
     const delay = Math.max(0, loop.percentile(99) / 1e6 - RESOLUTION);
     loop.reset();
-    const sample = sampler.take(await metrics.values(LOOKED_AT), Math.round(delay * 10) / 10);
+    const measured = await metrics.values(LOOKED_AT);
+    return { at: Date.now(), measured, loop: Math.round(delay * 10) / 10, processes: 1 };
+  }
+  async function take(given: Look): Promise<void> {
+    ({ processes } = given);
+    const sample = sampler.take(given.measured, given.loop, given.at);
     if (!sample) return;
     // the other nodes are asked only while somebody looks
     const nodes = watched ? await others() : null;
@@ -64,8 +85,13 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
       { ttl: EVERY * MISSED },
     ));
   }
-  await look();
-  const looking = setInterval(() => look().catch(err => log.error({ err }, 'the live page')), EVERY).unref();
+  const failed = (err: unknown) => log.error({ err }, 'the live page');
+  let looking: NodeJS.Timeout | undefined;
+  if (shared) shared.onLook(given => void take(given).catch(failed));
+  else {
+    await take(await look());
+    looking = setInterval(() => look().then(take).catch(failed), EVERY).unref();
+  }
 
   const none = { maxHeld: 0, maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 0 };
   const route = new PollRoute(inner, { asked() {}, answered() {} }, new Limits(none), {
@@ -84,12 +110,13 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
     // nothing from anywhere else, and nothing that is not on the page as it is in the package
     policy: `default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src 'self' ${inside('script')}; style-src ${inside('style')}`,
     poll: (request, response) => route.handle(request, response),
+    look,
     now: async () => ({
       key,
       every: EVERY,
       kept: KEPT,
       samples: sampler.kept,
-      maxHeld,
+      maxHeld: maxHeld * processes,
       store,
       node: longpoll.describe(),
       nodes: await others(),

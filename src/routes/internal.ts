@@ -5,7 +5,7 @@ import type { Middleware } from 'koa';
 import { Unavailable } from '../broker.js';
 import type { Logger } from '../log.js';
 import type { LongPoll } from '../longpoll.js';
-import type { Metrics } from '../metrics.js';
+import { METRICS_TYPE } from '../metrics.js';
 import { KEY, KEY_ALLOWED } from '../question.js';
 import { newTicket } from '../ticket.js';
 import { badRequest, checkNew, readBody } from './body.js';
@@ -25,6 +25,8 @@ export interface InternalOptions {
   hold: number;
   version: string;
   log: Logger;
+  /** what was measured, in Prometheus text */
+  scrape(): Promise<string>;
   /** the live page; absent: there is none, and `/` is someone else's */
   live?: LivePage | undefined;
 }
@@ -41,12 +43,7 @@ export interface LivePage {
 }
 
 /** The routes of the internal port, to be mounted in a Koa app. */
-export function internalRoutes(
-  longpoll: LongPoll,
-  metrics: Metrics,
-  set: SetRoute,
-  options: InternalOptions,
-): Middleware {
+export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: InternalOptions): Middleware {
   const router = new Router();
   const authorized = authorizer(options.setTokens);
 
@@ -116,8 +113,8 @@ export function internalRoutes(
     });
   }
   router.get('/metrics', async ctx => {
-    ctx.set('Content-Type', metrics.contentType);
-    ctx.body = await metrics.text();
+    ctx.set('Content-Type', METRICS_TYPE);
+    ctx.body = await options.scrape();
   });
   router.get('/healthz', ctx => {
     ctx.body = { code: 0, message: 'success' };

@@ -24,6 +24,8 @@ export interface PublicOptions {
   /** the built client, and its version */
   client: string;
   version: string;
+  /** whether other processes share the port: who is refused here may find room there, on another connection */
+  several?: boolean;
 }
 
 /** Headers of every answer: kept by nobody, read as what it is, usable by pages under COEP, giving no key away. */
@@ -81,7 +83,10 @@ export class PollRoute {
     const wait = this.#limits.poll(from);
     const origin = this.#allowed(request, form);
     const answer = (given: Answer) => this.#send(response, form, origin, given);
-    if (wait > 0) return answer(answers.busy(wait));
+    if (wait > 0) {
+      if (this.#options.several) response.shouldKeepAlive = false;
+      return answer(answers.busy(wait));
+    }
     if (origin === undefined) return answer(answers.forbidden);
     try {
       refuseBody(request);
@@ -117,7 +122,7 @@ export class PollRoute {
     const wait = hold > 0 ? this.#limits.hold(from, this.#longpoll.held, this.#longpoll.heldFor(key)) : 0;
     if (wait > 0) {
       // its descriptor is wanted by others
-      if (this.#limits.full(this.#longpoll.held)) response.shouldKeepAlive = false;
+      if (this.#options.several || this.#limits.full(this.#longpoll.held)) response.shouldKeepAlive = false;
       return answer(answers.busy(wait));
     }
     const leave = this.#longpoll.get({ key, since, hold }, ending);

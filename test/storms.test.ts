@@ -1,0 +1,84 @@
+/** Crowds: pages that came at once do not come back at once. */
+import { expect, onTestFinished, test } from 'vitest';
+import type { ANSWERS } from '../src/answers.js';
+import { MemoryBroker } from '../src/brokers/memory.js';
+import { Ends } from '../src/hub.js';
+import { LongPoll } from '../src/longpoll.js';
+import { until } from './harness.js';
+
+const CROWD = 10_000;
+const HOLD = 25_000;
+
+/** How many fall into each second, the most of all. */
+const most = (times: number[]) => {
+  const seconds = new Map<number, number>();
+  for (const time of times)
+    seconds.set(Math.floor(time / 1000), (seconds.get(Math.floor(time / 1000)) ?? 0) + 1);
+  return Math.max(...seconds.values());
+};
+
+/** When the holds of a crowd end that asked at these times. */
+const endsOf = (ends: Ends, asked: number[]) =>
+  asked.map((time, page) => time + ends.after(HOLD, Math.min(page, CROWD), time));
+
+test('a crowd that asked at one moment is let go over seconds, and further apart with every round', () => {
+  const ends = new Ends();
+  let asked: number[] = Array(CROWD).fill(1000);
+  const worst: number[] = [];
+  for (let round = 0; round < 8; round++) {
+    const next = endsOf(ends, asked);
+    for (const [page, end] of next.entries()) {
+      const hold = end - (asked[page] as number);
+      expect(hold).toBeLessThan(HOLD + 1);
+      expect(hold).toBeGreaterThan(HOLD * 0.8 - 1);
+    }
+    asked = next.sort((one, other) => one - other);
+    worst.push(most(asked));
+  }
+  // an even spread would be 400 a second
+  expect(worst[0]).toBeLessThan(CROWD / 3);
+  expect(worst.at(-1)).toBeLessThan(CROWD / 8);
+});
+
+test('pages that are spread already, and few pages, are held for as long as they asked', () => {
+  const even = new Ends();
+  for (let page = 0; page < 3 * CROWD; page++)
+    expect(even.after(HOLD, CROWD, (page * HOLD) / CROWD)).toBe(HOLD);
+  const few = new Ends();
+  for (let page = 0; page < 100; page++) expect(few.after(HOLD, page, 1000)).toBe(HOLD);
+});
+
+async function held(count: number, hold: number, hear: (kind: string, retry: number) => void) {
+  const longpoll = new LongPoll(new MemoryBroker({ history: 1 }), { id: 'n', version: '0' });
+  await longpoll.start();
+  onTestFinished(() => longpoll.close());
+  for (let page = 0; page < count; page++)
+    longpoll.get({ key: `k${page}`, since: '', hold }, ({ kind, text }) =>
+      hear(kind, JSON.parse(text).retry),
+    );
+  expect(longpoll.held).toBe(count);
+  return longpoll;
+}
+
+test('held for real: the time-outs of one moment are spread over the last fifth of the hold', async () => {
+  const began = performance.now();
+  const times: number[] = [];
+  await held(5000, 2500, kind => kind === 'timeout' && times.push(performance.now() - began));
+  await until(() => times.length === 5000);
+  // in the order of the timers, whatever the machine did meanwhile: the first is well before the last
+  expect((times[0] as number) / 2500).toBeLessThan(0.95);
+  expect((times[0] as number) / 2500).toBeGreaterThan(0.79);
+  expect((times.at(-1) as number) - (times[0] as number)).toBeGreaterThan(300);
+});
+
+test('the drain: retries spread evenly over its time, none later', async () => {
+  const retries: number[] = [];
+  const longpoll = await held(CROWD, HOLD, (kind, retry) => {
+    expect(kind).toBe('moved' satisfies keyof typeof ANSWERS);
+    retries.push(retry);
+  });
+  longpoll.drain(10_000);
+  expect(retries).toHaveLength(CROWD);
+  expect(Math.max(...retries)).toBeLessThanOrEqual(10_000);
+  expect(most(retries)).toBeLessThan(CROWD / 8);
+});

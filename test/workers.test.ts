@@ -1,0 +1,278 @@
+/** One service of several processes: started, asked, killed and stopped from outside, over a real Redis. */
+import { once } from 'node:events';
+import { Agent, get } from 'node:http';
+import { createServer } from 'node:net';
+import { describe, expect, test } from 'vitest';
+import { poll, run, type Spawned, set, spawned, until } from './harness.js';
+import { redisServer } from './redis.js';
+import { scrape } from './scrape.js';
+
+const WORKERS = 3;
+
+async function crew(env: Record<string, string> = {}): Promise<Spawned> {
+  const redis = await redisServer();
+  return spawned({ TAGWAIT_REDIS_URL: redis.url, TAGWAIT_WORKERS: String(WORKERS), ...env });
+}
+
+/** On a connection of its own, so that another worker may answer. */
+function fresh(url: string): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const request = get(url, { agent: new Agent() }, async response => {
+      let text = '';
+      for await (const part of response) text += part;
+      resolve({ status: response.statusCode as number, text });
+    });
+    request.on('error', reject);
+  });
+}
+const asking = (publicUrl: string, key: string, more = '') =>
+  fresh(`${publicUrl}/status/get?key=${key}${more}`).then(({ text }) => JSON.parse(text));
+
+interface Line {
+  level: number;
+  msg: string;
+  node: string;
+  pid?: number;
+  again?: number;
+}
+const lines = ({ output }: Pick<Spawned, 'output'>) =>
+  output.stderr
+    .split('\n')
+    .filter(line => line.startsWith('{'))
+    .map(line => JSON.parse(line) as Line);
+const pids = (child: Pick<Spawned, 'output'>) => [
+  ...new Set(lines(child).flatMap(({ msg, pid }) => (msg === 'a worker listens' && pid ? [pid] : []))),
+];
+const nodes = async (internalUrl: string) =>
+  (JSON.parse((await fresh(`${internalUrl}/nodes`)).text) as { nodes: { id: string; held: number }[] }).nodes;
+const heldBy = async (internalUrl: string) => (await nodes(internalUrl)).map(({ held }) => held);
+const allHeld = (internalUrl: string, count: number) =>
+  until(async () => (await heldBy(internalUrl)).reduce((sum, one) => sum + one, 0) === count);
+const alive = (pid: number) => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+
+describe('as one', () => {
+  test('one line when all listen; every worker has its pages; set on any, heard on all; one metrics page', async () => {
+    const service = await crew();
+    const { publicUrl, internalUrl, output } = service;
+    expect(output.stdout).toBe(`tagwait 0.1.0 public ${publicUrl} internal ${internalUrl}\n`);
+    expect(pids(service)).toHaveLength(WORKERS);
+
+    const count = 60;
+    const pages: Promise<{ data: unknown }>[] = [];
+    // one after the other: in a crowd, who is busy is passed over
+    for (let page = 0; page < count; page++) {
+      pages.push(asking(publicUrl, `k${page % 6}`));
+      for (const given of pages) given.catch(() => {});
+      if (page % WORKERS === WORKERS - 1) await allHeld(internalUrl, page + 1);
+    }
+    const spread = await heldBy(internalUrl);
+    expect(spread).toHaveLength(WORKERS);
+    // the questions of this test are dealt out too
+    for (const held of spread) expect(held).toBeGreaterThan(count / WORKERS / 3);
+
+    for (let time = 0; time < 2 * WORKERS; time++)
+      expect((await scrape(internalUrl)).get('tagwait_held')).toBe(count);
+    for (let key = 0; key < 6; key++) await set(internalUrl, { key: `k${key}`, value: key });
+    expect((await Promise.all(pages)).map(reply => reply.data)).toEqual(
+      Array.from({ length: count }, (_, page) => page % 6),
+    );
+    const samples = await scrape(internalUrl);
+    const sum = (start: string) =>
+      [...samples].filter(([name]) => name.startsWith(start)).reduce((all, [, value]) => all + value, 0);
+    expect(samples.get('tagwait_ready')).toBe(1);
+    expect(samples.get('tagwait_store_up')).toBe(1);
+    expect(samples.get('tagwait_polls_total{mode="json"}')).toBe(count);
+    expect(samples.get('tagwait_sets_total{result="stored"}')).toBe(6);
+    expect(samples.get('tagwait_set_to_answer_seconds_count')).toBe(count);
+    expect(samples.get('tagwait_set_to_answer_seconds_bucket{le="+Inf"}')).toBe(count);
+    expect(sum('tagwait_info')).toBe(WORKERS);
+    // each line says who wrote it: the workers, and the one that started them
+    expect(new Set(lines(service).map(({ node }) => node)).size).toBe(WORKERS + 1);
+  });
+
+  test('the live page works whichever worker answers: one key, one feed, the sums of all', async () => {
+    const { publicUrl, internalUrl } = await crew();
+    for (let page = 0; page < 12; page++) void asking(publicUrl, `k${page}`).catch(() => {});
+    await allHeld(internalUrl, 12);
+    const looks = () =>
+      Promise.all(
+        Array.from({ length: WORKERS }, async () => JSON.parse((await fresh(`${internalUrl}/live`)).text)),
+      );
+    const seen = await until(
+      async () => (await looks()).every(look => look.samples.at(-1)?.held === 12) && looks(),
+      { within: 15_000 },
+    );
+    expect(new Set(seen.map(look => look.key)).size).toBe(1);
+    expect(new Set(seen.map(look => look.node.id)).size).toBe(WORKERS);
+    const { key } = seen[0];
+    for (let time = 0; time < WORKERS; time++) {
+      const reply = await asking(internalUrl, key);
+      expect(reply).toMatchObject({ code: 0, data: { sample: { held: 12, ready: true } } });
+    }
+    expect((await fresh(`${internalUrl}/`)).text).toContain('<html');
+  });
+
+  test("an address's limits are shared out: together they are what was set", async () => {
+    const { publicUrl, internalUrl } = await crew({ TAGWAIT_MAX_HELD_PER_IP: '12' });
+    let refused = 0;
+    // who is refused tries again on another connection, which may be dealt to another worker
+    const page = async (key: string): Promise<void> => {
+      const reply = await asking(publicUrl, key).catch(() => ({ code: 0 }));
+      if (reply.code !== -3) return;
+      refused++;
+      await page(key);
+    };
+    for (let number = 0; number < 13; number++) void page(`k${number}`);
+    await allHeld(internalUrl, 12);
+    expect(await heldBy(internalUrl)).toEqual([4, 4, 4]);
+    const before = refused;
+    await until(() => refused > before + 6);
+    expect(await heldBy(internalUrl)).toEqual([4, 4, 4]);
+  });
+});
+
+describe('a worker is killed', () => {
+  test('another takes its place, its pages are back on the others, and no count goes down', async () => {
+    const service = await crew();
+    const { publicUrl, internalUrl } = service;
+    const values: unknown[] = [];
+    let stopped = false;
+    // as the page's script does: a broken poll is asked again after a moment
+    const page = async (key: string) => {
+      while (!stopped) {
+        const reply = await asking(publicUrl, key).catch(() => undefined);
+        if (reply?.code === 0) return values.push(reply.data);
+        await new Promise(resolve => setTimeout(resolve, 50));
+      }
+    };
+    const pages = Array.from({ length: 30 }, (_, number) => page(`k${number % 6}`));
+    await allHeld(internalUrl, 30);
+    const before = await scrape(internalUrl);
+    const [victim] = pids(service) as [number];
+    const others = pids(service).slice(1);
+    process.kill(victim, 'SIGKILL');
+    await until(() => lines(service).some(({ msg, pid }) => msg === 'a worker died' && pid === victim));
+    await allHeld(internalUrl, 30);
+    await until(() => pids(service).length === WORKERS + 1);
+    await until(async () => (await nodes(internalUrl)).length === WORKERS);
+    expect(others.every(alive)).toBe(true);
+    const after = await scrape(internalUrl);
+    for (const name of ['tagwait_polls_total{mode="json"}', 'process_cpu_seconds_total'])
+      expect(after.get(name), name).toBeGreaterThanOrEqual(before.get(name) as number);
+    for (let key = 0; key < 6; key++) await set(internalUrl, { key: `k${key}`, value: key });
+    await Promise.all(pages);
+    stopped = true;
+    expect(values).toHaveLength(30);
+    // killed again in its first minute: the next waits longer
+    process.kill(pids(service).at(-1) as number, 'SIGKILL');
+    await until(() => pids(service).length === WORKERS + 2);
+    const waits = lines(service).flatMap(({ msg, again }) => (msg === 'a worker died' ? [again] : []));
+    expect(waits).toEqual([100, 200]);
+    expect(service.output.stdout.trim().split('\n')).toHaveLength(1);
+  });
+
+  test('the primary is killed: no worker is left behind', async () => {
+    const service = await crew();
+    const workers = pids(service);
+    service.process.kill('SIGKILL');
+    await until(() => !workers.some(alive));
+  });
+});
+
+describe('stopping', () => {
+  test.each(['the primary', 'the whole group'])(
+    '%s is signalled: one drain, and exit 0 within it',
+    async whom => {
+      const service = await crew({ TAGWAIT_DRAIN: '3' });
+      const { publicUrl, internalUrl, ended } = service;
+      const pages = Array.from({ length: 30 }, (_, page) => asking(publicUrl, `k${page % 6}`));
+      await allHeld(internalUrl, 30);
+      const workers = pids(service);
+      if (whom === 'the whole group') for (const pid of workers) process.kill(pid, 'SIGTERM');
+      service.process.kill('SIGTERM');
+      const replies = await Promise.all(pages);
+      expect(new Set(replies.map(reply => reply.code))).toEqual(new Set([-6]));
+      const retries = replies.map(reply => reply.retry as number);
+      // spread over the drain time: no second of it gets them all
+      for (const second of [0, 1, 2])
+        expect(retries.filter(ms => Math.floor(ms / 1000) === second).length).toBeGreaterThan(0);
+      expect(Math.max(...retries)).toBeLessThanOrEqual(3000);
+      for (let time = 0; time < WORKERS; time++)
+        expect((await fresh(`${internalUrl}/readyz`)).status).toBe(503);
+      expect(await ended).toBe(0);
+      expect(workers.some(alive)).toBe(false);
+      expect(lines(service).filter(({ msg }) => msg === 'a worker died')).toEqual([]);
+    },
+  );
+
+  test('a second signal exits at once', async () => {
+    const service = await crew({ TAGWAIT_DRAIN: '60' });
+    const page = asking(service.publicUrl, 'a');
+    await allHeld(service.internalUrl, 1);
+    const workers = pids(service);
+    service.process.kill('SIGTERM');
+    expect((await page).code).toBe(-6);
+    service.process.kill('SIGTERM');
+    expect(await service.ended).toBe(1);
+    await until(() => !workers.some(alive));
+  });
+
+  test('with nobody connected it stops at once', async () => {
+    const service = await crew({ TAGWAIT_DRAIN: '60' });
+    service.process.kill('SIGTERM');
+    expect(await service.ended).toBe(0);
+  });
+});
+
+describe('it cannot start', () => {
+  const starting = (env: Record<string, string>) =>
+    run([], {
+      TAGWAIT_PUBLIC_HOST: '127.0.0.1',
+      TAGWAIT_PUBLIC_PORT: '0',
+      TAGWAIT_INTERNAL_PORT: '0',
+      TAGWAIT_WORKERS: String(WORKERS),
+      TAGWAIT_LOG_LEVEL: 'silent',
+      ...env,
+    });
+
+  test('a taken port: the line and the exit code of a single process', async () => {
+    const redis = await redisServer();
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as { port: number };
+    const env = { TAGWAIT_REDIS_URL: redis.url, TAGWAIT_PUBLIC_PORT: String(port) };
+    const [several, one] = [starting(env), starting({ ...env, TAGWAIT_WORKERS: '1' })];
+    expect([await several.ended, await one.ended]).toEqual([1, 1]);
+    expect(several.output).toEqual(one.output);
+    expect(one.output.stderr).toContain(`port 127.0.0.1:${port} is taken`);
+    other.close();
+  });
+
+  test('a wrong Redis password: likewise', async () => {
+    const redis = await redisServer(['--requirepass', 'right']);
+    const env = { TAGWAIT_REDIS_URL: redis.url.replace('//', '//:wrong@') };
+    const [several, one] = [starting(env), starting({ ...env, TAGWAIT_WORKERS: '1' })];
+    expect([await several.ended, await one.ended]).toEqual([2, 2]);
+    expect(several.output).toEqual(one.output);
+    expect(one.output.stderr.trim().split('\n')).toHaveLength(1);
+  });
+
+  test('the demo, which keeps its logins in one process: refused', async () => {
+    const child = starting({ TAGWAIT_REDIS_URL: 'redis://127.0.0.1:1', TAGWAIT_DEMO: 'true' });
+    expect(await child.ended).toBe(2);
+    expect(child.output.stderr).toMatch(/TAGWAIT_DEMO: .* give TAGWAIT_WORKERS 1\n$/);
+  });
+});
+
+test('auto is a worker per core; on one core, one process', async () => {
+  const { publicUrl, internalUrl } = await crew({ TAGWAIT_WORKERS: 'auto' });
+  const { availableParallelism } = await import('node:os');
+  await until(async () => (await nodes(internalUrl)).length === availableParallelism());
+  expect(await poll(publicUrl, { key: 'a', hold: '0' })).toMatchObject({ code: -1 });
+});
