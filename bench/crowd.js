@@ -3,10 +3,12 @@
  * holds. Every process may have 20,000 files open, so the pages are four processes too, on several loopback addresses.
  *
  *   npm run crowd -- [pages for each worker] [workers]
+ *
+ * With BENCH_JSON it writes its figures into that file, for run.js.
  */
 import { execFileSync, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -263,6 +265,7 @@ async function crowd() {
   const rows = [];
   for (const workers of [1, most]) rows.push(await round(workers));
   const shown = number => Math.round(number).toLocaleString('en');
+  if (process.env.BENCH_JSON) writeFileSync(process.env.BENCH_JSON, JSON.stringify(rows));
   process.stdout.write(`
 | processes | held | by each | KiB RSS per held request | s until all are held | heard their value | values a second |
 | --- | --- | --- | --- | --- | --- | --- |

@@ -181,10 +181,10 @@ const over = async (redis, startOne) => {
 export const EMBEDDED = [
   { name: 'bare node:http, no checks', protocol: 'bare', start: () => ofOurs('bare') },
   { name: 'tagwait', protocol: 'tagwait', start: () => startTagwait() },
-  { name: 'Koa, written plainly', protocol: 'koa', start: () => ofOurs('koa') },
-  { name: 'Faye 1.4 callback-polling', protocol: 'faye', start: () => ofOurs('faye') },
-  { name: 'engine.io 6 JSONP polling', protocol: 'engineio', start: () => ofOurs('engineio') },
-  ...(has.nchan ? [{ name: 'nchan (C)', protocol: 'nchan', start: () => startNchan() }] : []),
+  { name: 'Koa, written plainly', protocol: 'koa', peer: true, start: () => ofOurs('koa') },
+  { name: 'Faye 1.4 callback-polling', protocol: 'faye', peer: true, start: () => ofOurs('faye') },
+  { name: 'engine.io 6 JSONP polling', protocol: 'engineio', peer: true, start: () => ofOurs('engineio') },
+  ...(has.nchan ? [{ name: 'nchan (C)', protocol: 'nchan', peer: true, start: () => startNchan() }] : []),
 ];
 
 /** Two processes and Redis on one core: held on one, set on the other. */

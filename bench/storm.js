@@ -3,6 +3,8 @@
  * are restarted one after the other. Polls per second go into storm.svg; no page may be lost.
  *
  *   npm run storm -- [pages]
+ *
+ * With BENCH_JSON it writes its figures into that file, for run.js.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -234,7 +236,7 @@ const rows = [];
 async function part(name, happens) {
   const from = seconds();
   const back = await happens();
-  rows.push(`| ${name} | ${peak(from).toLocaleString('en')} | ${back.toFixed(1)} |`);
+  rows.push({ name, peak: peak(from), back });
 }
 
 const redis = await startRedis();
@@ -290,12 +292,14 @@ await part('a value for each page', async () => {
 });
 
 writeFileSync(new URL('storm.svg', import.meta.url), plot());
+if (process.env.BENCH_JSON)
+  writeFileSync(process.env.BENCH_JSON, JSON.stringify({ pages: PAGES, hold: HOLD, drain: DRAIN, rows }));
 process.stdout.write(`
 ${PAGES.toLocaleString('en')} pages, held for ${HOLD} s, drain ${DRAIN} s, two nodes; evenly spread they would ask ${Math.round(PAGES / HOLD).toLocaleString('en')} times a second.
 
 | | most polls in a second | s until all are held again |
 | --- | --- | --- |
-${rows.join('\n')}
+${rows.map(({ name, peak: most, back }) => `| ${name} | ${most.toLocaleString('en')} | ${back.toFixed(1)} |`).join('\n')}
 
 Pages lost: 0. Answers: ${JSON.stringify(answers)}.
 `);
