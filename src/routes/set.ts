@@ -69,7 +69,8 @@ export class SetRoute {
     this.#metrics.wasSet(SET_RESULTS[refusal?.status ?? 0] ?? 'refused');
     if (!refusal) {
       this.#options.log.error({ err: error }, 'a request failed');
-      response.destroy();
+      if (response.headersSent) response.destroy();
+      else send(response, 500, { code: 500, message: 'failed' });
       return;
     }
     const { status, message, more } = refusal;
