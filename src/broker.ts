@@ -135,6 +135,7 @@ const lifeOf = (place: string) => place.slice(0, place.lastIndexOf('-'));
 export function advance(since: string, place: string): string {
   if (since === '' || since === place) return place;
   const life = lifeOf(place);
+  if (lifeOf(since) === life) return place;
   let cursor = place;
   for (const older of placesOf(since))
     if (lifeOf(older) !== life && cursor.length + older.length < LONGEST) cursor += `.${older}`;

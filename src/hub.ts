@@ -111,6 +111,8 @@ export class Hub {
 
 /** Of a hold, the last part over which crowds are spread. */
 const LAST = 0.2;
+/** ms between the lengths of holds that end earlier. */
+const STEP = 100;
 /** Holds that may end in one second however few are held, and how many times their even share. */
 const FEW = 100;
 const TIMES = 1.25;
@@ -131,7 +133,8 @@ export class Ends {
   after(hold: number, held: number, now = performance.now()): number {
     const most = FEW + (TIMES * held * 1000) / Math.max(hold, 1000);
     if (this.#count(now + hold) <= most) return hold;
-    const earlier = hold * (1 - LAST * Math.random());
+    // in steps: Node keeps a list for each length of a timer
+    const earlier = hold - STEP * Math.floor((LAST * hold * Math.random()) / STEP);
     this.#count(now + earlier);
     return earlier;
   }

@@ -1,5 +1,13 @@
 /** What the operator sees at /metrics, in Prometheus text. */
-import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import {
+  AggregatorRegistry,
+  Counter,
+  type CounterConfiguration,
+  collectDefaultMetrics,
+  Gauge,
+  Histogram,
+  Registry,
+} from 'prom-client';
 import { ANSWERS, type Kind } from './answers.js';
 import type { NodeInfo } from './broker.js';
 import { LIMITS, type Limit } from './limits.js';
@@ -40,12 +48,39 @@ export const METRICS_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
 /** How a set ended. */
 export type SetResult = 'stored' | 'conflict' | 'refused' | 'unauthorized' | 'unavailable';
 
+const MODES = ['callback', 'var', 'json'];
+type Count = (...labels: string[]) => void;
+
+/**
+ * A counter of what happens with every poll or set: counted in a Map, and told to the registry when somebody looks.
+ * Its own `inc` checks and joins the labels each time, which cost a poll more than its limits do.
+ * @param series the values of the labels, each from the start at 0
+ */
+function counted(configuration: CounterConfiguration<string>, series: string[][]): Count {
+  const { labelNames = [] } = configuration;
+  const counts = new Map(series.map(values => [values.join(' '), 0]));
+  new Counter({
+    ...configuration,
+    collect() {
+      this.reset();
+      for (const [values, count] of counts) {
+        const of = values.split(' ');
+        this.inc(Object.fromEntries(labelNames.map((label, index) => [label, of[index] as string])), count);
+      }
+    },
+  });
+  return (...values) => {
+    const name = values.join(' ');
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+  };
+}
+
 export class Metrics {
   readonly #registry = new Registry();
-  readonly #answers: Counter<'mode' | 'answer'>;
-  readonly #sets: Counter<'result'>;
+  readonly #answers: Count;
+  readonly #sets: Count;
   readonly #cuts: Counter<'reason'>;
-  readonly #polls: Counter<'mode'>;
+  readonly #polls: Count;
   readonly #latency: Histogram;
   readonly #lost: Counter;
   readonly #leased: Counter;
@@ -109,12 +144,10 @@ export class Metrics {
         this.inc(sight.store().returns);
       },
     });
-    this.#polls = new Counter({
-      name: 'tagwait_polls_total',
-      help: 'Polls asked, by mode',
-      labelNames: ['mode'],
-      registers,
-    });
+    this.#polls = counted(
+      { name: 'tagwait_polls_total', help: 'Polls asked, by mode', labelNames: ['mode'], registers },
+      MODES.map(mode => [mode]),
+    );
     this.#latency = new Histogram({
       name: 'tagwait_set_to_answer_seconds',
       help: 'From a set on any node to the answer of a page held here; as true as the nodes clocks agree',
@@ -133,18 +166,24 @@ export class Metrics {
       labelNames: ['limit'],
       registers,
     });
-    this.#answers = new Counter({
-      name: 'tagwait_answers_total',
-      help: 'Polls answered, by mode (callback, var, json) and answer',
-      labelNames: ['mode', 'answer'],
-      registers,
-    });
-    this.#sets = new Counter({
-      name: 'tagwait_sets_total',
-      help: 'Sets, by result (stored, conflict, refused, unauthorized, unavailable)',
-      labelNames: ['result'],
-      registers,
-    });
+    this.#answers = counted(
+      {
+        name: 'tagwait_answers_total',
+        help: 'Polls answered, by mode (callback, var, json) and answer',
+        labelNames: ['mode', 'answer'],
+        registers,
+      },
+      MODES.flatMap(mode => Object.keys(ANSWERS).map(kind => [mode, kind])),
+    );
+    this.#sets = counted(
+      {
+        name: 'tagwait_sets_total',
+        help: 'Sets, by result (stored, conflict, refused, unauthorized, unavailable)',
+        labelNames: ['result'],
+        registers,
+      },
+      ['stored', 'conflict', 'refused', 'unauthorized', 'unavailable'].map(result => [result]),
+    );
     this.#cuts = new Counter({
       name: 'tagwait_connections_cut_total',
       help: 'Connections of the public port closed unasked, by reason (address, full, pipelining)',
@@ -158,12 +197,6 @@ export class Metrics {
   #begin(): void {
     for (const limit of LIMITS) this.#limits.inc({ limit }, 0);
     for (const reason of ['address', 'full', 'pipelining']) this.#cuts.inc({ reason }, 0);
-    for (const result of ['stored', 'conflict', 'refused', 'unauthorized', 'unavailable'])
-      this.#sets.inc({ result }, 0);
-    for (const mode of ['callback', 'var', 'json']) {
-      this.#polls.inc({ mode }, 0);
-      for (const answer of Object.keys(ANSWERS)) this.#answers.inc({ mode, answer }, 0);
-    }
   }
 
   /** @param reason address: it has too many connections; full: all are in use; pipelining */
@@ -172,7 +205,7 @@ export class Metrics {
   }
 
   asked(mode: Form['mode']): void {
-    this.#polls.inc({ mode });
+    this.#polls(mode);
   }
 
   /** @param ms from the set to the answer */
@@ -197,11 +230,11 @@ export class Metrics {
   }
 
   answered(mode: Form['mode'], answer: Kind): void {
-    this.#answers.inc({ mode, answer });
+    this.#answers(mode, answer);
   }
 
   wasSet(result: SetResult): void {
-    this.#sets.inc({ result });
+    this.#sets(result);
   }
 
   /** Some of what is measured, as objects. Not the event loop's delay: who reads that begins it anew for all. */

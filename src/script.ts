@@ -40,11 +40,12 @@ const escapeCharacter = (character: string) => `\\u${character.charCodeAt(0).toS
  * `data` is the text of an object.
  */
 export function call(name: string, data: string): string {
+  if (!name.includes('.')) return `/**/typeof ${name}=="function"&&${name}(${data});`;
   const parts = name.split('.');
   const guards = [`typeof ${parts[0]}!="undefined"`];
   for (let depth = 1; depth < parts.length; depth++) guards.push(`${parts.slice(0, depth).join('.')}!=null`);
   guards.push(`typeof ${name}=="function"`);
-  return `/**/${(parts.length === 1 ? guards.slice(1) : guards).join('&&')}&&${name}(${data});`;
+  return `/**/${guards.join('&&')}&&${name}(${data});`;
 }
 
 /** An assignment to `window.name`; for a dotted name, only where what it belongs to is there. */

@@ -141,7 +141,11 @@ export class MemoryBroker implements Broker {
 
   /** Node's timers hold 2^31 - 1 ms, 24.8 days: a longer life is looked at again then. */
   #keep(key: string, stored: Stored, ttl: number): void {
-    stored.until = performance.now() + ttl;
+    const now = performance.now();
+    const longer = now + ttl >= stored.until;
+    stored.until = now + ttl;
+    // a timer that is early looks again: most sets lengthen a life, and need no other
+    if (stored.timer && longer) return;
     clearTimeout(stored.timer);
     const look = () => {
       const left = stored.until - performance.now();

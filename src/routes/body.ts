@@ -1,4 +1,5 @@
 /** Bodies of the internal port: JSON or forms, read within bounds and checked. */
+import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import getRawBody from 'raw-body';
 import { z } from 'zod';
@@ -56,14 +57,9 @@ async function readBytes(request: IncomingMessage, maxValueBytes: number): Promi
   }
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true });
-
 function decode(bytes: Buffer): string {
-  try {
-    return utf8.decode(bytes);
-  } catch {
-    throw badRequest('the body: give UTF-8');
-  }
+  if (!isUtf8(bytes)) throw badRequest('the body: give UTF-8');
+  return bytes.toString().replace(/^\uFEFF/, '');
 }
 
 function parse(text: string, allowed: string): unknown {
