@@ -99,7 +99,7 @@ function judge([name, list, sense, floor, wanted]) {
   };
 }
 
-export function report(figures, extra, machine) {
+export function report(figures, extra, machine, failures) {
   const judged = targets(figures, extra).map(judge);
   const row = (name, columns) =>
     `| ${name} | ${columns.map(figure => cell(figure(figures[name]))).join(' | ')} |`;
@@ -134,7 +134,7 @@ rounds, with the least and the most. Only ratios within one run mean anything; [
 ## Targets
 
 ${targetTable}
-
+${failures.map(failure => `\nNot measured: ${failure}\n`).join('')}
 ## One process, in memory
 
 KiB of RSS per held request:
@@ -204,7 +204,12 @@ ${crowd
     : 'Not measured: no Redis.'
 }
 `;
-  return { markdown, svg: plot(figures), targets: targetTable, missed: judged.filter(({ missed }) => missed) };
+  return {
+    markdown,
+    svg: plot(figures),
+    targets: targetTable,
+    missed: judged.filter(({ missed }) => missed),
+  };
 }
 
 // -- the plot: what a held request keeps, and what an answer costs

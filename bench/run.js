@@ -15,7 +15,8 @@ const here = path => fileURLToPath(new URL(path, import.meta.url));
 if (!existsSync(here('node_modules/faye')))
   execFileSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: here('.'), stdio: 'inherit' });
 const servers = await import('./servers.js');
-const { EMBEDDED, OVER_REDIS, cpu, has, rss, startLoad, startRedis, startTagwait, stop } = servers;
+const { EMBEDDED, OVER_REDIS, cpu, endRunning, has, rss, startLoad, startRedis, startTagwait, stop } =
+  servers;
 
 const rounds = Number(process.env.BENCH_ROUNDS ?? 3);
 /** A round begins only while it can still end in time. */
@@ -39,6 +40,28 @@ const note = (name, figure, value) => {
   figures[name][figure] ??= [];
   figures[name][figure].push(value);
 };
+
+/** What did not come to its end in time, or failed. */
+const failures = [];
+/** Does one step, shows it, and goes on to the next whatever happens. */
+async function step(label, work, within = 100_000) {
+  say(label);
+  let late;
+  try {
+    await Promise.race([
+      work(),
+      new Promise((_, reject) => {
+        late = setTimeout(() => reject(new Error(`not done within ${within / 1000} s`)), within);
+      }),
+    ]);
+  } catch (error) {
+    say(`${label}: ${error.message}`);
+    failures.push(`${label}: ${error.message}`);
+    endRunning();
+  } finally {
+    clearTimeout(late);
+  }
+}
 
 /** Starts a server and a load for it, and ends both whatever happens. */
 async function against(start, protocol, work) {
@@ -105,8 +128,7 @@ async function apart(script) {
     env: { ...process.env, BENCH_JSON: file },
   });
   const [code] = await once(child, 'exit');
-  if (code !== 0) say(`${script} ended with ${code}`);
-  if (!existsSync(file)) return undefined;
+  if (code !== 0) throw new Error(`${script} ended with ${code}`);
   const figures = JSON.parse(readFileSync(file, 'utf8'));
   rmSync(file);
   return figures;
@@ -119,34 +141,38 @@ for (let round = 1; round <= rounds; round++) {
   const started = performance.now();
   for (const server of EMBEDDED) {
     // a peer's memory is the same every time; ours and the yardstick's are held against a floor
-    if (round === 1 || !server.peer) {
-      say(`round ${round}: ${server.name}, memory`);
-      await memory(server);
-    }
-    say(`round ${round}: ${server.name}, answers`);
-    await answers(server, { held: 10_000, rate: 1000 });
+    if (round === 1 || !server.peer)
+      await step(`round ${round}: ${server.name}, memory`, () => memory(server));
+    await step(`round ${round}: ${server.name}, answers`, () =>
+      answers(server, { held: 10_000, rate: 1000 }),
+    );
   }
-  for (const server of OVER_REDIS) {
-    say(`round ${round}: ${server.name}`);
-    await answers(server, { held: 5000, rate: 500 });
-  }
+  for (const server of OVER_REDIS)
+    await step(`round ${round}: ${server.name}`, () => answers(server, { held: 5000, rate: 500 }));
   const took = performance.now() - started;
   if (performance.now() - began + took > LONGEST - REST) break;
 }
 
-say('idle pages');
-await idle('bare node:http, no checks', 'bare', EMBEDDED[0].start);
-await idle('tagwait', 'tagwait', EMBEDDED[1].start);
+const [bare, ours] = EMBEDDED;
+await step(`idle pages: ${bare.name}`, () => idle(bare.name, 'bare', bare.start));
+await step(`idle pages: ${ours.name}`, () => idle(ours.name, 'tagwait', ours.start));
 const extra = {};
 if (has.redis) {
-  const redis = await startRedis();
-  const start = () => startTagwait({ TAGWAIT_REDIS_URL: redis.url });
-  await idle('tagwait, two nodes + Redis', 'tagwait', start, redis);
-  await stop({ children: [redis.child] });
-  say('storm.js: a node is killed, both are restarted');
-  extra.storm = await apart('storm.js');
-  say('crowd.js: 60,000 held');
-  extra.crowd = await apart('crowd.js');
+  const name = 'tagwait, two nodes + Redis';
+  await step('idle pages: tagwait over Redis', async () => {
+    const redis = await startRedis();
+    await idle(name, 'tagwait', () => startTagwait({ TAGWAIT_REDIS_URL: redis.url }), redis);
+    await stop({ children: [redis.child] });
+  });
+  const three = 180_000;
+  const storm = async () => {
+    extra.storm = await apart('storm.js');
+  };
+  const crowd = async () => {
+    extra.crowd = await apart('crowd.js');
+  };
+  await step('storm.js: a node is killed, then both are restarted', storm, three);
+  await step('crowd.js: 60,000 held', crowd, three);
 }
 
 const redisVersion = has.redis ? execFileSync('redis-server', ['--version'], { encoding: 'utf8' }) : '';
@@ -162,7 +188,7 @@ const machine = {
   date: new Date().toISOString().slice(0, 10),
   minutes: Math.ceil((performance.now() - began) / 60_000),
 };
-const { markdown, svg, targets, missed } = report(figures, extra, machine);
+const { markdown, svg, targets, missed } = report(figures, extra, machine, failures);
 writeFileSync(here('results.md'), markdown);
 writeFileSync(here('results.svg'), svg);
 writeFileSync(here('results.json'), `${JSON.stringify({ machine, figures, extra }, null, 1)}\n`);
@@ -171,7 +197,10 @@ say('written: bench/results.md, results.svg, results.json');
 if (process.argv.includes('--readme')) {
   const file = here('../README.md');
   const between = `<!-- bench -->\n${targets}\n<!-- /bench -->`;
-  writeFileSync(file, readFileSync(file, 'utf8').replace(/<!-- bench -->[^]*<!-- \/bench -->/, () => between));
+  writeFileSync(
+    file,
+    readFileSync(file, 'utf8').replace(/<!-- bench -->[^]*<!-- \/bench -->/, () => between),
+  );
   say('written: the table in README.md');
 }
-process.exit(missed.length > 0 ? 1 : 0);
+process.exit(missed.length + failures.length > 0 ? 1 : 0);

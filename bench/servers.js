@@ -16,8 +16,12 @@ const running = new Set();
 const folder = mkdtempSync(join(tmpdir(), 'tagwait-bench-'));
 
 /** Ends what was started here, and nothing else. */
-export function endAll() {
+export function endRunning() {
   for (const child of running) child.kill('SIGKILL');
+}
+
+export function endAll() {
+  endRunning();
   rmSync(folder, { recursive: true, force: true });
 }
 
