@@ -21,12 +21,11 @@ let perSecond = new Map();
 const buffer = Buffer.allocUnsafeSlow(65_536);
 
 /** A connection that gives whole answers to `take`. Bytes are read into one buffer: 15,000 connections cost little. */
-function open(port, host, localAddress, take, gone) {
+function open(port, host, take, gone) {
   let text = '';
   const socket = connect({
     port,
     host,
-    localAddress,
     noDelay: true,
     onread: {
       buffer,
@@ -84,7 +83,6 @@ function enter(page, entered = () => {}) {
   page.socket = open(
     settings.ports[page.node],
     '127.0.0.1',
-    page.from,
     answer => hear(page, answer),
     () => {
       page.held = false;
@@ -118,7 +116,6 @@ function sendSet(page, number, port = settings.setPort) {
     const fresh = open(
       port,
       '127.0.0.1',
-      undefined,
       answer => {
         if (!/^HTTP\/1.1 20[012]/.test(answer)) errors++;
         const next = queued.shift();
@@ -154,7 +151,6 @@ const commands = {
             key: `k${settings.name ?? ''}${pages.length}`,
             hold,
             node: 0,
-            from: `127.0.0.${settings.from + Math.floor(pages.length / 10_000)}`,
           };
           pages.push(page);
           entering++;

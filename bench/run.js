@@ -69,7 +69,7 @@ async function against(start, protocol, work) {
   const load = startLoad();
   try {
     const { ports, setPort } = server;
-    await load.setup({ protocol, ports, setPort, from: 1 });
+    await load.setup({ protocol, ports, setPort });
     return await work(server, load);
   } finally {
     await load.end();
@@ -199,7 +199,7 @@ if (process.argv.includes('--readme')) {
   const between = `<!-- bench -->\n${targets}\n<!-- /bench -->`;
   writeFileSync(
     file,
-    readFileSync(file, 'utf8').replace(/<!-- bench -->[^]*<!-- \/bench -->/, () => between),
+    readFileSync(file, 'utf8').replace(/<!-- bench -->[\s\S]*<!-- \/bench -->/, () => between),
   );
   say('written: the table in README.md');
 }

@@ -42,6 +42,12 @@ test('every code is in the table, with its message and status', () => {
     expect(readme).toMatch(new RegExp(`^\\| ${code} \\| ${message} \\|.*\\| ${status} \\|`, 'm'));
 });
 
+test('the targets in the README are those of the last run of the bench', () => {
+  const table = /<!-- bench -->\n([\s\S]+?)\n<!-- \/bench -->/.exec(readme)?.[1] as string;
+  expect(table).toMatch(/^\| \| here \| floor \|/);
+  expect(read('bench/results.md')).toContain(table);
+});
+
 test("the client's size is at most what the README says", () => {
   const said = Number(/script of at most ([\d,]+) bytes/.exec(readme)?.[1]?.replace(',', ''));
   expect(gzipSync(read('dist/client/tagwait.js'), { level: 9 }).length).toBeLessThanOrEqual(said);
