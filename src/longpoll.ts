@@ -271,7 +271,6 @@ export class LongPoll {
 
   /** Asks for everything that is held, in batches: entries may have been missed. */
   async #catchUp(): Promise<void> {
-    this.#options.observer?.gap();
     const waiters: Waiter[] = [];
     for (const watch of this.#hub.watches()) {
       watch.cursor = undefined;
@@ -279,6 +278,8 @@ export class LongPoll {
       watch.heard++;
       waiters.push(...watch.waiters);
     }
+    // as at the start: nothing was held, and nothing missed
+    if (waiters.length > 0) this.#options.observer?.gap();
     for (let first = 0; first < waiters.length; first += BATCH)
       await Promise.all(waiters.slice(first, first + BATCH).map(waiter => this.#ask(waiter)));
   }

@@ -31,6 +31,17 @@ export interface Measured {
   values: { value: number; labels: Partial<Record<string, string | number>>; metricName?: string }[];
 }
 
+/** What was measured, by one process or by several. */
+export interface Look {
+  /** unix ms */
+  at: number;
+  measured: Measured[];
+  /** the event loop's delay, ms */
+  loop: number;
+  /** how many were looked at */
+  processes: number;
+}
+
 /** What several processes measured, as one: each metric knows whether it is a sum, a mean or the least of them. */
 export function add(all: Measured[][]): Measured[] {
   const metrics = AggregatorRegistry.aggregate(all).getMetricsAsArray();

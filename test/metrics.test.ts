@@ -1,5 +1,5 @@
 /** What the operator's Prometheus reads. */
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { held, poll, service, set, spawned, until } from './harness.js';
 import { redisServer } from './redis.js';
 import { scrape } from './scrape.js';
@@ -27,15 +27,20 @@ test('a set on one node and its answer on another: the time between is measured 
 
 test('Redis away and back', async () => {
   const redis = await redisServer();
-  const { internalUrl } = await service({ redisUrl: redis.url });
-  expect((await scrape(internalUrl)).get('tagwait_store_up')).toBe(1);
+  const { publicUrl, internalUrl } = await service({ redisUrl: redis.url });
+  const before = await scrape(internalUrl);
+  expect(before.get('tagwait_store_up')).toBe(1);
+  expect(before.get('tagwait_gaps_total'), 'nothing was held yet').toBe(0);
+  const leave = new AbortController();
+  onTestFinished(() => leave.abort());
+  poll(publicUrl, { key: 'a' }, leave.signal).catch(() => {});
+  await held(internalUrl, 'a', 1);
   await redis.kill();
   await until(async () => (await scrape(internalUrl)).get('tagwait_store_up') === 0);
   await redis.start();
   await until(async () => (await scrape(internalUrl)).get('tagwait_store_up') === 1);
-  const after = await scrape(internalUrl);
-  expect(after.get('tagwait_store_returns_total')).toBe(1);
-  expect(after.get('tagwait_gaps_total')).toBeGreaterThan(0);
+  await until(async () => ((await scrape(internalUrl)).get('tagwait_gaps_total') ?? 0) > 0);
+  expect((await scrape(internalUrl)).get('tagwait_store_returns_total')).toBe(1);
 });
 
 test('limits and lost values', async () => {

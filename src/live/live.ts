@@ -8,7 +8,7 @@ import { MemoryBroker } from '../brokers/memory.js';
 import { Limits } from '../limits.js';
 import type { Logger } from '../log.js';
 import { LongPoll } from '../longpoll.js';
-import type { Measured, Metrics } from '../metrics.js';
+import type { Look, Metrics } from '../metrics.js';
 import type { LivePage } from '../routes/internal.js';
 import { PollRoute } from '../routes/public.js';
 import { LOOKED_AT, Sampler } from './sampler.js';
@@ -34,17 +34,6 @@ export interface LiveOptions {
   log: Logger;
   /** given when several processes share the port: the key of all, since a page may reach any of them, and who looks */
   shared?: { key: string; onLook(take: (look: Look) => void): void } | undefined;
-}
-
-/** What was measured, by one process or by several. */
-export interface Look {
-  /** unix ms */
-  at: number;
-  measured: Measured[];
-  /** the event loop's delay, ms */
-  loop: number;
-  /** how many were looked at */
-  processes: number;
 }
 
 export interface Live extends LivePage {
