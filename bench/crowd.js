@@ -12,6 +12,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { TAGWAIT } from './command.js';
 
 /** Ports that one address has for connections to one other are some 28,000: fewer than that from each. */
 const PER_ADDRESS = 5000;
@@ -192,7 +193,7 @@ async function crowd() {
     const count = each * workers;
     say(`${workers} ${workers === 1 ? 'process' : 'workers'}: ${count.toLocaleString('en')} pages`);
     const service = own(
-      spawn(process.execPath, [fileURLToPath(new URL('../dist/cli.js', import.meta.url))], {
+      spawn(process.execPath, TAGWAIT, {
         env: {
           ...process.env,
           TAGWAIT_REDIS_URL: `redis://127.0.0.1:${port}`,

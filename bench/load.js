@@ -12,7 +12,6 @@ const pages = [];
 let sets = [];
 const idle = [];
 const queued = [];
-let quietSince = 0;
 let polls = 0;
 let wrong = 0;
 let errors = 0;
@@ -54,7 +53,6 @@ function ask(page) {
   polls++;
   const second = Math.floor(Date.now() / 1000);
   perSecond.set(second, (perSecond.get(second) ?? 0) + 1);
-  quietSince = performance.now();
   page.held = true;
   page.socket.write(protocol.ask(page));
 }
@@ -98,15 +96,6 @@ function enter(page, entered = () => {}) {
   });
 }
 
-const quiet = milliseconds =>
-  new Promise(resolve => {
-    const look = setInterval(() => {
-      if (performance.now() - quietSince < milliseconds) return;
-      clearInterval(look);
-      resolve();
-    }, 50);
-  });
-
 function sendSet(page, number, port = settings.setPort) {
   page.expected = number;
   const request = protocol.set(page.key, number);
@@ -139,9 +128,9 @@ const commands = {
     protocol = protocols[given.protocol];
   },
 
-  /** Holds up to `count` pages in all. */
-  async hold({ count, hold }) {
-    await new Promise(resolve => {
+  /** Has up to `count` pages ask in all. */
+  hold({ count, hold }) {
+    return new Promise(resolve => {
       let entering = 0;
       let entered = pages.length;
       const more = () => {
@@ -163,7 +152,6 @@ const commands = {
       };
       more();
     });
-    await quiet(500);
   },
 
   /** Closed loop, until there were so many answers: `wide` sets on their way at any time. */

@@ -42,6 +42,9 @@ function targets(figures, extra) {
     return lists.length === 2 ? lists[0].map((value, index) => Math.min(value, lists[1][index])) : undefined;
   };
   const rss = figures[OURS];
+  // the first thousand also fill memory that the start left over, or make the young generation grow, once
+  const further = (count, index) =>
+    (rss[`rss${count}`][index] * count - rss.rss1000[index] * 1000) / (count - 1000);
   const flat = rss && HELD.map(count => rss[`rss${count}`]).filter(Boolean);
   const lost = Object.entries(figures)
     .filter(([name]) => name.startsWith(OURS))
@@ -55,8 +58,10 @@ function targets(figures, extra) {
     ['over Redis: p99 at 500/s, over nchan', ratio('p99', TWO, THEIRS), 'at most', 2, 1.0],
     ['Redis commands per idle poll', figures[TWO]?.commands, 'at most', 0.1, 0.02],
     [
-      'RSS per held request, 15k over 1k',
-      flat?.length === 4 ? rss.rss15000.map((value, index) => value / rss.rss1000[index]) : undefined,
+      'RSS of each further held request, up to 15k over up to 5k',
+      flat?.length === 4
+        ? rss.rss15000.map((_, index) => further(15_000, index) / further(5000, index))
+        : undefined,
       'at most',
       1.1,
       1.1,

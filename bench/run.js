@@ -15,7 +15,7 @@ const here = path => fileURLToPath(new URL(path, import.meta.url));
 if (!existsSync(here('node_modules/faye')))
   execFileSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: here('.'), stdio: 'inherit' });
 const servers = await import('./servers.js');
-const { EMBEDDED, OVER_REDIS, cpu, endRunning, has, rss, startLoad, startRedis, startTagwait, stop } =
+const { EMBEDDED, OVER_REDIS, atRest, cpu, endRunning, has, rss, startLoad, startRedis, stop, twoNodes } =
   servers;
 
 const rounds = Number(process.env.BENCH_ROUNDS ?? 3);
@@ -84,7 +84,7 @@ const memory = ({ name, protocol, start }) =>
     const before = rss(server);
     for (const count of HELD) {
       await load.hold({ count });
-      await sleep(500);
+      await atRest(server);
       note(name, `rss${count}`, (rss(server) - before) / count);
     }
   });
@@ -93,6 +93,7 @@ const memory = ({ name, protocol, start }) =>
 const answers = ({ name, protocol, start }, { held, rate }) =>
   against(start, protocol, async (server, load) => {
     await load.hold({ count: held });
+    await atRest(server);
     await load.loop({ count: 6000 });
     const before = cpu(server);
     const loop = await load.loop({ count: 12_000 });
@@ -108,7 +109,7 @@ async function idle(name, protocol, start, redis) {
   await against(start, protocol, async (server, load) => {
     const hold = 5;
     await load.hold({ count: 10_000, hold });
-    await sleep(hold * 1000);
+    await sleep(2 * hold * 1000);
     const commands = () =>
       redis ? Number(/total_commands_processed:(\d+)/.exec(redis.cli('INFO', 'stats'))[1]) : 0;
     await load.mark();
@@ -161,8 +162,7 @@ if (has.redis) {
   const name = 'tagwait, two nodes + Redis';
   await step('idle pages: tagwait over Redis', async () => {
     const redis = await startRedis();
-    await idle(name, 'tagwait', () => startTagwait({ TAGWAIT_REDIS_URL: redis.url }), redis);
-    await stop({ children: [redis.child] });
+    await idle(name, 'tagwait', () => twoNodes(redis), redis);
   });
   const three = 180_000;
   const storm = async () => {

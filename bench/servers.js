@@ -5,9 +5,9 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { TAGWAIT } from './command.js';
 
 const here = path => fileURLToPath(new URL(path, import.meta.url));
-const CLI = here('../dist/cli.js');
 /** One core serves, the other one asks: on a machine with one, nothing here means much. */
 const CORES = { server: '0', load: '1' };
 const NCHAN = '/usr/lib/nginx/modules/ngx_nchan_module.so';
@@ -103,7 +103,7 @@ async function ofOurs(file, env = {}) {
 
 /** Everything as it is shipped but for the limits of one address, from which all of the load comes. */
 export async function startTagwait(env = {}, core = 'server') {
-  const child = start(core, process.execPath, [...(env.NODE_ARGS?.split(' ') ?? []), CLI], {
+  const child = start(core, process.execPath, TAGWAIT, {
     env: {
       TAGWAIT_PUBLIC_HOST: '127.0.0.1',
       TAGWAIT_PUBLIC_PORT: '0',
@@ -124,10 +124,10 @@ export async function startTagwait(env = {}, core = 'server') {
   return { children: [child], ports: [port], setPort };
 }
 
-export async function startRedis() {
+export async function startRedis(core = 'server') {
   const port = await freePort();
   const words = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', folder];
-  const child = start('server', 'redis-server', words);
+  const child = start(core, 'redis-server', words);
   await until(() => child.output.includes('Ready to accept'), 'Redis is ready');
   return { child, port, url: `redis://127.0.0.1:${port}`, cli: (...words) => redisCli(port, ...words) };
 }
@@ -181,6 +181,9 @@ const over = async (redis, startOne) => {
   };
 };
 
+/** One holds, the other is asked to set. */
+export const twoNodes = redis => over(redis, ({ url }) => startTagwait({ TAGWAIT_REDIS_URL: url }));
+
 /** One process each, in memory. */
 export const EMBEDDED = [
   { name: 'bare node:http, no checks', protocol: 'bare', start: () => ofOurs('bare') },
@@ -197,7 +200,7 @@ export const OVER_REDIS = has.redis
       {
         name: 'tagwait, two nodes + Redis',
         protocol: 'tagwait',
-        start: async () => over(await startRedis(), ({ url }) => startTagwait({ TAGWAIT_REDIS_URL: url })),
+        start: async () => twoNodes(await startRedis()),
       },
       ...(has.nchan
         ? [
@@ -219,6 +222,17 @@ export const rss = ({ children }) =>
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
     return sum + Number(/VmRSS:\s+(\d+)/.exec(status)[1]);
   }, 0);
+
+/** Waits until a server has done all it was given: it takes connections in long after the kernel has. */
+export async function atRest(server) {
+  for (let before = cpu(server); ; ) {
+    await new Promise(resolve => setTimeout(resolve, 400));
+    const now = cpu(server);
+    // what a server does by itself, once a second
+    if (now - before <= 20_000) return;
+    before = now;
+  }
+}
 
 /** Microseconds of CPU used so far, over all processes of a server. Linux counts in hundredths of a second. */
 export const cpu = ({ children }) =>

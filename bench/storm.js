@@ -12,13 +12,12 @@ import { writeFileSync } from 'node:fs';
 import { Agent, get } from 'node:http';
 import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { TAGWAIT } from './command.js';
 
 const PAGES = Number(process.argv[2] ?? 10_000);
 const HOLD = 16;
 const DRAIN = 8;
 const BUCKET = 250;
-const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
 setTimeout(() => fail('it took more than three minutes'), 175_000).unref();
 
 const children = new Set();
@@ -66,7 +65,7 @@ async function startRedis() {
 async function newNode(redis) {
   const node = { port: await freePort(), internal: await freePort(), up: false };
   node.start = async () => {
-    node.process = run(process.execPath, [CLI], {
+    node.process = run(process.execPath, TAGWAIT, {
       TAGWAIT_REDIS_URL: redis,
       TAGWAIT_PUBLIC_HOST: '127.0.0.1',
       TAGWAIT_PUBLIC_PORT: String(node.port),

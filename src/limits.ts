@@ -85,6 +85,7 @@ export class Limits {
   #windowEnd = 0;
   readonly #held = new Map<string, number>();
   readonly #sockets = new Map<string, number>();
+  #connections = 0;
   readonly #reached: (limit: Limit) => void;
 
   /** @param reached is told of everyone who is refused */
@@ -152,11 +153,18 @@ export class Limits {
       return false;
     }
     this.#sockets.set(network, sockets + 1);
+    this.#connections++;
     return true;
   }
 
   disconnect(network: string): void {
+    this.#connections--;
     decrease(this.#sockets, network);
+  }
+
+  /** Connections counted now. */
+  get connections(): number {
+    return this.#connections;
   }
 
   /** Who asks, as far as those who can be believed say. */
@@ -195,7 +203,8 @@ function forwarded(header: string, proxies: number): string | undefined {
 
 /** An address as it is counted. IPv4 inside IPv6 (a dual-stack listener, NAT64) counts as the IPv4 address. */
 export function network(address: string): string {
-  if (!isIPv6(address)) return address;
+  // no IPv4 address has one, and every poll comes by here
+  if (!address.includes(':') || !isIPv6(address)) return address;
   const parsed = ipaddr.IPv6.parse(address);
   if (parsed.isIPv4MappedAddress()) return parsed.toIPv4Address().toString();
   const { parts } = parsed;

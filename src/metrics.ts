@@ -19,6 +19,8 @@ export interface Sight {
   ready(): boolean;
   counts(): { watched: number; leases: number };
   store(): { up: boolean; returns: number };
+  /** of the public port */
+  connections(): number;
 }
 
 /** Seconds from a set to the page: a round trip in a data centre to what a person calls broken. */
@@ -60,7 +62,7 @@ export const METRICS_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
 export type SetResult = 'stored' | 'conflict' | 'refused' | 'unauthorized' | 'unavailable';
 
 const MODES = ['callback', 'var', 'json'];
-type Count = (...labels: string[]) => void;
+type Count = (label: string, another?: string) => void;
 
 /**
  * A counter of what happens with every poll or set: counted in a Map, and told to the registry when somebody looks.
@@ -80,8 +82,8 @@ function counted(configuration: CounterConfiguration<string>, series: string[][]
       }
     },
   });
-  return (...values) => {
-    const name = values.join(' ');
+  return (label, another) => {
+    const name = another === undefined ? label : `${label} ${another}`;
     counts.set(name, (counts.get(name) ?? 0) + 1);
   };
 }
@@ -144,6 +146,7 @@ export class Metrics {
       'Keys that pages wait for here, or did a moment ago',
       () => sight.counts().watched,
     );
+    looked('tagwait_connections', 'Connections to the public port now', () => sight.connections());
     looked('tagwait_leases', 'Of those, the ones the store is sure to tell of', () => sight.counts().leases);
     looked('tagwait_store_up', '1 while the store can be reached', () => (sight.store().up ? 1 : 0), 'min');
     new Counter({

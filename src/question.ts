@@ -39,19 +39,19 @@ type Name = (typeof NAMES)[number];
 /** What each parameter was given as; `twice` holds the names that came more than once, `garbled` those not in UTF-8. */
 export interface Parameters {
   given: Partial<Record<Name, string>>;
-  twice: Set<Name>;
-  garbled: Set<Name>;
+  twice: Name[];
+  garbled: Name[];
 }
 
 const isParameter = (name: string): name is Name => (NAMES as readonly string[]).includes(name);
 
 /** Splits a query string. Unknown parameters are left out: caches and trackers add their own. */
 export function split(query: string): Parameters {
-  const parameters: Parameters = { given: {}, twice: new Set(), garbled: new Set() };
+  const parameters: Parameters = { given: {}, twice: [], garbled: [] };
   eachPair(query, (name, value) => {
     if (name === undefined || !isParameter(name)) return;
-    if (parameters.given[name] !== undefined) parameters.twice.add(name);
-    if (value === undefined) parameters.garbled.add(name);
+    if (parameters.given[name] !== undefined) parameters.twice.push(name);
+    if (value === undefined) parameters.garbled.push(name);
     parameters.given[name] = value ?? '';
   });
   return parameters;
@@ -88,8 +88,8 @@ export function formOf({ given, twice, garbled }: Parameters): Form {
     throw new BadParameter('callback, var: give one of them, not both');
   const mode = callback === undefined ? 'var' : 'callback';
   const name = callback ?? variable ?? '';
-  if (twice.has(mode)) throw new BadParameter(`${mode}: give it once`);
-  if (garbled.has(mode) || !isName(name))
+  if (twice.includes(mode)) throw new BadParameter(`${mode}: give it once`);
+  if (garbled.includes(mode) || !isName(name))
     throw new BadParameter(
       `${mode}: give a JavaScript name of at most 128 characters of A-Z a-z 0-9 _ $, dots between names, no reserved words`,
     );

@@ -15,7 +15,9 @@ import { type Budget, budget, Limits } from './limits.js';
 import { type Live, startLive } from './live/live.js';
 import { createLog, type Logger, seldom } from './log.js';
 import { LongPoll } from './longpoll.js';
+import { collectAfterCrowds } from './memory.js';
 import { type Look, type Measured, Metrics, type Sight } from './metrics.js';
+import { KEY, KEY_ALLOWED } from './question.js';
 import { internalRoutes } from './routes/internal.js';
 import { PollRoute, publicRoutes } from './routes/public.js';
 import { SetRoute } from './routes/set.js';
@@ -48,7 +50,7 @@ export interface Tagwait {
   /**
    * Stores a value and hands it to every page that waits for it.
    * @param value anything JSON can say @param options.ttl seconds the key is kept from now
-   * @throws {TypeError} the value cannot be stored @throws {Conflict} @throws {Unavailable}
+   * @throws {TypeError} no page could ask for the key, or the value cannot be stored @throws {Conflict} @throws {Unavailable}
    */
   set(
     key: string,
@@ -111,6 +113,7 @@ async function compose(config: Config, log: Logger, watched = false, fellows?: F
     ready: () => longpoll.ready(),
     counts: () => longpoll.counts(),
     store: () => longpoll.store(),
+    connections: () => limits.connections,
   };
   const longpoll: LongPoll = new LongPoll(brokerOf(config, node, log), {
     id: node,
@@ -151,8 +154,10 @@ async function compose(config: Config, log: Logger, watched = false, fellows?: F
   const tagwait: Tagwait = {
     publicRoutes: publicRoutes(poll, options) as Routes,
     internalRoutes: internalRoutes(longpoll, set, { ...options, live, scrape }) as Routes,
-    set: async (key, value, { ttl = config.ttl, ...more } = {}) =>
-      longpoll.set(key, value, { ttl: ttl * 1000, ...more }),
+    set: async (key, value, { ttl = config.ttl, ...more } = {}) => {
+      if (!KEY.test(key)) throw new TypeError(KEY_ALLOWED);
+      return longpoll.set(key, value, { ttl: ttl * 1000, ...more });
+    },
     peek: key => longpoll.peek(key),
     nodes: () => longpoll.nodes(),
     drain: (seconds = config.drain) => longpoll.drain(seconds * 1000),
@@ -229,6 +234,7 @@ export async function startService(config: Config, fellows?: Fellows): Promise<S
     straight(set, backends.use(tagwait.internalRoutes).callback(), failed),
     shares.internal,
   );
+  let stopCollecting = () => {};
   try {
     const internalUrl = await listen(internalServer, config.internalHost, config.internalPort);
     if (config.demo)
@@ -249,6 +255,7 @@ export async function startService(config: Config, fellows?: Fellows): Promise<S
     log.info({ publicUrl, internalUrl, version, openFiles, connections, maxHeld: limits.maxHeld }, 'ready');
     const measured: Service['measured'] = async what =>
       what === 'live' && live ? live.look() : { measured: await metrics.all() };
+    stopCollecting = collectAfterCrowds(() => limits.connections);
     return { publicUrl, internalUrl, tagwait, measured, stop };
   } catch (error) {
     internalServer.close();
@@ -269,6 +276,7 @@ export async function startService(config: Config, fellows?: Fellows): Promise<S
     }, spread / 2);
     await Promise.all([close(publicServer), close(internalServer)]);
     clearTimeout(cut);
+    stopCollecting();
     await tagwait.close();
     log.info('stopped');
   }

@@ -50,7 +50,12 @@ describe('read, not run', () => {
         ?.slice(1)
         .join(' ');
     expect(last('USER')).toBe('node');
-    expect(JSON.parse(last('ENTRYPOINT') ?? '')).toEqual(['node', 'dist/cli.js']);
+    // with the flags that whoever installs the command has from its first line
+    const [first] = readFileSync(join(root, 'dist/cli.js'), 'utf8').split('\n', 1);
+    expect(JSON.parse(last('ENTRYPOINT') ?? '')).toEqual([
+      ...(first?.split(' ').slice(2) ?? []),
+      'dist/cli.js',
+    ]);
     expect(last('HEALTHCHECK')).toContain('/healthz');
     const ignored = text('Dockerfile.dockerignore');
     for (const source of ['package.json', 'package-lock.json', 'tsconfig.json', 'src', 'client'])

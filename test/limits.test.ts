@@ -5,8 +5,9 @@ import { existsSync, readdirSync } from 'node:fs';
 import http, { get } from 'node:http';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { budget, network } from '../src/limits.js';
-import { CLI, held, poll, type Reply, service, set, until } from './harness.js';
+import { CLI, held, poll, type Reply, service, set, spawned, until } from './harness.js';
 import { raw, request } from './raw.js';
+import { scrape } from './scrape.js';
 
 /** A poll from an address of this machine, or through proxies. */
 async function ask(
@@ -281,6 +282,31 @@ describe('descriptors', () => {
       expect(stderr).not.toMatch(/EMFILE|"level":[56]0/);
     },
   );
+
+  test('memory is given back after a crowd, though nobody asks for anything any more', {
+    timeout: 60_000,
+  }, async () => {
+    const { publicUrl, internalUrl } = await spawned({
+      TAGWAIT_MAX_HELD_PER_IP: '0',
+      TAGWAIT_MAX_POLLS_PER_IP: '0',
+    });
+    const heap = async () => (await scrape(internalUrl)).get('nodejs_heap_size_used_bytes') ?? Number.NaN;
+    const atRest = await heap();
+    const pages: ReturnType<typeof raw>[] = [];
+    // no more at a time than the kernel keeps for a server that is slow to take them
+    while (pages.length < 4000) {
+      for (let page = 0; page < 500; page++)
+        pages.push(raw(publicUrl, request(`/status/get?key=k${pages.length}`), '127.0.0.6'));
+      await heldInAll(internalUrl, pages.length);
+    }
+    const crowded = await heap();
+    for (const { socket } of pages) socket.destroy();
+    // what V8 collects by itself, as it is asked for memory, is less
+    await until(async () => (await heap()) < atRest + (crowded - atRest) / 4, {
+      within: 15_000,
+      every: 1000,
+    });
+  });
 
   test('a crowded server closes connections that nobody asks on, and takes who comes', async () => {
     const { createPublicServer, listen, close } = await import('../src/wire.js');

@@ -22,6 +22,7 @@ test('a set on one node and its answer on another: the time between is measured 
   expect(answering.get('tagwait_polls_total{mode="json"}')).toBe(1);
   expect(answering.get('tagwait_answers_total{mode="json",answer="success"}')).toBe(1);
   expect(answering.get('tagwait_watched_keys')).toBe(1);
+  expect(answering.get('tagwait_connections')).toBe(1);
   expect(answering.get('tagwait_leases')).toBe(1);
 });
 

@@ -10,6 +10,7 @@ export type Store =
 const lua = (name: string) => readFileSync(new URL(`../../src/brokers/${name}.lua`, import.meta.url), 'utf8');
 const scripts = {
   tagwaitSet: { lua: lua('set'), numberOfKeys: 2 },
+  tagwaitSetMany: { lua: lua('set') },
   tagwaitSubscribe: { lua: lua('subscribe') },
   tagwaitUnsubscribe: { lua: lua('unsubscribe') },
   tagwaitPeek: { lua: lua('peek'), numberOfKeys: 1 },
@@ -19,7 +20,8 @@ const scripts = {
 type Reply = (string | number | null)[];
 declare module 'ioredis' {
   interface RedisCommander<Context> {
-    tagwaitSet(entries: string, watchers: string, ...args: (string | number)[]): Result<Reply, Context>;
+    tagwaitSet(entries: string, watchers: string, ...args: (string | number)[]): Result<Reply[], Context>;
+    tagwaitSetMany(keys: number, ...keysAndArgs: (string | number)[]): Result<Reply[], Context>;
     tagwaitSubscribe(keys: number, ...keysAndArgs: (string | number)[]): Result<Reply[], Context>;
     tagwaitUnsubscribe(keys: number, ...keysAndArgs: string[]): Result<null, Context>;
     tagwaitPeek(entries: string): Result<Reply, Context>;
@@ -40,8 +42,6 @@ const retry = (times: number) => Math.min(50 * times, 500) * (0.5 + Math.random(
 const common = {
   scripts,
   protocol: 2,
-  // many answers in one tick are one write: 1.4 times the sets of one write each
-  enableAutoPipelining: true,
   // what could not be sent, or was not answered, fails now: a set that is sent again by itself may be stored twice
   enableOfflineQueue: false,
   autoResendUnfulfilledCommands: false,
@@ -89,9 +89,10 @@ export function connections(store: Store): Connections {
   if (store.kind === 'cluster') {
     const cluster = new Cluster(hosts(store.nodes), {
       scripts,
+      // a tick's sets are of as many slots as keys, and each a command: one write for those that go to one server
       enableAutoPipelining: true,
       // it takes the first argument for the key, which here is the number of keys
-      autoPipeliningIgnoredCommands: ['tagwaitSubscribe', 'tagwaitUnsubscribe'],
+      autoPipeliningIgnoredCommands: ['tagwaitSetMany', 'tagwaitSubscribe', 'tagwaitUnsubscribe'],
       enableOfflineQueue: false,
       lazyConnect: true,
       clusterRetryStrategy: retry,
@@ -126,6 +127,6 @@ export function connections(store: Store): Connections {
       ? new Redis(store.url, { ...options, ...more })
       : new Redis({ ...options, ...more });
   const commands = client({});
-  const hints = client({ enableAutoPipelining: false, autoResubscribe: false });
+  const hints = client({ autoResubscribe: false });
   return { commands, hints, clients: [commands, hints] };
 }

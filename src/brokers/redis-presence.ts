@@ -287,16 +287,13 @@ export class Presence {
   }
 
   #hear(channel: string, message: string): void {
+    if (message.startsWith('e\n')) return this.#hearEntries(message);
     const words = message.split(' ');
     const [kind, who = '', third = '', fourth = ''] = words;
     if (channel === this.#all) {
       if (kind === 'b') this.#hearBeat(who, third, Number(fourth));
       else if (kind === 'q') this.#answer(who, third, fourth);
       else if (kind === 'x') this.#nodes.delete(who);
-    } else if (kind === 'e') {
-      const [final, at] = [words[4] === '1', Number(words[5])];
-      const value = words.slice(6).join(' ');
-      this.#options.events.entry(who, { value, cursor: third, prev: fourth, final, at });
     } else if (kind === 'h') {
       this.#nodes.set(who, performance.now());
     } else if (kind === 'r') {
@@ -304,6 +301,15 @@ export class Presence {
       const reply = JSON.parse(words.slice(2).join(' ')) as { info: NodeInfo; held: number };
       census?.replies.set(reply.info.id, reply);
       if (census && census.replies.size >= census.expected) census.done();
+    }
+  }
+
+  /** A line for each entry: "key cursor prev final at value", see set.lua. */
+  #hearEntries(message: string): void {
+    for (const line of message.slice(2).split('\n')) {
+      const [key = '', cursor = '', prev = '', final = '', at = ''] = line.split(' ', 5);
+      const value = line.slice(key.length + cursor.length + prev.length + final.length + at.length + 5);
+      this.#options.events.entry(key, { value, cursor, prev, final: final === '1', at: Number(at) });
     }
   }
 

@@ -1,7 +1,7 @@
 /** `POST /status/set`, on Node's own request and response. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Conflict, Unavailable } from '../broker.js';
+import { Conflict, type Receipt, Unavailable } from '../broker.js';
 import { type Logger, shortHash } from '../log.js';
 import type { LongPoll } from '../longpoll.js';
 import type { Metrics, SetResult } from '../metrics.js';
@@ -44,7 +44,7 @@ export class SetRoute {
     this.#set(request).then(
       receipt => {
         this.#metrics.wasSet('stored');
-        send(response, 200, { code: 0, message: 'success', ...receipt });
+        send(response, 200, stored(receipt));
       },
       error => this.#refuse(response, error),
     );
@@ -70,19 +70,22 @@ export class SetRoute {
     if (!refusal) {
       this.#options.log.error({ err: error }, 'a request failed');
       if (response.headersSent) response.destroy();
-      else send(response, 500, { code: 500, message: 'failed' });
+      else send(response, 500, '{"code":500,"message":"failed"}');
       return;
     }
     const { status, message, more } = refusal;
     // what is left of a body that is too large is not read
     if (status === 413) response.setHeader('Connection', 'close');
     if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
-    send(response, status, { code: status, message, ...more });
+    send(response, status, JSON.stringify({ code: status, message, ...more }));
   }
 }
 
-function send(response: ServerResponse, status: number, answer: object): void {
-  const text = JSON.stringify(answer);
+/** A cursor is letters, digits and a dash. */
+const stored = ({ cursor, watched }: Receipt) =>
+  `{"code":0,"message":"success","cursor":"${cursor}","watched":${watched}}`;
+
+function send(response: ServerResponse, status: number, text: string): void {
   response.writeHead(status, [...HEADERS, 'Content-Length', String(Buffer.byteLength(text))]);
   response.end(text);
 }

@@ -1,0 +1,56 @@
+/** When garbage is collected after a crowd: the clock is a fake, because only the order of looks matters. */
+import { constants, PerformanceObserver } from 'node:perf_hooks';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { collectAfterCrowds } from '../src/memory.js';
+import { until } from './harness.js';
+
+let connections = 0;
+let collected = 0;
+let stop: () => void;
+const observer = new PerformanceObserver(list => {
+  for (const { detail } of list.getEntries() as unknown as { detail: { kind: number; flags: number } }[])
+    if (
+      detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR &&
+      detail.flags & constants.NODE_PERFORMANCE_GC_FLAGS_FORCED
+    )
+      collected++;
+});
+beforeEach(() => {
+  collected = 0;
+  observer.observe({ entryTypes: ['gc'] });
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  stop = collectAfterCrowds(() => connections);
+});
+afterEach(() => {
+  stop();
+  vi.useRealTimers();
+  observer.disconnect();
+});
+
+function seen(count: number): void {
+  connections = count;
+  vi.advanceTimersByTime(2000);
+}
+/** Told of a tick later. */
+const settled = () => new Promise(resolve => setImmediate(() => setImmediate(resolve)));
+
+test('twice when three quarters of a crowd have gone, and then no more', async () => {
+  for (const count of [200, 5000, 1300]) seen(count);
+  await settled();
+  expect(collected).toBe(0);
+  for (const count of [1200, 1200, 1200, 900]) seen(count);
+  await until(() => collected > 0);
+  await settled();
+  expect(collected).toBe(2);
+  // those who were left were a crowd too
+  for (const count of [0, 0, 0]) seen(count);
+  await until(() => collected > 2);
+  await settled();
+  expect(collected).toBe(4);
+});
+
+test('not for a few that come and go', async () => {
+  for (const count of [900, 0, 999, 0]) seen(count);
+  await settled();
+  expect(collected).toBe(0);
+});
