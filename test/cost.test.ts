@@ -27,7 +27,9 @@ async function node(redis: RedisServer): Promise<LongPoll> {
   return longpoll;
 }
 
-test('a thousand idle pages, ten minutes of asking again: at most 0.1 commands a poll, first polls and beats included', async () => {
+test('a thousand idle pages, ten minutes of asking again: at most 0.1 commands a poll, first polls and beats included', {
+  timeout: 60_000,
+}, async () => {
   const redis = await redisServer();
   const longpoll = await node(redis);
   await redis.client.config('RESETSTAT');
@@ -77,7 +79,34 @@ test('a page that asks again costs nothing, and a set is one script', async () =
   expect((await scripts()) - quiet - ((await beats()) - said)).toBe(10);
 });
 
-test('memory: what the docs say of a watched key and of a set one', async () => {
+test('what is set in one tick is one script, and one message to each node', async () => {
+  const redis = await redisServer();
+  const longpoll = await node(redis);
+  const keys = Array.from({ length: 40 }, (_, number) => `k${number}`);
+  const heard = new Map<string, unknown>();
+  for (const key of keys)
+    longpoll.get({ key, since: '', hold: 60_000 }, answer => heard.set(key, JSON.parse(answer.text).data));
+  await until(() => longpoll.counts().leases === keys.length);
+  const calls = async () => {
+    const stats = await redis.client.info('commandstats');
+    const of = (name: string) => Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0);
+    // the first run of a script sends its text
+    const scripts = of('evalsha') + of('eval');
+    // every beat is one of each
+    return { published: of('publish') - scripts, scripts };
+  };
+  await redis.client.config('RESETSTAT');
+  const receipts = await Promise.all(keys.map((key, number) => longpoll.set(key, number, { ttl: 60_000 })));
+  await until(() => heard.size === keys.length);
+  expect([...heard]).toEqual(keys.map((key, number) => [key, number]));
+  expect(new Set(receipts.map(({ watched }) => watched))).toEqual(new Set([true]));
+  const { published, scripts } = await calls();
+  expect(published).toBe(0);
+  // with a beat or two
+  expect(scripts).toBeLessThanOrEqual(3);
+});
+
+test('memory: what the docs say of a watched key and of a set one', { timeout: 60_000 }, async () => {
   const redis = await redisServer();
   const { internalUrl } = await service({ redisUrl: redis.url });
   const longpoll = await node(redis);

@@ -15,7 +15,7 @@ async function setUntilStored(internalUrl: string, body: Record<string, unknown>
   return until(async () => (await set(internalUrl, { ...body, id })).status === 200, { within, every: 100 });
 }
 
-test('the ACL in the docs is enough, and lets nothing else be touched', async () => {
+test('the ACL in the docs is enough, and lets nothing else be touched', { timeout: 30_000 }, async () => {
   const docs = readFileSync(new URL('../docs/redis.md', import.meta.url), 'utf8');
   const rule = /ACL SETUSER tagwait .*/.exec(docs)?.[0] as string;
   expect(rule).toContain('>PASSWORD');

@@ -1,6 +1,8 @@
-import { afterAll, beforeAll, describe } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { type Entry, Unavailable } from '../../src/broker.js';
 import { RedisBroker } from '../../src/brokers/redis.js';
 import type { Store } from '../../src/brokers/redis-connections.js';
+import { until } from '../harness.js';
 import { type Owner, redisCluster, redisSentinels, redisServer } from '../redis.js';
 import { brokerContract } from './contract.js';
 
@@ -29,4 +31,36 @@ describe.each<[string, (own: Owner) => Promise<Store>]>([
     create: (history, node) => new RedisBroker({ store, prefix: 'tagwait', history, wait: 0, node, log }),
     nodes: 2,
   });
+});
+
+test('one of the sets of a tick fails in Redis: those before it are stored and told of, the others are not', async () => {
+  const redis = await redisServer();
+  const broker = new RedisBroker({
+    store: { kind: 'server', url: redis.url },
+    prefix: 'tagwait',
+    history: 4,
+    wait: 0,
+    node: 'n',
+    log,
+  });
+  const told: [string, Entry][] = [];
+  await broker.start({
+    entry: (key, entry) => told.push([key, entry]),
+    gap: () => {},
+    held: () => 1,
+    describe: () => ({ id: 'n', held: 0, version: '0', uptime: 0 }),
+  });
+  onTestFinished(() => broker.close());
+  for (const key of ['a', 'b']) await broker.subscribe(key, '');
+  await redis.client.set('tagwait:1:{foreign}', 'not a hash');
+  const sets = ['a', 'foreign', 'b'].map(key => broker.set(key, '1', { ttl: 60_000 }));
+  for (const { status, ...more } of await Promise.allSettled(sets)) {
+    expect(status).toBe('rejected');
+    expect((more as { reason?: Error }).reason).toBeInstanceOf(Unavailable);
+    expect((more as { reason?: Error }).reason?.message).toMatch(/WRONGTYPE/);
+  }
+  await until(() => told.length > 0);
+  expect((await broker.peek('a')).entries.map(({ value }) => value)).toEqual(['1']);
+  expect((await broker.peek('b')).entries).toEqual([]);
+  expect(told.map(([key, { value }]) => [key, value])).toEqual([['a', '1']]);
 });
