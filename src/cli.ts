@@ -4,7 +4,7 @@
  *
  * The flag: what is held outlives V8's young generation, and is copied twice on its way to the old one while nothing
  * else runs. With 4 MiB of it, not 16, that takes a quarter of the time, four times as often: p99 of a set to its page
- * fell from 15 to 8 ms with 10,000 held, at the same CPU, and the process keeps less memory (bench/README.md).
+ * fell from 18 to 9 ms with 10,000 held, at the same CPU, and the process keeps less memory (bench/README.md).
  */
 import { CommanderError } from 'commander';
 import { WrongStore } from './broker.js';
