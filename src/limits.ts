@@ -86,6 +86,7 @@ export class Limits {
   readonly #held = new Map<string, number>();
   readonly #sockets = new Map<string, number>();
   #connections = 0;
+  #most = 0;
   readonly #reached: (limit: Limit) => void;
 
   /** @param reached is told of everyone who is refused */
@@ -154,6 +155,7 @@ export class Limits {
     }
     this.#sockets.set(network, sockets + 1);
     this.#connections++;
+    if (this.#connections > this.#most) this.#most = this.#connections;
     return true;
   }
 
@@ -165,6 +167,13 @@ export class Limits {
   /** Connections counted now. */
   get connections(): number {
     return this.#connections;
+  }
+
+  /** Connections now, and the most since this was asked before. */
+  crowd(): { now: number; most: number } {
+    const most = this.#most;
+    this.#most = this.#connections;
+    return { now: this.#connections, most };
   }
 
   /** Who asks, as far as those who can be believed say. */

@@ -12,17 +12,17 @@ const LEFT = 0.25;
  * Collects garbage when a crowd has gone. V8 collects as memory is asked for, and a node that nobody asks asks for none:
  * after 10,000 pages it kept 100 MB for as long as it was idle (measured). Twice, because the first time only marks
  * pages of memory as free, and with few connections left, so that it takes some 30 ms.
- * @param connections how many are connected now @returns stop
+ * @param crowd how many are connected now, and the most since this was asked before @returns stop
  */
-export function collectAfterCrowds(connections: () => number): () => void {
+export function collectAfterCrowds(crowd: () => { now: number; most: number }): () => void {
   // Node has no call for this; the flag gives new contexts one (nodejs/node, doc/api/cli.md: --expose-gc)
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   let most = 0;
   let times = 0;
   const look = setInterval(() => {
-    const now = connections();
-    most = Math.max(most, now);
+    const { now, most: between } = crowd();
+    most = Math.max(most, between);
     if (most >= CROWD && now <= most * LEFT) {
       most = now;
       times = 2;

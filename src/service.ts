@@ -255,7 +255,7 @@ export async function startService(config: Config, fellows?: Fellows): Promise<S
     log.info({ publicUrl, internalUrl, version, openFiles, connections, maxHeld: limits.maxHeld }, 'ready');
     const measured: Service['measured'] = async what =>
       what === 'live' && live ? live.look() : { measured: await metrics.all() };
-    stopCollecting = collectAfterCrowds(() => limits.connections);
+    stopCollecting = collectAfterCrowds(() => limits.crowd());
     return { publicUrl, internalUrl, tagwait, measured, stop };
   } catch (error) {
     internalServer.close();

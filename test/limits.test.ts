@@ -289,13 +289,14 @@ describe('descriptors', () => {
     const { publicUrl, internalUrl } = await spawned({
       TAGWAIT_MAX_HELD_PER_IP: '0',
       TAGWAIT_MAX_POLLS_PER_IP: '0',
+      TAGWAIT_HOLD: '120',
     });
     const heap = async () => (await scrape(internalUrl)).get('nodejs_heap_size_used_bytes') ?? Number.NaN;
     const atRest = await heap();
     const pages: ReturnType<typeof raw>[] = [];
     // no more at a time than the kernel keeps for a server that is slow to take them
     while (pages.length < 4000) {
-      for (let page = 0; page < 500; page++)
+      for (let page = 0; page < 200; page++)
         pages.push(raw(publicUrl, request(`/status/get?key=k${pages.length}`), '127.0.0.6'));
       await heldInAll(internalUrl, pages.length);
     }

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { collectAfterCrowds } from '../src/memory.js';
 import { until } from './harness.js';
 
-let connections = 0;
+let crowd = { now: 0, most: 0 };
 let collected = 0;
 let stop: () => void;
 const observer = new PerformanceObserver(list => {
@@ -19,7 +19,7 @@ beforeEach(() => {
   collected = 0;
   observer.observe({ entryTypes: ['gc'] });
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
-  stop = collectAfterCrowds(() => connections);
+  stop = collectAfterCrowds(() => crowd);
 });
 afterEach(() => {
   stop();
@@ -27,8 +27,8 @@ afterEach(() => {
   observer.disconnect();
 });
 
-function seen(count: number): void {
-  connections = count;
+function seen(now: number, most = now): void {
+  crowd = { now, most };
   vi.advanceTimersByTime(2000);
 }
 /** Told of a tick later. */
@@ -47,6 +47,12 @@ test('twice when three quarters of a crowd have gone, and then no more', async (
   await until(() => collected > 2);
   await settled();
   expect(collected).toBe(4);
+});
+
+test('also when nobody looked while it was there', async () => {
+  seen(10);
+  seen(0, 1000);
+  await until(() => collected > 0);
 });
 
 test('not for a few that come and go', async () => {
