@@ -124,10 +124,10 @@ export async function startTagwait(env = {}, core = 'server') {
   return { children: [child], ports: [port], setPort };
 }
 
-export async function startRedis(core = 'server') {
+export async function startRedis() {
   const port = await freePort();
   const words = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', folder];
-  const child = start(core, 'redis-server', words);
+  const child = start('server', 'redis-server', words);
   await until(() => child.output.includes('Ready to accept'), 'Redis is ready');
   return { child, port, url: `redis://127.0.0.1:${port}`, cli: (...words) => redisCli(port, ...words) };
 }

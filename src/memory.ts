@@ -10,8 +10,8 @@ const LEFT = 0.25;
 
 /**
  * Collects garbage when a crowd has gone. V8 collects as memory is asked for, and a node that nobody asks asks for none:
- * after 10,000 pages it kept 100 MB for as long as it was idle (measured). Twice, because the first time only marks
- * pages of memory as free, and with few connections left, so that it takes some 30 ms.
+ * after 10,000 pages it kept 100 MB for as long as it was idle (measured). Twice, because the first time leaves V8 pages of
+ * memory that only the second gives back, and with few connections left, because it stops everything for as long as they take.
  * @param crowd how many are connected now, and the most since this was asked before @returns stop
  */
 export function collectAfterCrowds(crowd: () => { now: number; most: number }): () => void {

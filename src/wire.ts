@@ -70,7 +70,6 @@ export function createPublicServer(options: PublicServerOptions): Server {
   const { limits, connections, hold, onCut } = options;
   // a held request is silent for its hold; what is silent for longer is not being read
   const server = createGuarded(hold + SILENCE_SECONDS);
-  let open = 0;
   let cleared = Number.NEGATIVE_INFINITY;
   const clear = () => {
     if (performance.now() - cleared < CLEARING) return;
@@ -88,12 +87,8 @@ export function createPublicServer(options: PublicServerOptions): Server {
       onCut('address');
       return socket.destroy();
     }
-    open++;
-    socket.on('close', () => {
-      open--;
-      limits.disconnect(from);
-    });
-    if (open > connections * CROWDED) clear();
+    socket.on('close', () => limits.disconnect(from));
+    if (limits.connections > connections * CROWDED) clear();
   });
   return server;
 }

@@ -193,7 +193,8 @@ async function main() {
       sets++;
       set(`page-${Math.floor(Math.random() * PAGES)}`, due);
     }
-    await sleep(1000);
+    // the last of them are on their way
+    for (const end = now() + 5000; honest.got.values < sets && now() < end; ) await sleep(50);
   }
   const rows = [];
   const percentile = (all, share) =>
@@ -239,7 +240,6 @@ async function main() {
 
   for (const { child } of attackers) child.kill();
   while ((await heldNow()) > PAGES + 5 || usage().open > PAGES * 1.1) await sleep(100);
-  await sleep(1000);
   await measure('they have left', () => 0);
   for (const child of children) child.kill();
   while ((await heldNow()) > 0) await sleep(100);

@@ -10,6 +10,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { TAGWAIT } from '../bench/command.js';
 import { envOf, NAMES, SETTINGS } from '../src/config.js';
 import { until } from './harness.js';
 import { find } from './needs.js';
@@ -51,11 +52,7 @@ describe('read, not run', () => {
         .join(' ');
     expect(last('USER')).toBe('node');
     // with the flags that whoever installs the command has from its first line
-    const [first] = readFileSync(join(root, 'dist/cli.js'), 'utf8').split('\n', 1);
-    expect(JSON.parse(last('ENTRYPOINT') ?? '')).toEqual([
-      ...(first?.split(' ').slice(2) ?? []),
-      'dist/cli.js',
-    ]);
+    expect(JSON.parse(last('ENTRYPOINT') ?? '')).toEqual(['node', ...TAGWAIT.slice(0, -1), 'dist/cli.js']);
     expect(last('HEALTHCHECK')).toContain('/healthz');
     const ignored = text('Dockerfile.dockerignore');
     for (const source of ['package.json', 'package-lock.json', 'tsconfig.json', 'src', 'client'])

@@ -1,15 +1,13 @@
 /** What tests share: a service in this process, a spawned one, and waiting for conditions. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
+import { TAGWAIT } from '../bench/command.js';
 import { type Config, configOf } from '../src/config.js';
 import { type Service, startService } from '../src/service.js';
 
 export const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
-/** What its first line gives to Node, whoever runs it by its name. */
-const FLAGS = (existsSync(CLI) ? readFileSync(CLI, 'utf8') : '').split('\n', 1)[0]?.split(' ').slice(3) ?? [];
 
 /** A service in this process on free ports, stopped when the test ends. */
 export async function service(options: Partial<Config> = {}): Promise<Service> {
@@ -40,7 +38,7 @@ export function run(
   args: string[] = [],
   env: Record<string, string> = {},
 ): Omit<Spawned, 'publicUrl' | 'internalUrl'> {
-  const child = spawn(process.execPath, [...FLAGS, CLI, ...args], {
+  const child = spawn(process.execPath, [...TAGWAIT, ...args], {
     env: { PATH: process.env.PATH, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

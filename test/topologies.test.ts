@@ -150,6 +150,8 @@ test('redisWait: a set that the replica does not have is not acknowledged, and i
     status: 503,
     body: { detail: expect.stringContaining('0 of 1 replicas') },
   });
+  const late = await set(internalUrl, { key: 'a', value: 3, expect: '' });
+  expect(late.status, 'a conflict is one whatever the replica has').toBe(409);
   replica.process.kill('SIGCONT');
   await until(async () => (await set(internalUrl, { key: 'a', value: 2, id: 'x' })).status === 200);
   expect(await poll(publicUrl, { key: 'a' })).toMatchObject({ data: 2, earlier: [1] });

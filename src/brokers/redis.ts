@@ -144,12 +144,15 @@ export class RedisBroker implements Broker {
           ? commands.tagwaitSet(keys[0] as string, keys[1] as string, ...args)
           : commands.tagwaitSetMany(keys.length, ...keys, ...args),
       );
-      if (this.#options.wait > 0) await this.#replicated((batch[0] as Setting).key);
+      const kept: (() => void)[] = [];
       for (const [index, { resolve, reject }] of batch.entries()) {
         const [result, cursor, watched] = replies[index] as [string, string, number];
         if (result === 'final' || result === 'expect') reject(new Conflict(result, cursor));
-        else resolve({ cursor, watched: watched === 1 });
+        else kept.push(() => resolve({ cursor, watched: watched === 1 }));
       }
+      // a conflict is one whatever the replicas have
+      if (this.#options.wait > 0 && kept.length > 0) await this.#replicated((batch[0] as Setting).key);
+      for (const tell of kept) tell();
     } catch (error) {
       for (const { reject } of batch) reject(error as Error);
     }
