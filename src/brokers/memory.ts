@@ -24,7 +24,8 @@ interface Stored {
   /** the newest entries, oldest first */
   entries: Entry[];
   final: boolean;
-  receipts: Map<string, Receipt>;
+  /** by the `id` of their set; most sets have none */
+  receipts: Map<string, Receipt> | undefined;
   /** when the key is forgotten, on the monotonic clock: the wall clock may jump */
   until: number;
   timer: NodeJS.Timeout | undefined;
@@ -53,7 +54,7 @@ export class MemoryBroker implements Broker {
     const { id, expect, final = false } = options;
     const kept = this.#kept.get(key);
     const cursor = newest(kept);
-    const repeated = id === undefined ? undefined : kept?.receipts.get(id);
+    const repeated = id === undefined ? undefined : kept?.receipts?.get(id);
     if (repeated) return repeated;
     if (kept?.final) throw new Conflict('final', cursor);
     if (expect !== undefined && expect !== cursor) throw new Conflict('expect', cursor);
@@ -75,7 +76,10 @@ export class MemoryBroker implements Broker {
     if (stored.entries.length > this.#history) stored.entries.shift();
     this.#keep(key, stored, options.ttl);
     const receipt = { cursor: entry.cursor, watched: this.#watched.has(key) };
-    if (id !== undefined) remember(stored.receipts, id, receipt);
+    if (id !== undefined) {
+      stored.receipts ??= new Map();
+      remember(stored.receipts, id, receipt);
+    }
     if (receipt.watched) this.#events.entry(key, entry);
     return receipt;
   }
@@ -131,7 +135,7 @@ export class MemoryBroker implements Broker {
       last: 0,
       entries: [],
       final: false,
-      receipts: new Map(),
+      receipts: undefined,
       until: 0,
       timer: undefined,
     };

@@ -126,7 +126,7 @@ export class PollRoute {
       return answer(answers.busy(wait));
     }
     const leave = this.#longpoll.get({ key, since, hold }, ending);
-    response.once('close', () => {
+    response.on('close', () => {
       leave();
       if (hold > 0) this.#limits.release(from);
     });
