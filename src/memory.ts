@@ -1,6 +1,16 @@
-/** Memory that a crowd leaves behind. */
+/** Garbage: what is collected while pages are served, and what a crowd leaves behind. */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+
+/**
+ * Leaves the marking of all that lives to V8's own thread. By default V8 marks on this one as well, as tasks between
+ * requests, and with 10,000 held at 1,000 answers a second on one core that took all of it for 200 ms every half
+ * minute: p99 of a set to its page was 160 to 220 ms while it lasted, and is 9 to 11 now (measured, bench/README.md).
+ * With one such thread (`--v8-pool-size=1`, the first line of cli.ts): four would take four fifths of a shared core.
+ */
+export function markAside(): void {
+  setFlagsFromString('--no-incremental-marking-task');
+}
 
 /** How often it is looked at who is connected, ms. */
 const EVERY = 2000;

@@ -9,7 +9,7 @@ const src = fileURLToPath(new URL('../src', import.meta.url));
 /** What each file may import of ours. A folder stands for its files. */
 const MAY: Record<string, string[]> = {
   index: ['service', 'broker', 'config'],
-  cli: ['workers', 'service', 'config', 'broker', 'demo', 'log'],
+  cli: ['workers', 'service', 'config', 'broker', 'demo', 'log', 'memory'],
   workers: ['service', 'config', 'live', 'metrics', 'log'],
   service: [
     'config',
