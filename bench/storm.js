@@ -92,6 +92,7 @@ async function newNode(redis) {
 // --- Pages, as client/tagwait.js behaves.
 
 const RETRY = 250;
+const SPREAD = 2000;
 const polls = [];
 const answers = { success: 0, timeout: 0, moved: 0, other: 0, none: 0 };
 const pages = [];
@@ -152,11 +153,11 @@ function hear(page, answer) {
     if (answer.code === 0) page.heard.push(...(answer.earlier ?? []), answer.data);
     return ask(page, false);
   }
-  again(page, RETRY + answer.retry);
+  again(page, answer.retry);
 }
 
 function again(page, ms) {
-  const wait = ms * (1 + Math.random() / 2);
+  const wait = ms + Math.random() * SPREAD;
   if (page.delay < 16_000) page.delay *= 2;
   setTimeout(() => ask(page, true), wait);
 }

@@ -9,7 +9,8 @@
 function create(window, document, included) {
   var TICK = 50; // ms after load before the first poll, for other tabs to make themselves known; and after a hint
   var LOAD = 3000; // ms to wait for a load event that may never come (NetSurf, a hanging image)
-  var RETRY = 250; // ms; doubled up to 16 s, and jitter adds up to a half: 250 ms to 24 s
+  var RETRY = 250; // ms; doubled up to 16 s
+  var SPREAD = 2000; // ms of jitter on top: the pages of a node that dies do not come back in the same second
   var HOLD = 25; // seconds the service holds when the page does not say
   var GRACE = 10; // seconds an answer may be late before its poll is given up
   var SEATS = 3; // tabs of a site that hold at leisure: a browser has six connections to a host
@@ -220,7 +221,7 @@ function create(window, document, included) {
     function failed(answer) {
       answer = answer && answer.retry ? answer : 0; // old Firefox tells a timer how late it is
       var told = answer ? answer.code !== -6 : delay > RETRY;
-      var ms = (answer ? RETRY + answer.retry : delay) * (1 + Math.random() / 2);
+      var ms = (answer ? answer.retry : delay) + Math.random() * SPREAD;
       if (delay < 16000) delay *= 2;
       retire();
       later(ask, ms, !answer); // focus and the like shorten our own wait, not the service's

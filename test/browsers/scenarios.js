@@ -54,14 +54,14 @@ export const scenarios = [
     }
   },
   {
-    name: 'late', // the first poll is given up after 11 s, and answered all the same
+    name: 'late', // the first poll is given up after 11 s, and answered when the second is on its way: after 13.3 s
     page: function (watch) {
       watch({ hold: 1 });
     },
     answers: [
-      { code: 0, data: 'late', cursor: 'c7', after: 13000 },
-      { code: 0, data: 'later', earlier: ['late'], cursor: 'c8', after: 4000 },
-      { code: 0, data: 'later', cursor: 'c8', after: 3000 }
+      { code: 0, data: 'late', cursor: 'c7', after: 15000 },
+      { code: 0, data: 'later', earlier: ['late'], cursor: 'c8', after: 5000 },
+      { code: 0, data: 'later', cursor: 'c8', after: 5000 }
     ],
     check(result, engine) {
       assert.deepEqual(texts(result), ['state waiting', 'value late', 'value later'], 'each told once');
@@ -76,8 +76,8 @@ export const scenarios = [
       watch({ hold: 1 });
     },
     answers: [
-      { code: -1, cursor: 'n1', after: 13000 },
-      { code: 0, data: 'news', cursor: 'n2', after: 4000 }
+      { code: -1, cursor: 'n1', after: 15000 },
+      { code: 0, data: 'news', cursor: 'n2', after: 5000 }
     ],
     check(result) {
       assert.deepEqual(texts(result), ['state waiting', 'value news']);
