@@ -187,23 +187,28 @@ const commands = {
     return { answers: Math.min(answers, count), seconds: took / 1000, ...(await settled()) };
   },
 
-  /** Sets at a fixed rate; latency counts from when each was due, whoever is to blame for the delay. */
-  async rate({ seconds, rate }) {
+  /**
+   * Sets at a fixed rate; latency counts from when each was due, whoever is to blame for the delay. The `lead` is not
+   * counted: a server has garbage of the load before it to collect, and code to compile for the new one.
+   */
+  async rate({ seconds, rate, lead = 2 }) {
     const latencies = [];
+    const counted = lead * rate;
     const due = new Map();
     onAnswer = page => {
-      latencies.push(performance.now() - due.get(page));
+      const { at, number } = due.get(page);
       due.delete(page);
+      if (number >= counted) latencies.push(performance.now() - at);
     };
     const began = performance.now() + 5;
-    const total = seconds * rate;
+    const total = (lead + seconds) * rate;
     let sent = 0;
     await new Promise(resolve => {
       const tick = () => {
         const now = performance.now();
         while (sent < total && began + (sent * 1000) / rate <= now) {
           const page = pages[(sent * 7) % pages.length];
-          due.set(page, began + (sent * 1000) / rate);
+          due.set(page, { at: began + (sent * 1000) / rate, number: sent });
           sendSet(page, ++sent);
         }
         if (sent === total) return resolve();

@@ -1,17 +1,17 @@
-#!/usr/bin/env -S node --max-semi-space-size=8 --v8-pool-size=1
+#!/usr/bin/env -S node --max-semi-space-size=2 --single-threaded-gc
 /**
  * argv and environment → settings → service; signals and exit codes.
  *
- * The flags: what is held outlives V8's young generation, and is copied twice on its way to the old one while nothing
- * else runs: half of its usual 16 MiB is half of that pause. And one thread of V8's own beside each process, not four,
- * because there is a process for each core (memory.ts says what the others did to latency; bench/README.md has figures).
+ * The flags are about garbage (bench/README.md has figures). What is held outlives V8's young generation, and is copied
+ * twice on its way to the old one while nothing else runs: an eighth of its usual 16 MiB is an eighth of that pause.
+ * And it is collected where it is made: with a process for each core, threads beside it only take its core away.
  */
 import { CommanderError } from 'commander';
 import { WrongStore } from './broker.js';
 import { type Config, Misconfigured, readConfig } from './config.js';
 import { originForPhones } from './demo/address.js';
 import { createLog } from './log.js';
-import { markAside } from './memory.js';
+import { markInSteps } from './memory.js';
 import { newNodeId, type Service, startService, version } from './service.js';
 import { type Failure, isWorker, settingsOfWorker, startWorkers, work, workersOf } from './workers.js';
 
@@ -89,7 +89,7 @@ async function alone(): Promise<void> {
 // first of all: the command line may hold secrets, and everyone on the machine can list it
 process.title = isWorker ? 'tagwait worker' : 'tagwait';
 const config = settings();
-markAside();
+markInSteps();
 if (isWorker) await work(fellows => startService(settingsOfWorker(config), fellows), failureOf);
 else if (workersOf(config) === 1) await alone();
 else

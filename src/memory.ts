@@ -3,12 +3,12 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
 /**
- * Leaves the marking of all that lives to V8's own thread. By default V8 marks on this one as well, as tasks between
- * requests, and with 10,000 held at 1,000 answers a second on one core that took all of it for 200 ms every half
- * minute: p99 of a set to its page was 160 to 220 ms while it lasted, and is 9 to 11 now (measured, bench/README.md).
- * With one such thread (`--v8-pool-size=1`, the first line of cli.ts): four would take four fifths of a shared core.
+ * Has V8 mark what lives in steps, as it allocates. By default it also marks in tasks of its own between requests, and
+ * on four threads: with 10,000 held on one core that took all of it for 200 ms every half minute (bench/README.md).
+ * The threads are turned off by `--single-threaded-gc`, in the first line of cli.ts; a flag that a later Node may not
+ * know is set here, where it costs a line on stderr and not the start.
  */
-export function markAside(): void {
+export function markInSteps(): void {
   setFlagsFromString('--no-incremental-marking-task');
 }
 
