@@ -193,22 +193,23 @@ const commands = {
    */
   async rate({ seconds, rate, lead = 2 }) {
     const latencies = [];
-    const counted = lead * rate;
-    const due = new Map();
-    onAnswer = page => {
-      const { at, number } = due.get(page);
-      due.delete(page);
-      if (number >= counted) latencies.push(performance.now() - at);
-    };
     const began = performance.now() + 5;
+    const dueAt = number => began + (number * 1000) / rate;
+    /** page → number of the set that it waits for */
+    const waiting = new Map();
+    onAnswer = page => {
+      const number = waiting.get(page);
+      waiting.delete(page);
+      if (number >= lead * rate) latencies.push(performance.now() - dueAt(number));
+    };
     const total = (lead + seconds) * rate;
     let sent = 0;
     await new Promise(resolve => {
       const tick = () => {
         const now = performance.now();
-        while (sent < total && began + (sent * 1000) / rate <= now) {
+        while (sent < total && dueAt(sent) <= now) {
           const page = pages[(sent * 7) % pages.length];
-          due.set(page, { at: began + (sent * 1000) / rate, number: sent });
+          waiting.set(page, sent);
           sendSet(page, ++sent);
         }
         if (sent === total) return resolve();
