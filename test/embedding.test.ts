@@ -56,6 +56,25 @@ test('a page that left while the app was still thinking is not held', async () =
   expect((await tagwait.nodes())[0]).toMatchObject({ held: 0 });
 });
 
+test('mounted after what reads bodies: an error that says so, and nobody waits for ever', async () => {
+  const tagwait = await createTagwait({ logLevel: 'silent' });
+  onTestFinished(() => tagwait.close());
+  const app = new Koa();
+  app.silent = true;
+  const errors: Error[] = [];
+  app.on('error', error => errors.push(error));
+  app.use(async (ctx, next) => {
+    for await (const _ of ctx.req);
+    await next();
+  });
+  app.use(tagwait.internalRoutes);
+  const server = app.listen(0, '127.0.0.1');
+  onTestFinished(() => void server.close());
+  for (const path of ['/status/set', '/status/new'])
+    expect((await request(server).post(path).send({ ttl: 1 })).status, path).toBe(500);
+  expect(errors[0]?.message).toContain('mount tagwait before what parses bodies');
+});
+
 test('options at fault are all named', async () => {
   const bad = createTagwait({ hold: -1, bogus: 1, workers: 2 } as never);
   await expect(bad).rejects.toBeInstanceOf(Misconfigured);

@@ -3,7 +3,9 @@ import { connect } from 'node:net';
 import request from 'supertest';
 import { describe, expect, test } from 'vitest';
 import { version } from '../src/service.js';
-import { held, poll, service, set } from './harness.js';
+import { held, poll, service, set, until } from './harness.js';
+import { request as bytes, raw } from './raw.js';
+import { scrape } from './scrape.js';
 
 describe('POST /status/set', () => {
   test('takes JSON of every kind, and gives it back as it was', async () => {
@@ -122,6 +124,34 @@ describe('POST /status/set', () => {
     expect(encoded.status).toBe(415);
     expect((await request(internalUrl).get('/status/peek?key=a')).body.entries).toEqual([]);
     expect((await set(internalUrl, { key: 'a', value: 'x'.repeat(16382) })).status).toBe(200);
+  });
+
+  test('a body in pieces is read whole, one without end is cut off, one that ends early sets nothing', async () => {
+    const { internalUrl } = await service();
+    const post = (headers: string[]) =>
+      raw(internalUrl, bytes('/status/set', ['Content-Type: application/json', ...headers], 'POST'));
+    const pieces = Buffer.from('{"key":"a","value":"é😀"}');
+    const slow = post([`Content-Length: ${pieces.length}`]);
+    for (const byte of pieces) {
+      slow.socket.write(Buffer.of(byte));
+      await new Promise(setImmediate);
+    }
+    await until(() => slow.text.includes('"code":0'));
+
+    const endless = post(['Transfer-Encoding: chunked']);
+    const sending = setInterval(() => endless.socket.write(`1000\r\n${' '.repeat(4096)}\r\n`), 1);
+    await endless.ended;
+    clearInterval(sending);
+    expect(endless.text).toMatch(/^HTTP\/1\.1 413 .*16384 bytes/s);
+
+    const early = post([`Content-Length: ${pieces.length}`]);
+    await new Promise(sent => early.socket.write(pieces.subarray(0, -1), sent));
+    early.socket.destroy();
+    const refused = async () => (await scrape(internalUrl)).get('tagwait_sets_total{result="refused"}');
+    await until(async () => (await refused()) === 2);
+    expect((await request(internalUrl).get('/status/peek?key=a')).body.entries).toMatchObject([
+      { value: 'é😀' },
+    ]);
   });
 
   test('expect: of two phones that scan one code, one wins', async () => {

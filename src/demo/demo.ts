@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import Router from '@koa/router';
 import type { Context, Middleware } from 'koa';
-import getRawBody from 'raw-body';
+import { readBytes } from '../bytes.js';
 import { isLoopback, originForPhones } from './address.js';
 import { Backend, Unavailable } from './backend.js';
 import { Logins, Refused, type Told, type Visitor } from './logins.js';
@@ -118,8 +118,7 @@ function visitorOf(ctx: Context): Visitor {
 
 async function fieldsOf(ctx: Context): Promise<Record<string, unknown>> {
   try {
-    const text = await getRawBody(ctx.req, { length: ctx.length, limit: 4096, encoding: 'utf8' });
-    const fields: unknown = JSON.parse(text);
+    const fields: unknown = JSON.parse((await readBytes(ctx.req, 4096)).toString());
     if (typeof fields === 'object' && fields !== null) return { ...fields };
   } catch {}
   throw new Refused('wrong');

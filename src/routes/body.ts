@@ -1,8 +1,8 @@
 /** Bodies of the internal port: JSON or forms, read within bounds and checked. */
 import type { IncomingMessage } from 'node:http';
-import getRawBody from 'raw-body';
 import { z } from 'zod';
 import { CURSOR } from '../broker.js';
+import { readBytes, Unread } from '../bytes.js';
 import { eachPair, KEY, KEY_ALLOWED } from '../question.js';
 
 /** An answer that ends the request: HTTP status, message, and what else its object says. */
@@ -42,20 +42,14 @@ export async function readBody(request: IncomingMessage, maxValueBytes: number):
     throw new Refusal(415, 'unsupported media type', {
       detail: `Content-Type: give ${JSON_TYPE} or ${FORM_TYPE}, not encoded further`,
     });
-  const text = decode(await readBytes(request, maxValueBytes));
-  return type === JSON_TYPE ? parse(text, 'the body: give JSON') : fieldsOfForm(text);
-}
-
-async function readBytes(request: IncomingMessage, maxValueBytes: number): Promise<Buffer> {
+  let text: string;
   try {
-    const length = request.headers['content-length'];
-    return await getRawBody(request, { length, limit: bodyLimit(maxValueBytes) });
+    text = decode(await readBytes(request, bodyLimit(maxValueBytes)));
   } catch (error) {
-    const { status } = error as getRawBody.RawBodyError;
-    if (status === 413) throw tooLarge(maxValueBytes);
-    if (status === 400) throw badRequest('the body: it ended early or is not as long as Content-Length says');
-    throw error;
+    if (!(error instanceof Unread)) throw error;
+    throw error.why === 'too large' ? tooLarge(maxValueBytes) : badRequest('the body: it ended early');
   }
+  return type === JSON_TYPE ? parse(text, 'the body: give JSON') : fieldsOfForm(text);
 }
 
 function decode(bytes: Buffer): string {
@@ -107,15 +101,14 @@ const numberOfForm = (given: unknown) =>
   typeof given === 'string' && /^\d+(\.\d+)?$/.test(given) ? Number(given) : given;
 const booleanOfForm = (given: unknown) => (given === 'true' ? true : given === 'false' ? false : given);
 
-const ttl = z.preprocess(
-  numberOfForm,
-  z.number(TTL_ALLOWED).gt(0, TTL_ALLOWED).max(LONGEST_TTL, TTL_ALLOWED).optional(),
-);
+const ttl = z
+  .preprocess(numberOfForm, z.number(TTL_ALLOWED).gt(0, TTL_ALLOWED).max(LONGEST_TTL, TTL_ALLOWED))
+  .optional();
 const setFields = object({
   key: text(KEY_ALLOWED, KEY),
   value: z.unknown().refine(given => given !== undefined, 'value: give any JSON'),
   ttl,
-  final: z.preprocess(booleanOfForm, z.boolean(FINAL_ALLOWED).optional()),
+  final: z.preprocess(booleanOfForm, z.boolean(FINAL_ALLOWED)).optional(),
   expect: text('expect: give a cursor, or "" for nothing set yet', CURSOR).optional(),
   id: text('id: give 1 to 64 printable ASCII characters without spaces', /^[\x21-\x7e]{1,64}$/).optional(),
 });
