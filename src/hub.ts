@@ -16,11 +16,17 @@ export interface Waiter {
   timer: NodeJS.Timeout | undefined;
   /** sends the answer; undefined once the waiter has gone, whatever ended it */
   answer: ((answer: Answer) => void) | undefined;
+  /** its neighbours among those of its key */
+  next: Waiter | undefined;
+  previous: Waiter | undefined;
 }
 
 export interface Watch {
   readonly key: string;
-  readonly waiters: Set<Waiter>;
+  /** those who wait, as a list linked through them: most keys have one, and a Set of one is made anew for each */
+  first: Waiter | undefined;
+  /** how many they are */
+  held: number;
   /** the newest cursor, as long as this node is told of every entry; undefined: the broker must be asked */
   cursor: string | undefined;
   /** the key has had its final entry at that cursor */
@@ -44,14 +50,13 @@ export class Hub {
 
   /** Requests held now for a key. */
   heldFor(key: string): number {
-    return this.#watches.get(key)?.waiters.size ?? 0;
+    return this.#watches.get(key)?.held ?? 0;
   }
 
   /** Of those, the ones that are sure to hear its next entry. */
   settledFor(key: string): number {
-    let settled = 0;
-    for (const { state } of this.#watches.get(key)?.waiters ?? []) if (state === 'settled') settled++;
-    return settled;
+    const watch = this.#watches.get(key);
+    return watch ? waitersOf(watch).filter(waiter => waiter.state === 'settled').length : 0;
   }
 
   watches(): IterableIterator<Watch> {
@@ -67,7 +72,8 @@ export class Hub {
     if (!watch) {
       watch = {
         key,
-        waiters: new Set(),
+        first: undefined,
+        held: 0,
         cursor: undefined,
         final: false,
         until: 0,
@@ -76,8 +82,19 @@ export class Hub {
       };
       this.#watches.set(key, watch);
     }
-    const waiter: Waiter = { watch, since, state: 'asking', timer: undefined, answer };
-    watch.waiters.add(waiter);
+    const next = watch.first;
+    const waiter: Waiter = {
+      watch,
+      since,
+      state: 'asking',
+      timer: undefined,
+      answer,
+      next,
+      previous: undefined,
+    };
+    if (next) next.previous = waiter;
+    watch.first = waiter;
+    watch.held++;
     this.#held++;
     return waiter;
   }
@@ -88,7 +105,14 @@ export class Hub {
     waiter.answer = undefined;
     clearTimeout(waiter.timer);
     waiter.timer = undefined;
-    waiter.watch.waiters.delete(waiter);
+    const { watch, next, previous } = waiter;
+    if (previous) previous.next = next;
+    else watch.first = next;
+    if (next) next.previous = previous;
+    // nor does one that has gone keep others in memory
+    waiter.next = undefined;
+    waiter.previous = undefined;
+    watch.held--;
     this.#held--;
     return true;
   }
@@ -98,15 +122,23 @@ export class Hub {
     this.#watches.delete(watch.key);
   }
 
-  /** Takes in an entry. @returns the waiters it is for; undefined when something before it was missed */
-  take(watch: Watch, entry: Entry): Waiter[] | undefined {
+  /** Takes in an entry. @returns known: it came before; next: it is for all who are settled; late: one before it was missed */
+  take(watch: Watch, entry: Entry): 'known' | 'next' | 'late' {
     watch.heard++;
-    if (entry.cursor === watch.cursor) return [];
+    if (entry.cursor === watch.cursor) return 'known';
     const follows = entry.prev === watch.cursor;
     watch.cursor = follows ? entry.cursor : undefined;
     watch.final = follows && entry.final;
-    return follows ? [...watch.waiters].filter(waiter => waiter.state === 'settled') : undefined;
+    return follows ? 'next' : 'late';
   }
+}
+
+/** Those who wait for a key at this moment, whatever becomes of them while they are looked at. */
+export function waitersOf(watch: Watch): Waiter[] {
+  if (!watch.first) return [];
+  const waiters = [watch.first];
+  for (let { next } = watch.first; next; next = next.next) waiters.push(next);
+  return waiters;
 }
 
 /** Of a hold, the last part over which crowds are spread. */

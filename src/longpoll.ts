@@ -13,7 +13,7 @@ import {
   type SetOptions,
   Unavailable,
 } from './broker.js';
-import { Ends, Hub, type Waiter, type Watch } from './hub.js';
+import { Ends, Hub, type Waiter, type Watch, waitersOf } from './hub.js';
 import { render } from './script.js';
 
 export interface Question {
@@ -165,7 +165,7 @@ export class LongPoll {
   drain(spread: number): void {
     this.#draining = spread;
     for (const watch of this.#hub.watches())
-      for (const waiter of watch.waiters) this.#finish(waiter, answers.moved(Math.random() * spread));
+      for (const waiter of waitersOf(watch)) this.#finish(waiter, answers.moved(Math.random() * spread));
   }
 
   async close(): Promise<void> {
@@ -205,7 +205,7 @@ export class LongPoll {
     watch.final = final;
     watch.until = performance.now() + lease;
     if (!behind) return;
-    for (const other of watch.waiters) if (other.state === 'settled') void this.#ask(other);
+    for (const other of waitersOf(watch)) if (other.state === 'settled') void this.#ask(other);
   }
 
   #settle(waiter: Waiter, atOnce: boolean): void {
@@ -225,9 +225,11 @@ export class LongPoll {
   #deliver(key: string, entry: Entry): void {
     const watch = this.#hub.find(key);
     if (!watch) return;
-    const waiters = this.#hub.take(watch, entry);
-    if (!waiters) return this.#askAll(watch);
-    for (const waiter of waiters) {
+    const place = this.#hub.take(watch, entry);
+    if (place === 'late') this.#askAll(watch);
+    if (place !== 'next') return;
+    for (const waiter of waitersOf(watch)) {
+      if (waiter.state !== 'settled') continue;
       this.#hand(waiter, [entry], 0);
       if (entry.at !== undefined) this.#options.observer?.delivered(Math.max(0, Date.now() - entry.at));
     }
@@ -252,19 +254,19 @@ export class LongPoll {
 
   /** Gives a key up when nobody waits for it, and nobody is likely to be back in a moment. */
   #giveUp(watch: Watch): void {
-    if (watch.waiters.size > 0 || performance.now() - watch.answered < GRACE) return;
+    if (watch.held > 0 || performance.now() - watch.answered < GRACE) return;
     this.#hub.forget(watch);
     this.#broker.unsubscribe(watch.key);
   }
 
   #askAll(watch: Watch): void {
-    for (const waiter of watch.waiters) if (waiter.state !== 'asking') void this.#ask(waiter);
+    for (const waiter of waitersOf(watch)) if (waiter.state !== 'asking') void this.#ask(waiter);
   }
 
   #sweep(): void {
     const now = performance.now();
     for (const watch of this.#hub.watches()) {
-      if (watch.waiters.size === 0) this.#giveUp(watch);
+      if (watch.held === 0) this.#giveUp(watch);
       else if (now > watch.until && this.#broker.ready()) this.#askAll(watch);
     }
   }
@@ -276,7 +278,7 @@ export class LongPoll {
       watch.cursor = undefined;
       watch.until = 0;
       watch.heard++;
-      waiters.push(...watch.waiters);
+      waiters.push(...waitersOf(watch));
     }
     // as at the start: nothing was held, and nothing missed
     if (waiters.length > 0) this.#options.observer?.gap();
