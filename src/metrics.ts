@@ -65,28 +65,31 @@ const MODES = ['callback', 'var', 'json'];
 type Count = (label: string, another?: string) => void;
 
 /**
- * A counter of what happens with every poll or set: counted in a Map, and told to the registry when somebody looks.
+ * A counter of what happens with every poll or set: counted in Maps, and told to the registry when somebody looks.
  * Its own `inc` checks and joins the labels each time, which cost a poll more than its limits do.
- * @param series the values of the labels, each from the start at 0
+ * @param series the values of the labels, one or two, each from the start at 0
  */
 function counted(configuration: CounterConfiguration<string>, series: string[][]): Count {
-  const { labelNames = [] } = configuration;
-  const counts = new Map(series.map(values => [values.join(' '), 0]));
+  const [first = '', second] = configuration.labelNames ?? [];
+  const counts = new Map(series.map(([label = '']) => [label, new Map<string, number>()]));
+  for (const [label = '', another = ''] of series) counts.get(label)?.set(another, 0);
   new Counter({
     ...configuration,
     collect() {
       this.reset();
-      for (const [values, count] of counts) {
-        const of = values.split(' ');
-        this.inc(Object.fromEntries(labelNames.map((label, index) => [label, of[index] as string])), count);
-      }
+      for (const [label, others] of counts)
+        for (const [another, count] of others)
+          this.inc({ [first]: label, ...(second === undefined ? {} : { [second]: another }) }, count);
     },
   });
-  return (label, another) => {
-    const name = another === undefined ? label : `${label} ${another}`;
-    counts.set(name, (counts.get(name) ?? 0) + 1);
+  return (label, another = '') => {
+    const others = counts.get(label);
+    others?.set(another, (others.get(another) ?? 0) + 1);
   };
 }
+
+/** How many latencies are observed together. */
+const TOGETHER = 100;
 
 export class Metrics {
   readonly #registry = new Registry();
@@ -94,6 +97,8 @@ export class Metrics {
   readonly #sets: Count;
   readonly #cuts: Counter<'reason'>;
   readonly #polls: Count;
+  /** seconds, not yet observed: one by one they cost an answer ten times what they do together */
+  readonly #latencies: number[] = [];
   readonly #latency: Histogram;
   readonly #lost: Counter;
   readonly #leased: Counter;
@@ -162,11 +167,13 @@ export class Metrics {
       { name: 'tagwait_polls_total', help: 'Polls asked, by mode', labelNames: ['mode'], registers },
       MODES.map(mode => [mode]),
     );
+    const observe = () => this.#observe();
     this.#latency = new Histogram({
       name: 'tagwait_set_to_answer_seconds',
       help: 'From a set on any node to the answer of a page held here; as true as the nodes clocks agree',
       buckets: LATENCIES,
       registers,
+      collect: observe,
     });
     this.#lost = counter('tagwait_lost_values_total', 'Values that pages were told are no longer kept');
     this.#leased = counter(
@@ -224,7 +231,12 @@ export class Metrics {
 
   /** @param ms from the set to the answer */
   delivered(ms: number): void {
-    this.#latency.observe(ms / 1000);
+    if (this.#latencies.push(ms / 1000) === TOGETHER) this.#observe();
+  }
+
+  #observe(): void {
+    for (const latency of this.#latencies) this.#latency.observe(latency);
+    this.#latencies.length = 0;
   }
 
   lost(values: number): void {

@@ -43,13 +43,12 @@ export interface Parameters {
   garbled: Name[];
 }
 
-const isParameter = (name: string): name is Name => (NAMES as readonly string[]).includes(name);
-
 /** Splits a query string. Unknown parameters are left out: caches and trackers add their own. */
 export function split(query: string): Parameters {
   const parameters: Parameters = { given: {}, twice: [], garbled: [] };
-  eachPair(query, (name, value) => {
-    if (name === undefined || !isParameter(name)) return;
+  eachPair(query, (given, value) => {
+    const name = NAMES[NAMES.indexOf(given as Name)];
+    if (name === undefined) return;
     if (parameters.given[name] !== undefined) parameters.twice.push(name);
     if (value === undefined) parameters.garbled.push(name);
     parameters.given[name] = value ?? '';
@@ -63,18 +62,19 @@ export function eachPair(
   take: (name: string | undefined, value: string | undefined) => void,
 ): void {
   if (text === '') return;
+  const read = text.includes('%') || text.includes('+') ? decode : asIs;
   for (const pair of text.split('&')) {
     const equals = pair.indexOf('=');
-    if (equals < 0) take(decode(pair), '');
-    else take(decode(pair.slice(0, equals)), decode(pair.slice(equals + 1)));
+    if (equals < 0) take(read(pair), '');
+    else take(read(pair.slice(0, equals)), read(pair.slice(equals + 1)));
   }
 }
 
+const asIs = (text: string) => text;
+
 function decode(text: string): string | undefined {
-  const spaced = text.includes('+') ? text.replaceAll('+', ' ') : text;
-  if (!spaced.includes('%')) return spaced;
   try {
-    return decodeURIComponent(spaced);
+    return decodeURIComponent(text.replaceAll('+', ' '));
   } catch {
     return undefined;
   }

@@ -8,15 +8,14 @@
  */
 
 /** Words no edition from ES3 on lets stand as a name: the page may be run by any of them. */
-const RESERVED = new Set(
-  (
-    'abstract arguments await boolean break byte case catch char class const continue debugger default delete do double ' +
-    'else enum eval export extends false final finally float for function goto if implements import in instanceof int ' +
-    'interface let long native new null package private protected public return short static super switch synchronized ' +
-    'this throw throws transient true try typeof var void volatile while with yield'
-  ).split(' '),
-);
-const NAME = /^[A-Za-z_$][\w$]*$/;
+const RESERVED = (
+  'abstract arguments await boolean break byte case catch char class const continue debugger default delete do double ' +
+  'else enum eval export extends false final finally float for function goto if implements import in instanceof int ' +
+  'interface let long native new null package private protected public return short static super switch synchronized ' +
+  'this throw throws transient true try typeof var void volatile while with yield'
+).split(' ');
+const RESERVED_PART = new RegExp(`(^|\\.)(${RESERVED.join('|')})(\\.|$)`);
+const NAME = /^[A-Za-z_$][\w$]*(\.[A-Za-z_$][\w$]*)*$/;
 const LONGEST_NAME = 128;
 
 /** Nesting a value may have: parsers in pages recurse, and a page that cannot read an answer asks for it for ever. */
@@ -24,7 +23,7 @@ const DEEPEST = 1000;
 
 /** Whether this is a JavaScript name, dots allowed, that may stand in a script answer. */
 export function isName(text: string): boolean {
-  return text.length <= LONGEST_NAME && text.split('.').every(part => NAME.test(part) && !RESERVED.has(part));
+  return text.length <= LONGEST_NAME && NAME.test(text) && !RESERVED_PART.test(text);
 }
 
 /** A value as JSON text that is also safe script text. @throws {TypeError} naming what is wrong with the value */

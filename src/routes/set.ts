@@ -32,36 +32,41 @@ export class SetRoute {
   readonly #metrics: Metrics;
   readonly #options: SetOptions;
   readonly #authorized: (header: string) => boolean;
+  /** where each set is noted; undefined: nobody wants to know */
+  readonly #log: Logger | undefined;
 
   constructor(longpoll: LongPoll, metrics: Metrics, options: SetOptions) {
     this.#longpoll = longpoll;
     this.#metrics = metrics;
     this.#options = options;
     this.#authorized = authorizer(options.setTokens);
+    this.#log = options.log.isLevelEnabled('debug') ? options.log : undefined;
   }
 
   handle(request: IncomingMessage, response: ServerResponse): void {
-    this.#set(request).then(
-      receipt => {
-        this.#metrics.wasSet('stored');
-        send(response, 200, stored(receipt));
-      },
-      error => this.#refuse(response, error),
-    );
+    if (!this.#authorized(request.headers.authorization ?? '')) return this.#refuse(response, unauthorized());
+    readBody(request, this.#options.maxValueBytes)
+      .then(body => this.#set(body))
+      .then(
+        receipt => {
+          this.#metrics.wasSet('stored');
+          send(response, 200, stored(receipt));
+        },
+        error => this.#refuse(response, error),
+      );
   }
 
-  async #set(request: IncomingMessage) {
-    const { maxValueBytes, log } = this.#options;
-    if (!this.#authorized(request.headers.authorization ?? '')) throw unauthorized();
-    const { key, value, ttl, ...more } = checkSet(await readBody(request, maxValueBytes));
+  #set(body: unknown): Promise<Receipt> {
+    const { maxValueBytes } = this.#options;
+    const { key, value, ttl = this.#options.ttl, ...more } = checkSet(body);
     const rendered = renderWithin(value, maxValueBytes);
-    const receipt = await this.#longpoll.setRendered(key, rendered, {
-      ttl: (ttl ?? this.#options.ttl) * 1000,
-      ...more,
+    const receipt = this.#longpoll.setRendered(key, rendered, { ttl: ttl * 1000, ...more });
+    const log = this.#log;
+    if (!log) return receipt;
+    return receipt.then(given => {
+      log.debug({ key: shortHash(key), bytes: rendered.length, watched: given.watched }, 'set');
+      return given;
     });
-    if (log.isLevelEnabled('debug'))
-      log.debug({ key: shortHash(key), bytes: rendered.length, watched: receipt.watched }, 'set');
-    return receipt;
   }
 
   #refuse(response: ServerResponse, error: unknown): void {
