@@ -97,7 +97,7 @@ export class Metrics {
   readonly #sets: Count;
   readonly #cuts: Counter<'reason'>;
   readonly #polls: Count;
-  /** seconds, not yet observed: one by one they cost an answer ten times what they do together */
+  /** seconds, not yet observed: one by one, between all else, they cost several times what they do together */
   readonly #latencies: number[] = [];
   readonly #latency: Histogram;
   readonly #lost: Counter;
