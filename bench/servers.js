@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { TAGWAIT } from './command.js';
+import { until } from './until.js';
 
 const here = path => fileURLToPath(new URL(path, import.meta.url));
 /** One core serves, the other one asks: on a machine with one, nothing here means much. */
@@ -42,16 +43,6 @@ function start(core, program, words, { env = {}, stdio = ['ignore', 'pipe', 'pip
     child.complaints = (child.complaints ?? '') + text;
   });
   return child;
-}
-
-export async function until(condition, what = String(condition), within = 15_000) {
-  const end = performance.now() + within;
-  for (;;) {
-    const result = await condition();
-    if (result) return result;
-    if (performance.now() > end) throw new Error(`not so within ${within} ms: ${what}`);
-    await new Promise(resolve => setTimeout(resolve, 20));
-  }
 }
 
 const freePort = () =>

@@ -17,6 +17,7 @@ import { constants, cpus, setPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { TAGWAIT } from '../bench/command.js';
+import { until } from '../bench/until.js';
 
 const ATTACKERS = Number(process.env.ATTACKERS ?? 10_000);
 const PAGES = 1000;
@@ -24,6 +25,8 @@ const SETS_A_SECOND = 100;
 const NEW_A_SECOND = 20;
 const SECONDS = 25;
 const ALLOWED_P99 = 100;
+/** For crowds to come and go: looked for seldom, because the looking is load too. */
+const SLOWLY = { within: 60_000, every: 200 };
 /** Attackers of one process: each needs a descriptor, and so does what the process is made of. */
 const PER_PROCESS = 2500;
 
@@ -226,7 +229,7 @@ async function main() {
   const atRest = usage();
   console.error(`attack: ${PAGES} pages come to ${publicUrl}`);
   const honest = start('pages', publicUrl, PAGES);
-  while ((await heldNow()) < PAGES) await sleep(100);
+  await until(async () => (await heldNow()) >= PAGES, 'all pages are held', SLOWLY);
   const fresh = start('newcomers', publicUrl, NEW_A_SECOND);
   const calm = await measure('pages alone', () => 0);
 
@@ -235,14 +238,15 @@ async function main() {
   for (let left = ATTACKERS, network = 101; left > 0; left -= PER_PROCESS, network++)
     attackers.push(start('attack', publicUrl, Math.min(left, PER_PROCESS), network));
   const connected = () => attackers.reduce((sum, { got }) => sum + got.connected, 0);
-  while (connected() < ATTACKERS * 0.97) await sleep(200);
+  await until(() => connected() >= ATTACKERS * 0.97, 'the attackers are connected', SLOWLY);
   const good = await measure('and attackers', connected);
 
   for (const { child } of attackers) child.kill();
-  while ((await heldNow()) > PAGES + 5 || usage().open > PAGES * 1.1) await sleep(100);
+  const alone = async () => (await heldNow()) <= PAGES + 5 && usage().open <= PAGES * 1.1;
+  await until(alone, 'the attackers are gone', SLOWLY);
   await measure('they have left', () => 0);
   for (const child of children) child.kill();
-  while ((await heldNow()) > 0) await sleep(100);
+  await until(async () => (await heldNow()) === 0, 'nobody is held', SLOWLY);
   backend.destroy();
   // by itself: nobody asks for anything any more
   await sleep(10_000);

@@ -1,9 +1,9 @@
 // The engines: how each is found, told its version, and started with an address. Those not installed are left out.
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
 import { chromium, find } from '../needs.js';
 import { programOf } from './jscript.js';
 
@@ -143,16 +143,7 @@ export function start(engine, url, chosen, line = () => {}) {
     await over;
     clearTimeout(hard);
     child.stdout.destroy();
-    await remove(home);
+    // Wine's server goes on writing there for some seconds
+    await rm(home, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   };
-}
-
-/** Wine's server goes on writing there for some seconds; then there is nobody left to wait for. */
-async function remove(folder) {
-  for (let tries = 0; tries < 40; tries++)
-    try {
-      return rmSync(folder, { recursive: true, force: true });
-    } catch {
-      await wait(250);
-    }
 }
