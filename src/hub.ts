@@ -23,7 +23,7 @@ export interface Waiter {
 
 export interface Watch {
   readonly key: string;
-  /** those who wait, as a list linked through them: most keys have one, and a Set of one is made anew for each */
+  /** those who wait, as a list linked through them: most keys have one, and a Set makes itself anew when its last leaves */
   first: Waiter | undefined;
   /** how many they are */
   held: number;
