@@ -171,6 +171,13 @@ export interface Sentinels {
   name: string;
 }
 
+/**
+ * For what Sentinel or Cluster does by its own clocks. A Sentinel whose timer was late by 2 s, as on a busy machine, does
+ * nothing for 30 s ("TILT mode" in its documentation); after that it needs two INFOs, 10 s apart each, to make a replica
+ * of a master that came back.
+ */
+export const BY_ITSELF = { within: 90_000, every: 100 };
+
 /** A master with replicas and three Sentinels, quick to fail over. */
 export async function redisSentinels(
   replicas = 1,

@@ -2,7 +2,7 @@
 import slotOf from 'cluster-key-slot';
 import { Redis } from 'ioredis';
 import { until } from '../harness.js';
-import type { RedisServer } from '../redis.js';
+import { BY_ITSELF, type RedisServer } from '../redis.js';
 import type { Front } from './proxy.js';
 import type { Random } from './random.js';
 import type { Kind, World } from './world.js';
@@ -16,12 +16,6 @@ export interface Fault {
 }
 
 const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
-/**
- * For what Sentinel or Cluster does by its own clocks. A Sentinel whose timer was late by 2 s, as on a busy machine, does
- * nothing for 30 s ("TILT mode" in its documentation); after that it needs two INFOs, 10 s apart each, to make a replica
- * of a master that came back.
- */
-const BY_ITSELF = { within: 90_000, every: 100 };
 const everywhere = ['server', 'aof', 'sentinel', 'cluster'] as const;
 
 const roleOf = async (server: RedisServer) =>
