@@ -92,7 +92,7 @@ const memory = ({ name, protocol, start }) =>
   });
 
 /** What an answer costs, and how late it comes. */
-const answers = ({ name, protocol, start }, { held, rate }) =>
+const answers = ({ name, protocol, start }, { held, rate, seconds }) =>
   against(start, protocol, async (server, load) => {
     await load.hold({ count: held });
     await atRest(server);
@@ -102,7 +102,7 @@ const answers = ({ name, protocol, start }, { held, rate }) =>
     const loop = await load.loop({ count: 24_000 });
     note(name, 'cpu', (cpu(server) - before) / loop.answers);
     note(name, 'answers', loop.answers / loop.seconds);
-    const paced = await load.rate({ seconds: 4, rate });
+    const paced = await load.rate({ seconds, rate });
     for (const figure of ['p50', 'p99', 'p999']) note(name, figure, paced[figure]);
     note(name, 'lost', loop.lost + paced.lost);
   });
@@ -150,12 +150,15 @@ for (let round = 1; round <= rounds; round++) {
     const took =
       (await step(`round ${round}: ${server.name}, memory`, () => memory(server))) +
       (await step(`round ${round}: ${server.name}, answers`, () =>
-        answers(server, { held: 10_000, rate: 1000 }),
+        answers(server, { held: 10_000, rate: 1000, seconds: 4 }),
       ));
     if (!server.peer) again += took;
   }
+  // three processes on one core, and half the rate: the machine's own pauses weigh more, so it is looked at for longer
   for (const server of OVER_REDIS)
-    again += await step(`round ${round}: ${server.name}`, () => answers(server, { held: 5000, rate: 500 }));
+    again += await step(`round ${round}: ${server.name}`, () =>
+      answers(server, { held: 5000, rate: 500, seconds: 12 }),
+    );
   if (performance.now() - began + again > LONGEST - REST) break;
 }
 
