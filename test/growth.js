@@ -6,6 +6,7 @@
  */
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { until } from '../bench/until.js';
 import { MemoryBroker } from '../dist/brokers/memory.js';
 import { RedisBroker } from '../dist/brokers/redis.js';
 import { configOf } from '../dist/config.js';
@@ -97,10 +98,11 @@ async function settled() {
     Number(
       /^tagwait_watched_keys (\d+)/m.exec(await (await fetch(`${service.internalUrl}/metrics`)).text())?.[1],
     );
-  for (let tries = 0; tries < 150; tries++) {
-    if (longpoll.counts().watched + (await watched()) === 0) break;
-    await sleep(100);
-  }
+  await until(
+    async () => longpoll.counts().watched + (await watched()) === 0,
+    'nothing is watched any more',
+    { every: 100 },
+  );
   // twice, with a turn between: what finalizers and closed handles held goes with the second
   for (let time = 0; time < 4; time++) {
     globalThis.gc();

@@ -1,6 +1,6 @@
 // Runs every scenario in every engine that is installed, and prints what came out. As a program: the whole matrix;
 // with `--table` as the README's table.
-import { setTimeout as wait } from 'node:timers/promises';
+import { until } from '../../bench/until.js';
 import { engines, start } from './engines.js';
 import { scenarios } from './scenarios.js';
 import { startRun } from './service.js';
@@ -19,8 +19,9 @@ export async function runEngine(engine, chosen = scenarios) {
       chosen.map(scenario => [scenario.name, faultOf(scenario, run.results.get(scenario.name), engine.name)]),
     );
   try {
-    const until = Date.now() + LONGEST;
-    while (Date.now() < until && !ended && [...faults().values()].some(Boolean)) await wait(250);
+    const over = () => ended || ![...faults().values()].some(Boolean);
+    // what is not over by then is told by its faults
+    await until(over, 'every scenario', { within: LONGEST, every: 250 }).catch(() => {});
     return { engine, version: engine.version(), faults: faults() };
   } finally {
     await stop();
