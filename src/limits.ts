@@ -3,7 +3,6 @@
  * 0.15 µs here, a limiter with a promise per poll (rate-limiter-flexible 11, measured) 1.0 to 1.4 µs.
  */
 import { readFileSync } from 'node:fs';
-import type { IncomingMessage } from 'node:http';
 import { isIPv4, isIPv6 } from 'node:net';
 import { getHeapStatistics } from 'node:v8';
 import ipaddr from 'ipaddr.js';
@@ -176,12 +175,15 @@ export class Limits {
     return { now: this.#connections, most };
   }
 
-  /** Who asks, as far as those who can be believed say. */
-  networkOf(request: IncomingMessage): string {
-    const direct = request.socket.remoteAddress ?? '';
+  /**
+   * Who asks, as far as those who can be believed say.
+   * @param direct the address at the connection's other end @param forwardedFor of the header X-Forwarded-For
+   */
+  networkOf(direct: string, forwardedFor: string | undefined): string {
     const { trustProxy } = this.#options;
-    const header = trustProxy > 0 ? request.headers['x-forwarded-for'] : undefined;
-    return network(header === undefined ? direct : (forwarded(String(header), trustProxy) ?? direct));
+    const behind =
+      trustProxy > 0 && forwardedFor !== undefined ? forwarded(forwardedFor, trustProxy) : undefined;
+    return network(behind ?? direct);
   }
 }
 

@@ -21,16 +21,7 @@ import { KEY, KEY_ALLOWED } from './question.js';
 import { internalRoutes } from './routes/internal.js';
 import { PollRoute, publicRoutes } from './routes/public.js';
 import { SetRoute } from './routes/set.js';
-import { straight } from './routes/straight.js';
-import {
-  type Cut,
-  close,
-  connected,
-  createInternalServer,
-  createPublicServer,
-  listen,
-  unpipelined,
-} from './wire.js';
+import { internalPort, type Port, publicPort } from './wire/port.js';
 
 const fromRoot = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 export const { version } = JSON.parse(readFileSync(fromRoot('package.json'), 'utf8')) as { version: string };
@@ -223,20 +214,15 @@ export async function startService(config: Config, fellows?: Fellows): Promise<S
   const backends = new Koa();
   const failed = (error: unknown) => log.error({ err: error }, 'a request failed');
   for (const app of [pages, backends]) app.on('error', failed);
-  const onCut = (cut: Cut) => metrics.wasCut(cut);
-  const publicServer = createPublicServer({
-    limits,
-    connections: shares.connections,
-    hold: config.hold,
-    onCut,
+  const internal = internalPort({
+    route: set,
+    others: backends.use(tagwait.internalRoutes).callback(),
+    failed,
+    connections: shares.internal,
   });
-  const internalServer = createInternalServer(
-    straight(set, backends.use(tagwait.internalRoutes).callback(), failed),
-    shares.internal,
-  );
   let stopCollecting = () => {};
   try {
-    const internalUrl = await listen(internalServer, config.internalHost, config.internalPort);
+    const internalUrl = await internal.listen(config.internalHost, config.internalPort);
     if (config.demo)
       pages.use(
         demoRoutes({
@@ -246,35 +232,40 @@ export async function startService(config: Config, fellows?: Fellows): Promise<S
           publicHost: config.publicHost,
         }),
       );
-    publicServer.on(
-      'request',
-      unpipelined(straight(poll, pages.use(tagwait.publicRoutes).callback(), failed), onCut),
-    );
-    const publicUrl = await listen(publicServer, config.publicHost, config.publicPort);
+    const open = publicPort({
+      route: poll,
+      others: pages.use(tagwait.publicRoutes).callback(),
+      failed,
+      limits,
+      connections: shares.connections,
+      hold: config.hold,
+      onCut: cut => metrics.wasCut(cut),
+    });
+    const publicUrl = await open.listen(config.publicHost, config.publicPort);
     const { openFiles, connections } = shares;
     log.info({ publicUrl, internalUrl, version, openFiles, connections, maxHeld: limits.maxHeld }, 'ready');
     const measured: Service['measured'] = async what =>
       what === 'live' && live ? live.look() : { measured: await metrics.all() };
     stopCollecting = collectAfterCrowds(() => limits.crowd());
-    return { publicUrl, internalUrl, tagwait, measured, stop };
+    return { publicUrl, internalUrl, tagwait, measured, stop: () => stop(open) };
   } catch (error) {
-    internalServer.close();
+    void internal.close();
     await tagwait.close();
     throw error;
   }
 
-  async function stop(): Promise<void> {
+  async function stop(open: Port): Promise<void> {
     const spread = config.drain * 1000;
-    const someone = await connected(publicServer);
+    const someone = await open.connected();
     log.info({ held: longpoll.held }, 'draining');
     longpoll.drain(spread);
     // balancers and pages that are here go on asking for a while: tell them, before nobody answers
     if (someone) await sleep(spread / 2);
     const cut = setTimeout(() => {
-      publicServer.closeAllConnections();
-      internalServer.closeAllConnections();
+      open.cut();
+      internal.cut();
     }, spread / 2);
-    await Promise.all([close(publicServer), close(internalServer)]);
+    await Promise.all([open.close(), internal.close()]);
     clearTimeout(cut);
     stopCollecting();
     await tagwait.close();

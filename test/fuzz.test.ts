@@ -3,7 +3,6 @@
  * `npm run fuzz` takes longer over it; FUZZ_SEED repeats a run that failed.
  */
 import { once } from 'node:events';
-import type { IncomingMessage } from 'node:http';
 import { runInNewContext } from 'node:vm';
 import { parse } from 'acorn';
 import fc from 'fast-check';
@@ -200,13 +199,7 @@ test(
     fc.assert(
       fc.property(fc.array(entry), fc.integer({ min: 0, max: 4 }), (entries, trustProxy) => {
         const limits = new Limits({ trustProxy, maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0 });
-        const request = {
-          socket: { remoteAddress: '192.0.2.1' },
-          headers: { 'x-forwarded-for': entries.join(',') },
-        };
-        expect(limits.networkOf(request as unknown as IncomingMessage)).toMatch(
-          /^(\d+(\.\d+){3}|[\da-f:]+::\/64)$/,
-        );
+        expect(limits.networkOf('192.0.2.1', entries.join(','))).toMatch(/^(\d+(\.\d+){3}|[\da-f:]+::\/64)$/);
       }),
       runs(),
     );

@@ -5,6 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import http, { get } from 'node:http';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { budget, network } from '../src/limits.js';
+import type { Route } from '../src/wire/exchange.js';
 import { CLI, held, poll, type Reply, service, set, spawned, until } from './harness.js';
 import { raw, request } from './raw.js';
 import { scrape } from './scrape.js';
@@ -309,22 +310,39 @@ describe('descriptors', () => {
     });
   });
 
-  test('a crowded server closes connections that nobody asks on, and takes who comes', async () => {
-    const { createPublicServer, listen, close } = await import('../src/wire.js');
+  test.each([
+    ['plain', request('/here')],
+    ['plain, and of another route', request('/there')],
+    ['not plain', request('/here', ['Referer: one', 'Referer: two'])],
+  ])('a crowded server closes connections that nobody asks on, and takes who comes: %s', async (_, asked) => {
+    const { publicPort } = await import('../src/wire/port.js');
     const { Limits } = await import('../src/limits.js');
+    const { Fields } = await import('../src/wire/exchange.js');
     const limits = new Limits({ maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 0 });
-    const server = createPublicServer({ limits, connections: 20, hold: 25, onCut: () => {} });
-    server.on('request', (_, response) => response.end('here'));
-    const url = await listen(server, '127.0.0.1', 0);
+    const here: Route = {
+      method: 'GET',
+      path: '/here',
+      handle: exchange => exchange.send(200, new Fields({}), 'here'),
+    };
+    const port = publicPort({
+      route: here,
+      others: (_, response) => response.end('here'),
+      failed: () => {},
+      limits,
+      connections: 20,
+      hold: 25,
+      onCut: () => {},
+    });
+    const url = await port.listen('127.0.0.1', 0);
     onTestFinished(() => {
-      server.closeAllConnections();
-      return close(server);
+      port.cut();
+      return port.close();
     });
     // each was answered, and stays connected in case it asks again; sixty follow each other, three times what fits
     for (let page = 0; page < 60; page++)
       await until(
         async () => {
-          const connection = raw(url, request('/'));
+          const connection = raw(url, asked);
           await Promise.race([connection.ended, until(() => connection.text)]);
           return connection.text.includes('here');
         },

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import Router from '@koa/router';
 import type { Context, Middleware } from 'koa';
-import { readBytes } from '../bytes.js';
+import { readBytes } from '../wire/bytes.js';
 import { isLoopback, originForPhones } from './address.js';
 import { Backend, Unavailable } from './backend.js';
 import { Logins, Refused, type Told, type Visitor } from './logins.js';

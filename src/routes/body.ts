@@ -1,9 +1,9 @@
 /** Bodies of the internal port: JSON or forms, read within bounds and checked. */
-import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
 import { CURSOR } from '../broker.js';
-import { readBytes, Unread } from '../bytes.js';
 import { eachPair, KEY, KEY_ALLOWED } from '../question.js';
+import { Unread } from '../wire/bytes.js';
+import type { Exchange } from '../wire/exchange.js';
 
 /** An answer that ends the request: HTTP status, message, and what else its object says. */
 export class Refusal extends Error {
@@ -34,17 +34,17 @@ const bodyLimit = (maxValueBytes: number) => maxValueBytes * 6 + 8192;
  * The fields of a body: an object from JSON; from a form, texts, but `value` as the JSON that it holds.
  * @throws {Refusal} 400, 413 or 415
  */
-export async function readBody(request: IncomingMessage, maxValueBytes: number): Promise<unknown> {
-  const { headers } = request;
-  if (headers['content-length'] === undefined && headers['transfer-encoding'] === undefined) return {};
-  const type = headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
-  if ((type !== JSON_TYPE && type !== FORM_TYPE) || headers['content-encoding'])
+export async function readBody(exchange: Exchange, maxValueBytes: number): Promise<unknown> {
+  if (exchange.header('content-length') === undefined && exchange.header('transfer-encoding') === undefined)
+    return {};
+  const type = exchange.header('content-type')?.split(';', 1)[0]?.trim().toLowerCase();
+  if ((type !== JSON_TYPE && type !== FORM_TYPE) || exchange.header('content-encoding'))
     throw new Refusal(415, 'unsupported media type', {
       detail: `Content-Type: give ${JSON_TYPE} or ${FORM_TYPE}, not encoded further`,
     });
   let text: string;
   try {
-    text = decode(await readBytes(request, bodyLimit(maxValueBytes)));
+    text = decode(await exchange.body(bodyLimit(maxValueBytes)));
   } catch (error) {
     if (!(error instanceof Unread)) throw error;
     throw error.why === 'too large' ? tooLarge(maxValueBytes) : badRequest('the body: it ended early');

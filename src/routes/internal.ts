@@ -1,5 +1,4 @@
 /** The internal port: backends set here, operators look. */
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
 import { Unavailable } from '../broker.js';
@@ -8,9 +7,11 @@ import type { LongPoll } from '../longpoll.js';
 import { METRICS_TYPE } from '../metrics.js';
 import { KEY, KEY_ALLOWED } from '../question.js';
 import { newTicket } from '../ticket.js';
+import type { Route } from '../wire/exchange.js';
+import { HttpExchange } from '../wire/http.js';
 import { badRequest, checkNew, readBody } from './body.js';
+import { chain, mount } from './mount.js';
 import { openapi } from './openapi.js';
-import { chain } from './public.js';
 import { authorizer, refusalOf, type SetRoute, unauthorized } from './set.js';
 
 export interface InternalOptions {
@@ -37,7 +38,7 @@ export interface LivePage {
   client: string;
   /** its Content-Security-Policy */
   policy: string;
-  poll(request: IncomingMessage, response: ServerResponse): void;
+  poll: Route;
   /** the last minutes, and the key under which it goes on */
   now(): Promise<object>;
 }
@@ -67,12 +68,11 @@ export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: Inter
     throw unauthorized();
   };
 
-  router.post(set.path, ctx => {
-    ctx.respond = false;
-    set.handle(ctx.req, ctx.res);
-  });
+  router.post(set.path, mount(set));
   router.post('/status/new', bearer, async ctx => {
-    const { ttl = options.ttl } = checkNew(await readBody(ctx.req, options.maxValueBytes));
+    const { ttl = options.ttl } = checkNew(
+      await readBody(new HttpExchange(ctx.req, ctx.res), options.maxValueBytes),
+    );
     const [secret] = options.secrets ?? [];
     if (secret === undefined) throw badRequest('tickets need TAGWAIT_SECRET, the same on every node');
     ctx.body = { code: 0, ...newTicket(secret, Math.ceil(ttl)) };
@@ -107,10 +107,7 @@ export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: Inter
       ctx.body = { code: 0, ...(await live.now()) };
     });
     // a script tag has no Authorization: the key is the permission
-    router.get('/status/get', ctx => {
-      ctx.respond = false;
-      live.poll(ctx.req, ctx.res);
-    });
+    router.get(live.poll.path, mount(live.poll));
   }
   router.get('/metrics', async ctx => {
     ctx.set('Content-Type', METRICS_TYPE);

@@ -1,6 +1,5 @@
 /** The public port: pages ask here. */
 import { createHash } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
 import * as answers from '../answers.js';
@@ -12,6 +11,8 @@ import type { Metrics } from '../metrics.js';
 import { BadParameter, type Form, formOf, type Query, questionOf, split } from '../question.js';
 import { assign, call } from '../script.js';
 import { verify } from '../ticket.js';
+import { type Exchange, Fields, type Route } from '../wire/exchange.js';
+import { chain, mount } from './mount.js';
 
 export interface PublicOptions {
   /** seconds */
@@ -29,33 +30,35 @@ export interface PublicOptions {
 }
 
 /** Headers of every answer: kept by nobody, read as what it is, usable by pages under COEP, giving no key away. */
-const COMMON = [
-  ['Cache-Control', 'no-store'],
-  ['X-Content-Type-Options', 'nosniff'],
-  ['Cross-Origin-Resource-Policy', 'cross-origin'],
-  ['Referrer-Policy', 'no-referrer'],
-].flat();
-const SCRIPT = [
+const COMMON = {
+  'Cache-Control': 'no-store',
+  'X-Content-Type-Options': 'nosniff',
+  'Cross-Origin-Resource-Policy': 'cross-origin',
+  'Referrer-Policy': 'no-referrer',
+};
+const SCRIPT = new Fields({
   ...COMMON,
-  'Content-Type',
-  'text/javascript; charset=utf-8',
-  'Content-Disposition',
-  'attachment; filename=f.txt',
-];
-const JSON_TYPE = [...COMMON, 'Content-Type', 'application/json; charset=utf-8'];
-const TEXT = [...COMMON, 'Content-Type', 'text/plain; charset=utf-8'];
+  'Content-Type': 'text/javascript; charset=utf-8',
+  'Content-Disposition': 'attachment; filename=f.txt',
+});
+const JSON_TYPE = { ...COMMON, 'Content-Type': 'application/json; charset=utf-8' };
+const JSON_FOR_ALL = new Fields({ ...JSON_TYPE, 'Access-Control-Allow-Origin': '*' });
+const JSON_FOR_NONE = new Fields({ ...JSON_TYPE, Vary: 'Origin' });
+const TEXT = new Fields({ ...COMMON, 'Content-Type': 'text/plain; charset=utf-8' });
 
 /** Who counts polls and answers. */
 export type Tally = Pick<Metrics, 'asked' | 'answered'>;
 
-/** Answers `GET /status/get` on Node's own request and response: a held request keeps nothing else alive. */
-export class PollRoute {
+/** Answers `GET /status/get`: what is held keeps its answer's form and the way back alive, and nothing of the question. */
+export class PollRoute implements Route {
   readonly method = 'GET';
   readonly path = '/status/get';
   readonly #longpoll: LongPoll;
   readonly #metrics: Tally;
   readonly #limits: Limits;
   readonly #options: PublicOptions;
+  /** by origin, what answers in JSON say to a page of it */
+  readonly #json: ReadonlyMap<string, Fields>;
   /** where each question is noted; undefined: nobody wants to know */
   readonly #log: Logger | undefined;
 
@@ -64,11 +67,17 @@ export class PollRoute {
     this.#metrics = metrics;
     this.#limits = limits;
     this.#options = options;
+    this.#json = new Map(
+      options.origins.map(origin => [
+        origin,
+        new Fields({ ...JSON_TYPE, 'Access-Control-Allow-Origin': origin, Vary: 'Origin' }),
+      ]),
+    );
     this.#log = options.log.isLevelEnabled('debug') ? options.log : undefined;
   }
 
-  handle(request: IncomingMessage, response: ServerResponse): void {
-    const url = request.url ?? '';
+  handle(exchange: Exchange): void {
+    const { url } = exchange;
     const mark = url.indexOf('?');
     const parameters = split(mark < 0 ? '' : url.slice(mark + 1));
     let form: Form;
@@ -76,29 +85,29 @@ export class PollRoute {
       form = formOf(parameters);
     } catch (error) {
       if (!(error instanceof BadParameter)) throw error;
-      return send(response, 400, TEXT, `${error.message}\n`);
+      return exchange.send(400, TEXT, `${error.message}\n`);
     }
     this.#metrics.asked(form.mode);
-    const from = this.#limits.networkOf(request);
+    const from = this.#limits.networkOf(exchange.address, exchange.header('x-forwarded-for'));
     const wait = this.#limits.poll(from);
-    const origin = this.#allowed(request, form);
-    const answer = (given: Answer) => this.#send(response, form, origin, given);
+    const fields = this.#fieldsFor(exchange, form);
+    const answer = (given: Answer) => this.#send(exchange, form, fields ?? JSON_FOR_NONE, given);
     if (wait > 0) {
-      if (this.#options.several) response.shouldKeepAlive = false;
+      if (this.#options.several) exchange.last();
       return answer(answers.busy(wait));
     }
-    if (origin === undefined) return answer(answers.forbidden);
+    if (!fields) return answer(answers.forbidden);
     try {
-      refuseBody(request);
-      this.#hold(response, questionOf(parameters, this.#options.hold), from, answer);
+      refuseBody(exchange);
+      this.#hold(exchange, questionOf(parameters, this.#options.hold), from, answer);
     } catch (error) {
       if (!(error instanceof BadParameter)) throw error;
-      if (error.unreadable) response.shouldKeepAlive = false;
+      if (error.unreadable) exchange.last();
       answer(answers.badRequest(error.message));
     }
   }
 
-  #hold(response: ServerResponse, query: Query, from: string, answer: (given: Answer) => void): void {
+  #hold(exchange: Exchange, query: Query, from: string, answer: (given: Answer) => void): void {
     const { secrets } = this.#options;
     const { key, since } = query;
     let hold = query.hold * 1000;
@@ -115,85 +124,73 @@ export class PollRoute {
       }
     }
     // gone before it came here: nothing would tell of its leaving again
-    if (response.destroyed) return;
+    if (exchange.gone) return;
     this.#log?.debug({ key: shortHash(key), hold }, 'asked');
-    // an answer that waits for another has no socket yet, and is not told when its page goes
-    if (response.socket === null) hold = 0;
+    if (!exchange.next) hold = 0;
     const wait = hold > 0 ? this.#limits.hold(from, this.#longpoll.held, this.#longpoll.heldFor(key)) : 0;
     if (wait > 0) {
       // its descriptor is wanted by others
-      if (this.#options.several || this.#limits.full(this.#longpoll.held)) response.shouldKeepAlive = false;
+      if (this.#options.several || this.#limits.full(this.#longpoll.held)) exchange.last();
       return answer(answers.busy(wait));
     }
-    const leave = this.#longpoll.get({ key, since, hold }, ending);
-    response.on('close', () => {
+    let leave = () => {};
+    exchange.onOver(() => {
       leave();
       if (hold > 0) this.#limits.release(from);
     });
+    leave = this.#longpoll.get({ key, since, hold }, ending);
   }
 
   /**
-   * The value of Access-Control-Allow-Origin, '' for none, or undefined when the asking page is not one that may.
+   * What the answer's head says, or undefined when the asking page is not one that may hear it.
    * A browser says what it will use an answer as: one that is to run is for a script tag, and for nothing else.
    */
-  #allowed(request: IncomingMessage, { mode }: Form): string | undefined {
-    if (mode === 'json') return this.#allowOrigin(request);
-    const { 'sec-fetch-dest': destination = 'script' } = request.headers;
-    return destination === 'script' ? this.#referrer(request) : undefined;
+  #fieldsFor(exchange: Exchange, { mode }: Form): Fields | undefined {
+    if (mode === 'json') return this.#json.size > 0 ? this.#fieldsForOrigin(exchange) : JSON_FOR_ALL;
+    const destination = exchange.header('sec-fetch-dest') ?? 'script';
+    return destination === 'script' && this.#isOfOurs(exchange) ? SCRIPT : undefined;
   }
 
-  /** The value of Access-Control-Allow-Origin, or undefined when the asking page is not one that may. */
-  #allowOrigin(request: IncomingMessage): string | undefined {
-    const { origins } = this.#options;
-    const { origin } = request.headers;
-    if (origins.length === 0) return '*';
-    if (origin === undefined) return '';
-    return origins.includes(origin) ? origin : undefined;
+  /** An app, and curl, say no origin. */
+  #fieldsForOrigin(exchange: Exchange): Fields | undefined {
+    const origin = exchange.header('origin');
+    return origin === undefined ? JSON_FOR_NONE : this.#json.get(origin);
   }
 
   /** Script requests carry no Origin in most browsers, and a Referer unless the page forbids it. */
-  #referrer(request: IncomingMessage): '' | undefined {
-    const { origins } = this.#options;
-    if (origins.length === 0) return '';
-    const { origin, referer } = request.headers;
-    const from = origin ?? (referer === undefined ? undefined : originOf(referer));
-    return from === undefined || origins.includes(from) ? '' : undefined;
+  #isOfOurs(exchange: Exchange): boolean {
+    if (this.#json.size === 0) return true;
+    const referer = exchange.header('referer');
+    const from = exchange.header('origin') ?? (referer === undefined ? undefined : originOf(referer));
+    return from === undefined || this.#json.has(from);
   }
 
-  #send(response: ServerResponse, form: Form, origin: string | undefined, answer: Answer): void {
+  #send(exchange: Exchange, form: Form, fields: Fields, answer: Answer): void {
     this.#metrics.answered(form.mode, answer.kind);
-    if (this.#longpoll.draining) response.shouldKeepAlive = false;
-    if (form.mode === 'callback') return send(response, 200, SCRIPT, call(form.name, answer.text));
-    if (form.mode === 'var') return send(response, 200, SCRIPT, assign(form.name, answer.text));
-    const headers = origin ? [...JSON_TYPE, 'Access-Control-Allow-Origin', origin] : [...JSON_TYPE];
-    if (this.#options.origins.length > 0) headers.push('Vary', 'Origin');
-    send(response, ANSWERS[answer.kind].status, headers, answer.text);
+    if (this.#longpoll.draining) exchange.last();
+    if (form.mode === 'callback') exchange.send(200, SCRIPT, call(form.name, answer.text));
+    else if (form.mode === 'var') exchange.send(200, SCRIPT, assign(form.name, answer.text));
+    else exchange.send(ANSWERS[answer.kind].status, fields, answer.text);
   }
 }
 
 /** A poll says everything in its URL: a body would only keep its connection busy. @throws {BadParameter} */
-function refuseBody({ headers }: IncomingMessage): void {
-  if (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0')
+function refuseBody(exchange: Exchange): void {
+  if (
+    exchange.header('transfer-encoding') !== undefined ||
+    (exchange.header('content-length') ?? '0') !== '0'
+  )
     throw new BadParameter('the body: give none', true);
 }
 
 const originOf = (url: string) => (URL.canParse(url) ? new URL(url).origin : 'null');
-
-/** Sends text that is ASCII alone, so that its length is its bytes. */
-function send(response: ServerResponse, status: number, headers: string[], text: string): void {
-  response.writeHead(status, [...headers, 'Content-Length', String(text.length)]);
-  response.end(text, 'latin1');
-}
 
 /** The routes of the public port, to be mounted in a Koa app. */
 export function publicRoutes(poll: PollRoute, options: PublicOptions): Middleware {
   const router = new Router();
   const client = createHash('sha256').update(options.client).digest('base64url').slice(0, 22);
 
-  router.get(poll.path, ctx => {
-    ctx.respond = false;
-    poll.handle(ctx.req, ctx.res);
-  });
+  router.get(poll.path, mount(poll));
   router.options(poll.path, ctx => {
     ctx.set({ 'Access-Control-Allow-Methods': 'GET', 'Access-Control-Max-Age': '86400' });
     const { origin } = ctx.headers;
@@ -222,11 +219,4 @@ export function publicRoutes(poll: PollRoute, options: PublicOptions): Middlewar
     ctx.body = { code: 0, message: 'success' };
   });
   return chain(router);
-}
-
-/** A router's routes, with 405 and 501 for methods that they do not have. */
-export function chain(router: Router): Middleware {
-  const routes = router.routes() as unknown as Middleware;
-  const allowed = router.allowedMethods() as unknown as Middleware;
-  return (ctx, next) => routes(ctx, () => allowed(ctx, next));
 }

@@ -1,11 +1,11 @@
-/** `POST /status/set`, on Node's own request and response. */
+/** `POST /status/set`: a backend stores a value. */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Conflict, type Receipt, Unavailable } from '../broker.js';
 import { type Logger, shortHash } from '../log.js';
 import type { LongPoll } from '../longpoll.js';
 import type { Metrics, SetResult } from '../metrics.js';
 import { render } from '../script.js';
+import { type Exchange, Fields, type Route } from '../wire/exchange.js';
 import { badRequest, checkSet, Refusal, readBody, tooLarge } from './body.js';
 
 export interface SetOptions {
@@ -19,13 +19,15 @@ export interface SetOptions {
 }
 
 const SET_RESULTS: Record<number, SetResult> = { 401: 'unauthorized', 409: 'conflict', 503: 'unavailable' };
-const HEADERS = [
-  ['Cache-Control', 'no-store'],
-  ['X-Content-Type-Options', 'nosniff'],
-  ['Content-Type', 'application/json; charset=utf-8'],
-].flat();
+const HEADERS = {
+  'Cache-Control': 'no-store',
+  'X-Content-Type-Options': 'nosniff',
+  'Content-Type': 'application/json; charset=utf-8',
+};
+const FIELDS = new Fields(HEADERS);
+const UNAUTHORIZED = new Fields({ ...HEADERS, 'WWW-Authenticate': 'Bearer' });
 
-export class SetRoute {
+export class SetRoute implements Route {
   readonly method = 'POST';
   readonly path = '/status/set';
   readonly #longpoll: LongPoll;
@@ -43,16 +45,17 @@ export class SetRoute {
     this.#log = options.log.isLevelEnabled('debug') ? options.log : undefined;
   }
 
-  handle(request: IncomingMessage, response: ServerResponse): void {
-    if (!this.#authorized(request.headers.authorization ?? '')) return this.#refuse(response, unauthorized());
-    readBody(request, this.#options.maxValueBytes)
+  handle(exchange: Exchange): void {
+    if (!this.#authorized(exchange.header('authorization') ?? ''))
+      return this.#refuse(exchange, unauthorized());
+    readBody(exchange, this.#options.maxValueBytes)
       .then(body => this.#set(body))
       .then(
         receipt => {
           this.#metrics.wasSet('stored');
-          send(response, 200, stored(receipt));
+          exchange.send(200, FIELDS, stored(receipt));
         },
-        error => this.#refuse(response, error),
+        error => this.#refuse(exchange, error),
       );
   }
 
@@ -69,31 +72,23 @@ export class SetRoute {
     });
   }
 
-  #refuse(response: ServerResponse, error: unknown): void {
+  #refuse(exchange: Exchange, error: unknown): void {
     const refusal = refusalOf(error);
     this.#metrics.wasSet(SET_RESULTS[refusal?.status ?? 0] ?? 'refused');
     if (!refusal) {
       this.#options.log.error({ err: error }, 'a request failed');
-      if (response.headersSent) response.destroy();
-      else send(response, 500, '{"code":500,"message":"failed"}');
-      return;
+      return exchange.send(500, FIELDS, '{"code":500,"message":"failed"}');
     }
     const { status, message, more } = refusal;
     // what is left of a body that is too large is not read
-    if (status === 413) response.setHeader('Connection', 'close');
-    if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
-    send(response, status, JSON.stringify({ code: status, message, ...more }));
+    if (status === 413) exchange.last();
+    exchange.send(status, status === 401 ? UNAUTHORIZED : FIELDS, render({ code: status, message, ...more }));
   }
 }
 
 /** A cursor is letters, digits and a dash. */
 const stored = ({ cursor, watched }: Receipt) =>
   `{"code":0,"message":"success","cursor":"${cursor}","watched":${watched}}`;
-
-function send(response: ServerResponse, status: number, text: string): void {
-  response.writeHead(status, [...HEADERS, 'Content-Length', String(Buffer.byteLength(text))]);
-  response.end(text);
-}
 
 export const unauthorized = () =>
   new Refusal(401, 'unauthorized', {

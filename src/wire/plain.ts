@@ -1,0 +1,322 @@
+/**
+ * Plain requests, read here: a GET or POST that came whole, in the one way of writing it that nobody reads otherwise.
+ *
+ * That is what pages and backends send, and all of it is in memory as one piece already. Node's HTTP keeps a parser, a
+ * request, a response and a dozen other objects for each one that is held, and spends more on them than all else here
+ * (bench/README.md has figures). Whatever is not plain is Node's to read, with its rules and time-outs.
+ */
+import { type Server, STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+import { Unread } from './bytes.js';
+import { ASKED_FOR, type AskedFor, type Exchange, type Fields, isFor, type Route } from './exchange.js';
+import { Relay } from './relay.js';
+
+/**
+ * Request line and headers, bytes. Script requests bring all cookies of a parent domain along, which browsers let grow
+ * to several KiB; more than this is 431. Slow senders make the server keep no more than this each.
+ */
+export const HEADER_BYTES = 16 * 1024;
+
+export interface Plain {
+  method: 'GET' | 'POST';
+  url: string;
+  fields: Map<AskedFor, string>;
+  body: Buffer;
+}
+
+/** Of RFC 9112 only what every reader takes alike: no spaces but one, no folding, no bytes above ASCII, CRLF. */
+const HEAD = /^(GET|POST) (\/[!-~]*) HTTP\/1\.1\r\n(?:[\w!#$%&'*+.^`|~-]+:[\t -~]*\r\n)+$/;
+const KNOWN: ReadonlySet<string> = new Set(ASKED_FOR);
+/** Fields that change how a request is read, or what is to become of its connection. */
+const CHANGING: ReadonlySet<string> = new Set(['expect', 'transfer-encoding', 'upgrade']);
+const LENGTH = /^\d{1,9}$/;
+
+/** @returns undefined when it is not exactly one plain request */
+export function readPlain(bytes: Buffer): Plain | undefined {
+  const end = bytes.indexOf('\r\n\r\n');
+  if (end < 0 || end > HEADER_BYTES) return undefined;
+  const head = bytes.toString('latin1', 0, end + 2);
+  const [, method, target] = HEAD.exec(head) ?? [];
+  if (method === undefined || target === undefined) return undefined;
+  const fields = fieldsOf(head);
+  if (!fields?.get('host')) return undefined;
+  const length = fields.get('content-length');
+  if (method === 'POST' ? length === undefined || !LENGTH.test(length) : length !== undefined)
+    return undefined;
+  if (bytes.length !== end + 4 + Number(length ?? 0)) return undefined;
+  return {
+    method: method as Plain['method'],
+    // a copy: a key is part of it, and would keep the whole head in memory
+    url: bytes.toString('latin1', method.length + 1, method.length + 1 + target.length),
+    fields,
+    body: bytes.subarray(end + 4),
+  };
+}
+
+/** Those of a head that are asked for. @returns undefined when one came twice or makes the request another than a plain one */
+function fieldsOf(head: string): Plain['fields'] | undefined {
+  const fields: Plain['fields'] = new Map();
+  let end = head.indexOf('\r\n');
+  for (let start = end + 2; start < head.length; start = end + 2) {
+    end = head.indexOf('\r\n', start);
+    const colon = head.indexOf(':', start);
+    const name = head.slice(start, colon).toLowerCase();
+    if (CHANGING.has(name)) return undefined;
+    if (!KNOWN.has(name)) continue;
+    if (fields.has(name as AskedFor)) return undefined;
+    fields.set(name as AskedFor, head.slice(colon + 1, end).trim());
+  }
+  const connection = fields.get('connection')?.toLowerCase() ?? 'keep-alive';
+  return connection === 'keep-alive' || connection === 'close' ? fields : undefined;
+}
+
+export interface PlainOptions {
+  route: Route;
+  /** seconds until the first request must have come */
+  first: number;
+  /** seconds that a connection may be silent between two bytes later on */
+  silence: number;
+  /** seconds of that which its answers promise */
+  promised: number;
+  /** seconds that an answer may lie unread */
+  unread: number;
+  /** an error that a route did not expect */
+  failed(error: unknown): void;
+  /** too much came before an answer: the connection was closed */
+  onPipelining(): void;
+}
+
+/** The connections of a server that have only ever sent plain requests. */
+export class PlainConnections {
+  readonly all = new Set<Connection>();
+  readonly options: PlainOptions;
+  /** gives a connection to Node's HTTP */
+  readonly serve: (connection: Socket | Relay) => void;
+  /** no connection stays open after its answer */
+  closing = false;
+
+  /** Takes a server's connections, in place of its own HTTP. */
+  constructor(server: Server, options: PlainOptions) {
+    this.options = options;
+    const [own] = server.listeners('connection');
+    if (!own) throw new Error('the server has no HTTP of its own');
+    server.off('connection', own as () => void);
+    this.serve = connection => own.call(server, connection);
+    Relay.servedBy(server);
+    server.on('connection', (socket: Socket) => {
+      if (!socket.destroyed) this.all.add(new Connection(this, socket));
+    });
+  }
+
+  /** Closes those that were answered and ask nothing now. */
+  closeIdle(): void {
+    for (const connection of this.all) if (connection.idle) connection.close();
+  }
+
+  closeAll(): void {
+    for (const connection of this.all) connection.close();
+  }
+}
+
+/** A connection, and the exchange that is under way on it: there is one at a time. */
+class Connection implements Exchange {
+  readonly next = true;
+  url = '';
+  readonly #of: PlainConnections;
+  readonly #socket: Socket;
+  /** fresh: has asked nothing yet; busy: is to be answered, or has an answer that the kernel did not take yet */
+  #state: 'fresh' | 'busy' | 'idle' | 'gone' = 'fresh';
+  #plain: Plain | undefined;
+  #last = false;
+  #onOver: (() => void) | undefined;
+  #relay: Relay | undefined;
+  /** what came while it was busy */
+  #early: Buffer | undefined;
+
+  constructor(of: PlainConnections, socket: Socket) {
+    this.#of = of;
+    this.#socket = socket;
+    socket.on('data', this.#onData);
+    socket.on('end', this.#onEnd);
+    socket.on('close', this.#onClose);
+    socket.on('timeout', this.#onTimeout);
+    socket.on('error', ignore);
+    socket.setTimeout(of.options.first * 1000);
+  }
+
+  get idle(): boolean {
+    return this.#state === 'idle';
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  get address(): string {
+    return this.#socket.remoteAddress ?? '';
+  }
+
+  get gone(): boolean {
+    return this.#state === 'gone';
+  }
+
+  header(name: AskedFor): string | undefined {
+    return this.#plain?.fields.get(name);
+  }
+
+  body(most: number): Buffer {
+    const { body } = this.#plain ?? {};
+    if (!body) throw new Unread('ended early');
+    if (body.length > most) throw new Unread('too large');
+    return body;
+  }
+
+  onOver(listener: () => void): void {
+    this.#onOver = listener;
+  }
+
+  last(): void {
+    this.#last = true;
+  }
+
+  send(status: number, { lines }: Fields, text: string): void {
+    if (this.gone) return;
+    const stays = !this.#last && !this.#of.closing;
+    const after = stays
+      ? `Connection: keep-alive\r\nKeep-Alive: timeout=${this.#of.options.promised}`
+      : 'Connection: close';
+    const taken = this.#socket.write(
+      `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines}Content-Length: ${text.length}\r\nDate: ${date()}\r\n${after}\r\n\r\n${text}`,
+      'latin1',
+    );
+    if (!taken) this.#socket.setTimeout(this.#of.options.unread * 1000);
+    if (!stays) return this.#end();
+    this.#over();
+    if (taken) this.#ready();
+    else this.#socket.once('drain', this.#onDrain);
+  }
+
+  #onData = (bytes: Buffer): void => {
+    if (this.#state === 'busy') this.#putOff(bytes);
+    else if (this.#state !== 'gone') this.#read(bytes);
+  };
+
+  #read(bytes: Buffer): void {
+    const plain = readPlain(bytes);
+    if (!plain) return this.#handOver(bytes);
+    const { route, silence, failed } = this.#of.options;
+    if (this.#state === 'fresh') this.#socket.setTimeout(silence * 1000);
+    this.#state = 'busy';
+    if (!isFor(route, plain.method, plain.url)) return this.#pass(bytes);
+    this.#plain = plain;
+    this.url = plain.url;
+    this.#last = plain.fields.get('connection')?.toLowerCase() === 'close';
+    try {
+      route.handle(this);
+    } catch (error) {
+      failed(error);
+      this.#socket.destroy();
+    }
+    // while it is held it keeps nothing of its question but what the route does
+    this.#plain = undefined;
+    this.url = '';
+  }
+
+  /** A plain request of another route. */
+  #pass(bytes: Buffer): void {
+    this.#relay = new Relay(this.#socket, bytes, () => {
+      this.#relay = undefined;
+      this.#ready();
+    });
+    this.#of.serve(this.#relay);
+  }
+
+  /** Gives the connection to Node's HTTP, for good. */
+  #handOver(bytes: Buffer): void {
+    const socket = this.#socket;
+    this.#of.all.delete(this);
+    socket.off('data', this.#onData);
+    socket.off('end', this.#onEnd);
+    socket.off('close', this.#onClose);
+    socket.off('timeout', this.#onTimeout);
+    socket.off('error', ignore);
+    socket.unshift(bytes);
+    this.#of.serve(socket);
+  }
+
+  /** Keeps what came early: no more than a request may have. */
+  #putOff(bytes: Buffer): void {
+    this.#early = this.#early ? Buffer.concat([this.#early, bytes]) : bytes;
+    if (this.#early.length <= HEADER_BYTES) return;
+    this.#of.options.onPipelining();
+    this.#socket.destroy();
+  }
+
+  /** Ready for the next request, which may be here already. */
+  #ready(): void {
+    if (this.#state === 'gone') return;
+    if (this.#of.closing) return this.#end();
+    this.#state = this.#early ? 'busy' : 'idle';
+    // not here: whoever answers may not have done with the one that was answered
+    if (this.#early) process.nextTick(() => this.#readEarly());
+  }
+
+  #readEarly(): void {
+    const early = this.#early;
+    this.#early = undefined;
+    if (early && this.#state !== 'gone') this.#read(early);
+  }
+
+  /** Closes once all is sent; what still comes is not heard. */
+  #end(): void {
+    this.#socket.destroySoon();
+    this.#leave();
+  }
+
+  #over(): void {
+    const over = this.#onOver;
+    this.#onOver = undefined;
+    over?.();
+  }
+
+  /** The whole answer is with the kernel now; before, it is its page's turn to read. */
+  #onDrain = (): void => {
+    this.#socket.setTimeout(this.#of.options.silence * 1000);
+    this.#ready();
+  };
+
+  #onEnd = (): void => {
+    this.#end();
+  };
+
+  #onClose = (): void => {
+    this.#of.all.delete(this);
+    this.#leave();
+  };
+
+  #onTimeout = (): void => {
+    this.#socket.destroy();
+  };
+
+  #leave(): void {
+    if (this.#state === 'gone') return;
+    this.#state = 'gone';
+    this.#relay?.destroy();
+    this.#over();
+  }
+}
+
+/** What goes wrong with a socket closes it, which is heard. */
+const ignore = () => {};
+
+let second = 0;
+let text = '';
+/** Now, as RFC 9110 §5.6.7 has it: made once a second. */
+function date(): string {
+  const now = Math.floor(Date.now() / 1000);
+  if (now !== second) {
+    second = now;
+    text = new Date(now * 1000).toUTCString();
+  }
+  return text;
+}
