@@ -13,8 +13,10 @@ import {
   type SetOptions,
   Unavailable,
 } from './broker.js';
-import { Ends, Hub, type Waiter, type Watch, waitersOf } from './hub.js';
+import { type Asker, Ends, Hub, type Waiter, type Watch, waitersOf } from './hub.js';
 import { render } from './script.js';
+
+export type { Asker, Waiter } from './hub.js';
 
 export interface Question {
   key: string;
@@ -58,7 +60,7 @@ const AWAY = { least: 1000, most: 4000 };
 export class LongPoll {
   readonly #broker: Broker;
   readonly #hub = new Hub();
-  readonly #ends = new Ends();
+  readonly #ends = new Ends(waiter => this.#timeOut(waiter));
   readonly #options: LongPollOptions;
   readonly #started = performance.now();
   #sweeper: NodeJS.Timeout | undefined;
@@ -120,23 +122,27 @@ export class LongPoll {
 
   /**
    * Holds a question until there is something newer than `since`, the end of the hold, or the drain.
-   * @param answer called once at most, perhaps before this returns; never after `leave`
-   * @returns leave: the page has gone
+   * @param asker is answered once at most, perhaps before this returns; never after `leave`
+   * @returns who waits now, perhaps no longer: for `leave`
    */
-  get(question: Question, answer: (answer: Answer) => void): () => void {
+  get(question: Question, asker: Asker): Waiter | undefined {
     if (this.#draining !== undefined) {
-      answer(answers.moved(Math.random() * this.#draining));
-      return () => {};
+      asker.answer(answers.moved(Math.random() * this.#draining));
+      return undefined;
     }
     // hold first, then ask: a set in between must find the waiter here
-    const waiter = this.#hub.park(question.key, question.since, answer);
-    if (question.hold > 0)
-      waiter.timer = setTimeout(() => this.#timeOut(waiter), this.#ends.after(question.hold, this.held));
+    const waiter = this.#hub.park(question.key, question.since, asker);
+    if (question.hold > 0) this.#ends.add(waiter, question.hold, this.held);
     const { watch } = waiter;
     if (watch.cursor !== undefined && isAt(question.since, watch.cursor) && performance.now() < watch.until)
       this.#settle(waiter, question.hold === 0);
     else void this.#ask(waiter, question.hold === 0);
-    return () => this.#leave(waiter);
+    return waiter;
+  }
+
+  /** The page has gone: it is not answered any more. */
+  leave(waiter: Waiter): void {
+    if (this.#release(waiter)) this.#giveUp(waiter.watch);
   }
 
   /**
@@ -178,7 +184,7 @@ export class LongPoll {
   async #ask(waiter: Waiter, atOnce = false): Promise<void> {
     const { watch } = waiter;
     waiter.state = 'asking';
-    while (waiter.answer) {
+    while (waiter.asker) {
       const heard = watch.heard;
       let backlog: Backlog;
       this.#options.observer?.leased();
@@ -242,14 +248,15 @@ export class LongPoll {
   }
 
   #finish(waiter: Waiter, answer: Answer): void {
-    const send = waiter.answer;
-    if (!this.#hub.release(waiter) || !send) return;
+    const { asker } = waiter;
+    if (!this.#release(waiter) || !asker) return;
     waiter.watch.answered = performance.now();
-    send(answer);
+    asker.answer(answer);
   }
 
-  #leave(waiter: Waiter): void {
-    if (this.#hub.release(waiter)) this.#giveUp(waiter.watch);
+  #release(waiter: Waiter): boolean {
+    this.#ends.remove(waiter);
+    return this.#hub.release(waiter);
   }
 
   /** Gives a key up when nobody waits for it, and nobody is likely to be back in a moment. */

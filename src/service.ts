@@ -19,7 +19,8 @@ import { collectAfterCrowds } from './memory.js';
 import { type Look, type Measured, Metrics, type Sight } from './metrics.js';
 import { KEY, KEY_ALLOWED } from './question.js';
 import { internalRoutes } from './routes/internal.js';
-import { PollRoute, publicRoutes } from './routes/public.js';
+import { PollRoute } from './routes/poll.js';
+import { publicRoutes } from './routes/public.js';
 import { SetRoute } from './routes/set.js';
 import { internalPort, type Port, publicPort } from './wire/port.js';
 

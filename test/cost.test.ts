@@ -40,7 +40,7 @@ test('a thousand idle pages, ten minutes of asking again: at most 0.1 commands a
       let asked = 0;
       const ask = (since: string) => {
         if (asked++ === polls) return resolve();
-        longpoll.get({ key, since, hold }, answer => ask(JSON.parse(answer.text).cursor));
+        longpoll.get({ key, since, hold }, { answer: ({ text }) => ask(JSON.parse(text).cursor) });
       };
       ask('');
     });
@@ -60,7 +60,7 @@ test('a page that asks again costs nothing, and a set is one script', async () =
   const longpoll = await node(redis);
   const answers: string[] = [];
   const ask = (since: string) =>
-    longpoll.get({ key: 'a', since, hold: 20 }, answer => answers.push(answer.text));
+    longpoll.get({ key: 'a', since, hold: 20 }, { answer: ({ text }) => answers.push(text) });
   ask('');
   await until(() => answers.length === 1);
   const scripts = async () =>
@@ -85,7 +85,10 @@ test('what is set in one tick is one script, and one message to each node', asyn
   const keys = Array.from({ length: 40 }, (_, number) => `k${number}`);
   const heard = new Map<string, unknown>();
   for (const key of keys)
-    longpoll.get({ key, since: '', hold: 60_000 }, answer => heard.set(key, JSON.parse(answer.text).data));
+    longpoll.get(
+      { key, since: '', hold: 60_000 },
+      { answer: ({ text }) => heard.set(key, JSON.parse(text).data) },
+    );
   await until(() => longpoll.counts().leases === keys.length);
   const calls = async () => {
     const stats = await redis.client.info('commandstats');
@@ -115,7 +118,7 @@ test('memory: what the docs say of a watched key and of a set one', { timeout: 6
     const sizes = await Promise.all(keys.map(key => redis.client.memory('USAGE', name(key))));
     return sizes.reduce<number>((sum, size) => sum + (size ?? 0), 0) / keys.length;
   };
-  for (const key of keys) longpoll.get({ key, since: '', hold: 60_000 }, () => {});
+  for (const key of keys) longpoll.get({ key, since: '', hold: 60_000 }, { answer() {} });
   await until(async () => (await redis.client.dbsize()) >= keys.length + 2);
   const watched = await sizeOf(key => `tagwait:1:w:{${key}}`);
   for (const key of keys) await set(internalUrl, { key, value: { state: 'scanned', by: 'Ada' } });

@@ -123,7 +123,7 @@ describe('what is heard', () => {
     onTestFinished(() => holder.close());
     const { internalUrl } = await service({ redisUrl: redis.url });
     const answers: string[] = [];
-    holder.get({ key: 'a', since: '', hold: 60_000 }, answer => answers.push(answer.text));
+    holder.get({ key: 'a', since: '', hold: 60_000 }, { answer: ({ text }) => answers.push(text) });
     await until(async () => (await redis.client.exists('tagwait:1:w:{a}')) === 1);
     await redis.client.del('tagwait:1:w:{a}');
     await set(internalUrl, { key: 'a', value: 'unheard' });

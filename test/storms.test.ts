@@ -22,7 +22,7 @@ const endsOf = (ends: Ends, asked: number[]) =>
   asked.map((time, page) => time + ends.after(HOLD, Math.min(page, CROWD), time));
 
 test('a crowd that asked at one moment is let go over seconds, and further apart with every round', () => {
-  const ends = new Ends();
+  const ends = new Ends(() => {});
   let asked: number[] = Array(CROWD).fill(1000);
   const worst: number[] = [];
   for (let round = 0; round < 8; round++) {
@@ -41,10 +41,10 @@ test('a crowd that asked at one moment is let go over seconds, and further apart
 });
 
 test('pages that are spread already, and few pages, are held for as long as they asked', () => {
-  const even = new Ends();
+  const even = new Ends(() => {});
   for (let page = 0; page < 3 * CROWD; page++)
     expect(even.after(HOLD, CROWD, (page * HOLD) / CROWD)).toBe(HOLD);
-  const few = new Ends();
+  const few = new Ends(() => {});
   for (let page = 0; page < 100; page++) expect(few.after(HOLD, page, 1000)).toBe(HOLD);
 });
 
@@ -53,8 +53,9 @@ async function held(count: number, hold: number, hear: (kind: string, retry: num
   await longpoll.start();
   onTestFinished(() => longpoll.close());
   for (let page = 0; page < count; page++)
-    longpoll.get({ key: `k${page}`, since: '', hold }, ({ kind, text }) =>
-      hear(kind, JSON.parse(text).retry),
+    longpoll.get(
+      { key: `k${page}`, since: '', hold },
+      { answer: ({ kind, text }) => hear(kind, JSON.parse(text).retry) },
     );
   expect(longpoll.held).toBe(count);
   return longpoll;

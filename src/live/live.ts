@@ -10,7 +10,7 @@ import type { Logger } from '../log.js';
 import { LongPoll } from '../longpoll.js';
 import type { Look, Metrics } from '../metrics.js';
 import type { LivePage } from '../routes/internal.js';
-import { PollRoute } from '../routes/public.js';
+import { PollRoute } from '../routes/poll.js';
 import { LOOKED_AT, Sampler } from './sampler.js';
 
 /** ms between two looks, and how many are kept: five minutes. */
@@ -88,8 +88,6 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
     origins: [],
     secrets: undefined,
     log,
-    client,
-    version,
   });
   const hash = (part: string) => `'sha256-${createHash('sha256').update(part).digest('base64')}'`;
   const inside = (tag: string) => hash(new RegExp(`<${tag}>([^]*?)</${tag}>`).exec(page)?.[1] ?? '');

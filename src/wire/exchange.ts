@@ -45,8 +45,8 @@ export interface Exchange {
   header(name: AskedFor): string | undefined;
   /** All bytes of the request's body. @param most how many are allowed @throws {Unread} perhaps by its promise */
   body(most: number): Buffer | Promise<Buffer>;
-  /** @param listener is called once: when it was answered, or when its client has gone */
-  onOver(listener: () => void): void;
+  /** @param told of the end, once: it was answered, or its client has gone; now, if that has been */
+  onOver(told: { over(): void }): void;
   /** The connection is closed with this answer. */
   last(): void;
   /** Answers; nothing happens when the client has gone. @param text ASCII alone */

@@ -38,8 +38,8 @@ export class HttpExchange implements Exchange {
     return readBytes(this.#request, most);
   }
 
-  onOver(listener: () => void): void {
-    this.#response.on('close', listener);
+  onOver(told: { over(): void }): void {
+    this.#response.on('close', () => told.over());
   }
 
   last(): void {

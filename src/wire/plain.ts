@@ -20,13 +20,15 @@ export const HEADER_BYTES = 16 * 1024;
 export interface Plain {
   method: 'GET' | 'POST';
   url: string;
-  fields: Map<AskedFor, string>;
+  /** in the order of ASKED_FOR */
+  fields: (string | undefined)[];
   body: Buffer;
 }
 
 /** Of RFC 9112 only what every reader takes alike: no spaces but one, no folding, no bytes above ASCII, CRLF. */
 const HEAD = /^(GET|POST) (\/[!-~]*) HTTP\/1\.1\r\n(?:[\w!#$%&'*+.^`|~-]+:[\t -~]*\r\n)+$/;
-const KNOWN: ReadonlySet<string> = new Set(ASKED_FOR);
+const PLACES: ReadonlyMap<string, number> = new Map(ASKED_FOR.map((name, place) => [name, place]));
+const fieldOf = ({ fields }: Pick<Plain, 'fields'>, name: AskedFor) => fields[PLACES.get(name) ?? -1];
 /** Fields that change how a request is read, or what is to become of its connection. */
 const CHANGING: ReadonlySet<string> = new Set(['expect', 'transfer-encoding', 'upgrade']);
 const LENGTH = /^\d{1,9}$/;
@@ -39,8 +41,8 @@ export function readPlain(bytes: Buffer): Plain | undefined {
   const [, method, target] = HEAD.exec(head) ?? [];
   if (method === undefined || target === undefined) return undefined;
   const fields = fieldsOf(head);
-  if (!fields?.get('host')) return undefined;
-  const length = fields.get('content-length');
+  if (!fields || !fieldOf({ fields }, 'host')) return undefined;
+  const length = fieldOf({ fields }, 'content-length');
   if (method === 'POST' ? length === undefined || !LENGTH.test(length) : length !== undefined)
     return undefined;
   if (bytes.length !== end + 4 + Number(length ?? 0)) return undefined;
@@ -55,18 +57,19 @@ export function readPlain(bytes: Buffer): Plain | undefined {
 
 /** Those of a head that are asked for. @returns undefined when one came twice or makes the request another than a plain one */
 function fieldsOf(head: string): Plain['fields'] | undefined {
-  const fields: Plain['fields'] = new Map();
+  const fields: Plain['fields'] = new Array(ASKED_FOR.length);
   let end = head.indexOf('\r\n');
   for (let start = end + 2; start < head.length; start = end + 2) {
     end = head.indexOf('\r\n', start);
     const colon = head.indexOf(':', start);
     const name = head.slice(start, colon).toLowerCase();
     if (CHANGING.has(name)) return undefined;
-    if (!KNOWN.has(name)) continue;
-    if (fields.has(name as AskedFor)) return undefined;
-    fields.set(name as AskedFor, head.slice(colon + 1, end).trim());
+    const place = PLACES.get(name);
+    if (place === undefined) continue;
+    if (fields[place] !== undefined) return undefined;
+    fields[place] = head.slice(colon + 1, end).trim();
   }
-  const connection = fields.get('connection')?.toLowerCase() ?? 'keep-alive';
+  const connection = fieldOf({ fields }, 'connection')?.toLowerCase() ?? 'keep-alive';
   return connection === 'keep-alive' || connection === 'close' ? fields : undefined;
 }
 
@@ -126,9 +129,11 @@ class Connection implements Exchange {
   readonly #socket: Socket;
   /** fresh: has asked nothing yet; busy: is to be answered, or has an answer that the kernel did not take yet */
   #state: 'fresh' | 'busy' | 'idle' | 'gone' = 'fresh';
+  /** a route has the request, and did not answer it */
+  #open = false;
   #plain: Plain | undefined;
   #last = false;
-  #onOver: (() => void) | undefined;
+  #told: { over(): void } | undefined;
   #relay: Relay | undefined;
   /** what came while it was busy */
   #early: Buffer | undefined;
@@ -161,7 +166,7 @@ class Connection implements Exchange {
   }
 
   header(name: AskedFor): string | undefined {
-    return this.#plain?.fields.get(name);
+    return this.#plain && fieldOf(this.#plain, name);
   }
 
   body(most: number): Buffer {
@@ -171,8 +176,9 @@ class Connection implements Exchange {
     return body;
   }
 
-  onOver(listener: () => void): void {
-    this.#onOver = listener;
+  onOver(told: { over(): void }): void {
+    if (this.#open) this.#told = told;
+    else told.over();
   }
 
   last(): void {
@@ -180,7 +186,7 @@ class Connection implements Exchange {
   }
 
   send(status: number, { lines }: Fields, text: string): void {
-    if (this.gone) return;
+    if (!this.#open) return;
     const stays = !this.#last && !this.#of.closing;
     const after = stays
       ? `Connection: keep-alive\r\nKeep-Alive: timeout=${this.#of.options.promised}`
@@ -210,7 +216,8 @@ class Connection implements Exchange {
     if (!isFor(route, plain.method, plain.url)) return this.#pass(bytes);
     this.#plain = plain;
     this.url = plain.url;
-    this.#last = plain.fields.get('connection')?.toLowerCase() === 'close';
+    this.#last = fieldOf(plain, 'connection')?.toLowerCase() === 'close';
+    this.#open = true;
     try {
       route.handle(this);
     } catch (error) {
@@ -274,9 +281,10 @@ class Connection implements Exchange {
   }
 
   #over(): void {
-    const over = this.#onOver;
-    this.#onOver = undefined;
-    over?.();
+    this.#open = false;
+    const told = this.#told;
+    this.#told = undefined;
+    told?.over();
   }
 
   /** The whole answer is with the kernel now; before, it is its page's turn to read. */

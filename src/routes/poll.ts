@@ -1,0 +1,208 @@
+/** `GET /status/get`: a page asks. */
+import * as answers from '../answers.js';
+import { ANSWERS, type Answer } from '../answers.js';
+import type { Limits } from '../limits.js';
+import { type Logger, shortHash } from '../log.js';
+import type { Asker, LongPoll, Waiter } from '../longpoll.js';
+import type { Metrics } from '../metrics.js';
+import { BadParameter, type Form, formOf, type Query, questionOf, split } from '../question.js';
+import { assign, call } from '../script.js';
+import { verify } from '../ticket.js';
+import { type Exchange, Fields, type Route } from '../wire/exchange.js';
+
+export interface PollOptions {
+  /** seconds */
+  hold: number;
+  /** origins whose pages may ask; empty: all */
+  origins: readonly string[];
+  /** that tickets are signed with; undefined: no tickets needed */
+  secrets: readonly string[] | undefined;
+  log: Logger;
+  /** whether other processes share the port: who is refused here may find room there, on another connection */
+  several?: boolean;
+}
+
+/** Headers of every answer: kept by nobody, read as what it is, usable by pages under COEP, giving no key away. */
+const COMMON = {
+  'Cache-Control': 'no-store',
+  'X-Content-Type-Options': 'nosniff',
+  'Cross-Origin-Resource-Policy': 'cross-origin',
+  'Referrer-Policy': 'no-referrer',
+};
+const SCRIPT = new Fields({
+  ...COMMON,
+  'Content-Type': 'text/javascript; charset=utf-8',
+  'Content-Disposition': 'attachment; filename=f.txt',
+});
+const JSON_TYPE = { ...COMMON, 'Content-Type': 'application/json; charset=utf-8' };
+const JSON_FOR_ALL = new Fields({ ...JSON_TYPE, 'Access-Control-Allow-Origin': '*' });
+const JSON_FOR_NONE = new Fields({ ...JSON_TYPE, Vary: 'Origin' });
+const TEXT = new Fields({ ...COMMON, 'Content-Type': 'text/plain; charset=utf-8' });
+
+/** Who counts polls and answers. */
+export type Tally = Pick<Metrics, 'asked' | 'answered'>;
+
+/** What every poll is answered with. */
+interface Means {
+  longpoll: LongPoll;
+  metrics: Tally;
+  limits: Limits;
+}
+
+/** One poll: how its answer is wrapped, and the way back. That is all of a request that is kept while it is held. */
+class Poll implements Asker {
+  readonly #means: Means;
+  readonly exchange: Exchange;
+  readonly #mode: Form['mode'];
+  readonly #name: string;
+  readonly #fields: Fields;
+  readonly from: string;
+  /** counts among those that are held for its address */
+  counted = false;
+  /** its ticket ends before its hold would */
+  ends = false;
+  waiter: Waiter | undefined;
+
+  constructor(means: Means, exchange: Exchange, { mode, name }: Form, fields: Fields, from: string) {
+    this.#means = means;
+    this.exchange = exchange;
+    this.#mode = mode;
+    this.#name = name;
+    this.#fields = fields;
+    this.from = from;
+  }
+
+  answer(given: Answer): void {
+    const { metrics, longpoll } = this.#means;
+    const nothing = given.kind === 'timeout' || given.kind === 'unavailable';
+    const { kind, text } = this.ends && nothing ? answers.expired : given;
+    metrics.answered(this.#mode, kind);
+    if (longpoll.draining) this.exchange.last();
+    if (this.#mode === 'callback') this.exchange.send(200, SCRIPT, call(this.#name, text));
+    else if (this.#mode === 'var') this.exchange.send(200, SCRIPT, assign(this.#name, text));
+    else this.exchange.send(ANSWERS[kind].status, this.#fields, text);
+  }
+
+  over(): void {
+    if (this.waiter) this.#means.longpoll.leave(this.waiter);
+    if (this.counted) this.#means.limits.release(this.from);
+  }
+}
+
+export class PollRoute implements Route {
+  readonly method = 'GET';
+  readonly path = '/status/get';
+  readonly #means: Means;
+  readonly #options: PollOptions;
+  /** by origin, what answers in JSON say to a page of it */
+  readonly #json: ReadonlyMap<string, Fields>;
+  /** where each question is noted; undefined: nobody wants to know */
+  readonly #log: Logger | undefined;
+
+  constructor(longpoll: LongPoll, metrics: Tally, limits: Limits, options: PollOptions) {
+    this.#means = { longpoll, metrics, limits };
+    this.#options = options;
+    this.#json = new Map(
+      options.origins.map(origin => [
+        origin,
+        new Fields({ ...JSON_TYPE, 'Access-Control-Allow-Origin': origin, Vary: 'Origin' }),
+      ]),
+    );
+    this.#log = options.log.isLevelEnabled('debug') ? options.log : undefined;
+  }
+
+  handle(exchange: Exchange): void {
+    const { limits, metrics } = this.#means;
+    const { url } = exchange;
+    const mark = url.indexOf('?');
+    const parameters = split(mark < 0 ? '' : url.slice(mark + 1));
+    let form: Form;
+    try {
+      form = formOf(parameters);
+    } catch (error) {
+      if (!(error instanceof BadParameter)) throw error;
+      return exchange.send(400, TEXT, `${error.message}\n`);
+    }
+    metrics.asked(form.mode);
+    const from = limits.networkOf(exchange.address, exchange.header('x-forwarded-for'));
+    const wait = limits.poll(from);
+    const fields = this.#fieldsFor(exchange, form);
+    const poll = new Poll(this.#means, exchange, form, fields ?? JSON_FOR_NONE, from);
+    if (wait > 0) {
+      if (this.#options.several) exchange.last();
+      return poll.answer(answers.busy(wait));
+    }
+    if (!fields) return poll.answer(answers.forbidden);
+    try {
+      refuseBody(exchange);
+      this.#hold(poll, questionOf(parameters, this.#options.hold));
+    } catch (error) {
+      if (!(error instanceof BadParameter)) throw error;
+      if (error.unreadable) exchange.last();
+      poll.answer(answers.badRequest(error.message));
+    }
+  }
+
+  #hold(poll: Poll, { key, since, proof, hold: seconds }: Query): void {
+    const { longpoll, limits } = this.#means;
+    const { secrets, several } = this.#options;
+    const { exchange, from } = poll;
+    let hold = seconds * 1000;
+    if (secrets) {
+      const expires = verify(secrets, key, proof);
+      if (expires === undefined) return poll.answer(answers.forbidden);
+      const left = expires * 1000 - Date.now();
+      if (left <= 0) return poll.answer(answers.expired);
+      poll.ends = left < hold;
+      hold = Math.min(hold, left);
+    }
+    // gone before it came here: nothing would tell of its leaving again
+    if (exchange.gone) return;
+    this.#log?.debug({ key: shortHash(key), hold }, 'asked');
+    if (!exchange.next) hold = 0;
+    const wait = hold > 0 ? limits.hold(from, longpoll.held, longpoll.heldFor(key)) : 0;
+    if (wait > 0) {
+      // its descriptor is wanted by others
+      if (several || limits.full(longpoll.held)) exchange.last();
+      return poll.answer(answers.busy(wait));
+    }
+    poll.counted = hold > 0;
+    poll.waiter = longpoll.get({ key, since, hold }, poll);
+    exchange.onOver(poll);
+  }
+
+  /**
+   * What the answer's head says, or undefined when the asking page is not one that may hear it.
+   * A browser says what it will use an answer as: one that is to run is for a script tag, and for nothing else.
+   */
+  #fieldsFor(exchange: Exchange, { mode }: Form): Fields | undefined {
+    if (mode === 'json') return this.#json.size > 0 ? this.#fieldsForOrigin(exchange) : JSON_FOR_ALL;
+    const destination = exchange.header('sec-fetch-dest') ?? 'script';
+    return destination === 'script' && this.#isOfOurs(exchange) ? SCRIPT : undefined;
+  }
+
+  /** An app, and curl, say no origin. */
+  #fieldsForOrigin(exchange: Exchange): Fields | undefined {
+    const origin = exchange.header('origin');
+    return origin === undefined ? JSON_FOR_NONE : this.#json.get(origin);
+  }
+
+  /** Script requests carry no Origin in most browsers, and a Referer unless the page forbids it. */
+  #isOfOurs(exchange: Exchange): boolean {
+    if (this.#json.size === 0) return true;
+    const referer = exchange.header('referer');
+    const from = exchange.header('origin') ?? (referer === undefined ? undefined : originOf(referer));
+    return from === undefined || this.#json.has(from);
+  }
+}
+
+/** A poll says everything in its URL: a body would only keep its connection busy. @throws {BadParameter} */
+function refuseBody(exchange: Exchange): void {
+  if (
+    exchange.header('transfer-encoding') !== undefined ||
+    (exchange.header('content-length') ?? '0') !== '0'
+  )
+    throw new BadParameter('the body: give none', true);
+}
+
+const originOf = (url: string) => (URL.canParse(url) ? new URL(url).origin : 'null');
