@@ -3,15 +3,19 @@
  * `npm run fuzz` takes longer over it; FUZZ_SEED repeats a run that failed.
  */
 import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { runInNewContext } from 'node:vm';
 import { parse } from 'acorn';
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { CURSOR } from '../src/broker.js';
 import { Limits } from '../src/limits.js';
 import { BadParameter, formOf, KEY, questionOf, split } from '../src/question.js';
 import { assign, call, isName, render } from '../src/script.js';
 import { proofOf, verify } from '../src/ticket.js';
+import { ASKED_FOR } from '../src/wire/exchange.js';
+import { readPlain } from '../src/wire/plain.js';
 import { poll, type Reply, service, set } from './harness.js';
 import { raw } from './raw.js';
 
@@ -378,4 +382,87 @@ test(
     );
   },
   timeout,
+);
+
+test(
+  'what is taken for plain the HTTP of Node reads alike, and to the same byte',
+  async () => {
+    const seen: { method: string; url: string; fields: (string | undefined)[]; body: string }[] = [];
+    const server = createServer((asked, response) => {
+      const chunks: Buffer[] = [];
+      asked.on('data', chunk => chunks.push(chunk));
+      asked.on('end', () => {
+        const { method = '', url = '', headers } = asked;
+        const fields = ASKED_FOR.map(field => headers[field] as string | undefined);
+        seen.push({ method, url, fields, body: Buffer.concat(chunks).toString('latin1') });
+        response.end();
+      });
+    }).listen(0, '127.0.0.1');
+    onTestFinished(() => void server.close());
+    await once(server, 'listening');
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const after = 'GET /after HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n';
+
+    /** mostly as it should be, else as it may be sent to fool one of two readers */
+    const mostly = (good: string[], bad: string[]) =>
+      fc.oneof(
+        { weight: 12, arbitrary: fc.constantFrom(...good) },
+        { weight: 1, arbitrary: fc.constantFrom(...bad) },
+      );
+    const field = fc
+      .tuple(
+        mostly(
+          ['Origin', 'referer', 'SEC-FETCH-DEST', 'Content-Type', 'Authorization', 'Cookie', 'X-A_b'],
+          [...ASKED_FOR, 'Expect', 'Trailer', 'Upgrade', ''],
+        ),
+        mostly([':', ': ', ':\t'], [' :', '']),
+        fc.oneof(
+          fc.constantFrom('keep-alive', 'Close', '0', '3', '03', '+3', '3, 3', 'chunked', '', 'a\x0b', ' \t'),
+          fc.string(),
+          fc.string({ unit: 'binary-ascii' }),
+        ),
+        mostly(['\r\n'], ['\n', '\r', ' \r\n', '\r\n ', '']),
+      )
+      .map(parts => parts.join(''));
+    const bytes = fc
+      .record({
+        method: mostly(['GET'], ['POST', 'get', 'HEAD', 'PUT']),
+        target: fc.oneof(
+          mostly(['/', '/status/get?key=a#b', '/"<>\\^`{|}', '//'], ['*', '/a b', '/\x80']),
+          fc.stringMatching(/^\/[!-~]*$/),
+        ),
+        version: mostly(['HTTP/1.1\r\n'], ['HTTP/1.0\r\n', 'HTTP/1.1\n', 'HTTP/1.1 \r\n']),
+        host: mostly(['Host: h\r\n', 'hOST:h\r\n'], ['', 'Host:\r\n', 'Host: a\r\nHost: b\r\n']),
+        length: fc.constantFrom('', '', '', 'Content-Length: 3\r\n', 'content-length:3 \r\n'),
+        fields: fc.array(field, { maxLength: 3 }),
+        body: mostly([''], ['abc', 'abcd', '\r\n\r\n']),
+      })
+      // lengths go with a body, most of the time
+      .map(parts => (parts.length && parts.body === '' ? { ...parts, method: 'POST', body: 'abc' } : parts))
+      .map(
+        ({ method, target, version, host, length, fields, body }) =>
+          `${method} ${target} ${version}${host}${length}${fields.join('')}\r\n${body}`,
+      );
+    let plains = 0;
+    await fc.assert(
+      fc.asyncProperty(bytes, async sent => {
+        const plain = readPlain(Buffer.from(sent, 'latin1'));
+        if (!plain) return;
+        plains++;
+        seen.length = 0;
+        // whether it is to stay open is told by the answer to what follows
+        const stays = sent.replace(/^connection:[^\r]*/im, 'Connection: keep-alive');
+        await raw(url, Buffer.from(stays + after, 'latin1')).ended;
+        const fields = [...plain.fields];
+        const place = ASKED_FOR.indexOf('connection');
+        if (fields[place] !== undefined) fields[place] = 'keep-alive';
+        const { method, url: target, body } = plain;
+        expect(seen[0]).toEqual({ method, url: target, fields, body: body.toString('latin1') });
+        expect(seen.map(({ url }) => url)).toEqual([target, '/after']);
+      }),
+      runs(),
+    );
+    expect(plains).toBeGreaterThan(RUNS / 8);
+  },
+  timeout * 2,
 );

@@ -1,0 +1,235 @@
+/** Plain requests and all others: read by whom, and answered alike; what a connection may mix, and for how long. */
+import diagnostics from 'node:diagnostics_channel';
+import type { IncomingMessage } from 'node:http';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { readPlain } from '../src/wire/plain.js';
+import { held, service, set, until } from './harness.js';
+import { type Raw, raw, request } from './raw.js';
+import { scrape } from './scrape.js';
+
+const post = (target: string, body: string, headers: string[] = []) =>
+  request(
+    target,
+    ['Content-Type: application/json', `Content-Length: ${Buffer.byteLength(body)}`, ...headers],
+    'POST',
+  ) + body;
+const SET = post('/status/set', '{"key":"k","value":"é"}');
+
+/** What Node's HTTP reads in this process from now on. */
+function readByNode(): string[] {
+  const seen: string[] = [];
+  const look = (message: unknown) => {
+    seen.push((message as { request: IncomingMessage }).request.url ?? '');
+  };
+  diagnostics.subscribe('http.server.request.start', look);
+  onTestFinished(() => void diagnostics.unsubscribe('http.server.request.start', look));
+  return seen;
+}
+
+/** Sends on a connection, and waits for a whole answer. @returns its head and its body */
+async function ask(connection: Raw, bytes: string): Promise<{ head: string; body: string }> {
+  const from = connection.text.length;
+  connection.socket.write(bytes);
+  return until(() => {
+    const [head, body] = connection.text.slice(from).split('\r\n\r\n');
+    const length = Number(/^content-length: (\d+)$/im.exec(head ?? '')?.[1]);
+    return body !== undefined && body.length === length && { head: head as string, body };
+  });
+}
+
+describe('what is plain', () => {
+  test.each([
+    ['a poll', request('/status/get?key=k&callback=cb')],
+    ['of another route', request('/client.js')],
+    ['names and values in any case', request('/', ['cONNECTION: Keep-Alive', 'oRIGIN:\thttps://a.example '])],
+    ['told to close', request('/', ['Connection: close'])],
+    ['a field twice that nothing is decided by', request('/', ['Cookie: a=1', 'Cookie: b=2'])],
+    ['a set', SET],
+    ['a body of nothing', post('/', '')],
+  ])('%s', (_, text) => {
+    expect(readPlain(Buffer.from(text))).toMatchObject({ url: text.split(' ')[1] });
+  });
+
+  test.each([
+    ['in parts', request('/').slice(0, -1)],
+    ['two at once', request('/') + request('/')],
+    ['a body in parts', SET.slice(0, -1)],
+    ['more than its body', `${SET} `],
+    ['a GET with a body', request('/', ['Content-Length: 0'])],
+    ['a POST without a length', request('/', [], 'POST')],
+    ['chunks', request('/', ['Transfer-Encoding: chunked'], 'POST')],
+    ['two lengths', post('/', 'a', ['Content-Length: 1'])],
+    ['a length that is none', request('/', ['Content-Length: +1'], 'POST')],
+    ['a field twice that something is decided by', request('/', ['Origin: a', 'Origin: b'])],
+    ['another method', request('/', [], 'HEAD')],
+    ['an absolute URL', request('http://status.example/')],
+    ['HTTP/1.0', 'GET / HTTP/1.0\r\nHost: h\r\n\r\n'],
+    ['no host', 'GET / HTTP/1.1\r\nAccept: */*\r\n\r\n'],
+    ['two hosts', request('/', ['Host: other'])],
+    ['no fields', 'GET / HTTP/1.1\r\n\r\n'],
+    ['two spaces', request('/').replace(' /', '  /')],
+    ['lines ended by LF', request('/').replaceAll('\r\n', '\n')],
+    ['an empty line in front', `\r\n${request('/')}`],
+    ['a folded field', request('/', ['X-Fold: a\r\n b'])],
+    ['a space before the colon', request('/', ['Origin : a'])],
+    ['a space in the URL', request('/a b')],
+    ['bytes above ASCII', request('/', ['X-Name: Zoë'])],
+    ['a null byte', request('/', ['X-Null: a\0b'])],
+    ['an upgrade', request('/', ['Connection: Upgrade', 'Upgrade: websocket'])],
+    ['an expectation', post('/', 'a', ['Expect: 100-continue'])],
+    ['a head beyond 16 KiB', request('/', [`X-Long: ${'x'.repeat(16_384)}`])],
+  ])('not: %s', (_, text) => {
+    expect(readPlain(Buffer.from(text))).toBeUndefined();
+  });
+});
+
+test('polls and sets that come plain never see the HTTP of Node, on one connection with what does', async () => {
+  const { publicUrl, internalUrl } = await service();
+  const seen = readByNode();
+  const page = raw(publicUrl);
+  const backend = raw(internalUrl);
+  expect((await ask(page, request('/client.js'))).body).toContain('tagwait');
+  const answered = ask(page, request('/status/get?key=k&callback=cb'));
+  await until(async () => {
+    const { body } = await ask(backend, request('/status/peek?key=k'));
+    return Object.values(JSON.parse(body).waiters)[0] === 1;
+  });
+  expect(JSON.parse((await ask(backend, SET)).body)).toMatchObject({ code: 0, watched: true });
+  expect((await answered).body).toContain('"data":"\\u00e9"');
+  expect((await ask(page, request('/healthz'))).body).toContain('success');
+  expect((await ask(page, request('/status/get?key=other&hold=0'))).body).toContain('"code":-1');
+  expect(new Set(seen)).toEqual(new Set(['/client.js', '/status/peek?key=k', '/healthz']));
+});
+
+describe('whoever reads a request, it is answered alike', () => {
+  // the same field twice: not plain any more, and nothing else
+  const twice = ['X-Forwarded-For: 192.0.2.1', 'X-Forwarded-For: 192.0.2.2'];
+  const lines = ({ head, body }: { head: string; body: string }) =>
+    [
+      ...head.split('\r\n').filter(line => !/^date:/i.test(line)),
+      body.replace(/"\w+-\d+"/, '"cursor"'),
+    ].sort();
+
+  test.each([
+    '/status/get?key=k&hold=0',
+    '/status/get?key=k&hold=0&callback=cb',
+    '/status/get?key=k&hold=0&var=a.b',
+    '/status/get?key=&hold=0',
+    '/status/get?key=k&callback=alert(1)',
+  ])('%s', async target => {
+    const { publicUrl } = await service();
+    const seen = readByNode();
+    const plain = await ask(raw(publicUrl), request(target));
+    const other = await ask(raw(publicUrl), request(target, twice));
+    expect(seen).toEqual([target]);
+    expect(lines(plain)).toEqual(lines(other));
+  });
+
+  test.each([
+    ['stored', '{"key":"a","value":1}', [], '200'],
+    ['a bad one', '{"key":"ä","value":1}', [], '400'],
+    ['a conflict', '{"key":"k","value":1,"expect":"x-1"}', [], '409'],
+    ['too large', `{"key":"k","value":"${'x'.repeat(20_000)}"}`, [], '413'],
+    ['no JSON', '{', [], '400'],
+  ])('a set: %s', async (_, body, headers, status) => {
+    const { internalUrl } = await service({ maxValueBytes: 1000 });
+    const seen = readByNode();
+    const plain = await ask(raw(internalUrl), post('/status/set', body, headers));
+    const other = await ask(raw(internalUrl), post('/status/set', body, [...headers, ...twice]));
+    expect(seen).toEqual(['/status/set']);
+    expect(plain.head).toContain(`HTTP/1.1 ${status} `);
+    expect(lines(plain)).toEqual(lines(other));
+  });
+
+  test('a set without its token', async () => {
+    const { internalUrl } = await service({ setTokens: ['t'.repeat(32)] });
+    const plain = await ask(raw(internalUrl), SET);
+    expect(plain.head).toMatch(/^HTTP\/1\.1 401 .*^WWW-Authenticate: Bearer$/ms);
+    expect(lines(plain)).toEqual(lines(await ask(raw(internalUrl), post('/status/set', '{}', twice))));
+  });
+});
+
+describe('a connection', () => {
+  test('that is told to close is closed with its answer', async () => {
+    const { publicUrl } = await service();
+    const connection = raw(publicUrl, request('/status/get?key=k&hold=0', ['Connection: close']));
+    await connection.ended;
+    expect(connection.text).toMatch(/^Connection: close$.*"code":-1/ms);
+  });
+
+  test('goes on when a request came in parts', async () => {
+    const { publicUrl, internalUrl } = await service();
+    const connection = raw(publicUrl);
+    const bytes = request('/status/get?key=k');
+    await ask(connection, request('/status/get?key=k&hold=0'));
+    connection.socket.setNoDelay().write(bytes.slice(0, 20));
+    const answer = ask(connection, bytes.slice(20));
+    await held(internalUrl, 'k', 1);
+    await set(internalUrl, { key: 'k', value: 1 });
+    expect((await answer).body).toContain('"data":1');
+    expect((await ask(connection, request('/status/get?key=k&hold=0'))).body).toContain('"data":1');
+  });
+
+  test('may ask before it was answered: the next question is held when its turn comes', async () => {
+    const { publicUrl, internalUrl } = await service();
+    const connection = raw(publicUrl, request('/status/get?key=first'));
+    await held(internalUrl, 'first', 1);
+    connection.socket.write(request('/status/get?key=second'));
+    await set(internalUrl, { key: 'first', value: 1 });
+    await held(internalUrl, 'second', 1);
+    await set(internalUrl, { key: 'second', value: 2 });
+    await until(() => connection.text.includes('"data":2'));
+    expect(connection.text.match(/"data":\d/g)).toEqual(['"data":1', '"data":2']);
+  });
+
+  test('that sends more than a request may have while it is held is closed, and its page let go', async () => {
+    const { publicUrl, internalUrl } = await service();
+    const connection = raw(publicUrl, request('/status/get?key=k'));
+    await held(internalUrl, 'k', 1);
+    connection.socket.write(request('/status/get?key=k').repeat(400));
+    await connection.ended;
+    await held(internalUrl, 'k', 0);
+    expect((await scrape(internalUrl)).get('tagwait_connections_cut_total{reason="pipelining"}')).toBe(1);
+  });
+
+  test('is asked no further while its answer is unread, and goes on when it was read', async () => {
+    const { publicUrl, internalUrl } = await service({ maxValueBytes: 1_048_576, history: 16 });
+    for (let count = 0; count < 16; count++)
+      await set(internalUrl, { key: 'big', value: 'x'.repeat(1_000_000) });
+    const connection = raw(publicUrl, request('/status/get?key=big'));
+    connection.socket.pause();
+    await until(
+      async () =>
+        (await scrape(internalUrl)).get('tagwait_answers_total{mode="json",answer="success"}') === 1,
+    );
+    connection.socket.write(request('/status/get?key=small'));
+    // it has come, and waits: a second connection's question that was asked later is held already
+    raw(publicUrl, request('/status/get?key=later'));
+    await held(internalUrl, 'later', 1);
+    await held(internalUrl, 'small', 0);
+    connection.socket.resume();
+    await held(internalUrl, 'small', 1);
+    await until(() => connection.text.length > 16_000_000);
+  });
+
+  test('is counted among those that are held while it is, and no longer', async () => {
+    const { publicUrl, internalUrl } = await service({ maxHeldPerIp: 1 });
+    const connection = raw(publicUrl);
+    for (let times = 0; times < 5; times++) {
+      const key = `k${times}`;
+      const answer = ask(connection, request(`/status/get?key=${key}`));
+      await held(internalUrl, key, 1);
+      await set(internalUrl, { key, value: times });
+      expect((await answer).body).toContain(`"data":${times}`);
+    }
+    // nor does what is answered at once count any longer
+    const last = ask(connection, request('/status/get?key=last'));
+    await held(internalUrl, 'last', 1);
+    await set(internalUrl, { key: 'last', value: 0, final: true });
+    const { cursor } = JSON.parse((await last).body);
+    for (let times = 0; times < 3; times++)
+      expect((await ask(connection, request(`/status/get?key=last&since=${cursor}`))).body).toContain(
+        '"code":-2',
+      );
+  });
+});
