@@ -6,22 +6,18 @@
  */
 import type { Answer } from './answers.js';
 import type { Entry } from './broker.js';
+import type { Ending } from './ends.js';
 
 /** Who asks: a page, by whatever way it is answered. */
 export interface Asker {
   answer(answer: Answer): void;
 }
 
-export interface Waiter {
+export interface Waiter extends Ending<Waiter> {
   readonly watch: Watch;
   since: string;
   /** settled: has seen all up to the watch's cursor; stranded: the broker was asked and could not say */
   state: 'asking' | 'settled' | 'stranded';
-  /** the moment at which its hold ends; gone when the waiter is */
-  end: End | undefined;
-  /** its neighbours among those whose hold ends with its own */
-  sooner: Waiter | undefined;
-  later: Waiter | undefined;
   /** to be answered; undefined once the waiter has gone, whatever ended it */
   asker: Asker | undefined;
   /** its neighbours among those of its key */
@@ -147,105 +143,4 @@ export function waitersOf(watch: Watch): Waiter[] {
   const waiters = [watch.first];
   for (let { next } = watch.first; next; next = next.next) waiters.push(next);
   return waiters;
-}
-
-/** Of a hold, the last part over which crowds are spread. */
-const LAST = 0.2;
-/** ms between the lengths of holds that end earlier. */
-const STEP = 100;
-/** Holds that may end in one second however few are held, and how many times their even share. */
-const FEW = 100;
-const TIMES = 1.25;
-/** Seconds that are looked at: longer than any hold. */
-const SLOTS = 512;
-/** Milliseconds between two moments at which holds end: a timer for each of them, and not for each waiter. */
-const MOMENT = 10;
-
-/** A moment at which holds end. */
-interface End {
-  readonly moment: number;
-  first: Waiter | undefined;
-  timer: NodeJS.Timeout;
-}
-
-/**
- * When holds end. Pages that asked in the same second (a node was restarted, a network came back) would all be answered
- * in one second and ask again in one, for ever: where too many would end, the rest end a little earlier, each at another
- * moment. A hold is never longer than asked, and as long as asked while there is no crowd.
- */
-export class Ends {
-  readonly #counts = new Uint32Array(SLOTS);
-  /** which second each slot is for */
-  readonly #seconds = new Uint32Array(SLOTS);
-
-  readonly #ends = new Map<number, End>();
-  readonly #over: (waiter: Waiter) => void;
-
-  /** @param over is told of each waiter whose hold is over */
-  constructor(over: (waiter: Waiter) => void) {
-    this.#over = over;
-  }
-
-  /** Has a waiter's hold end. @param hold ms @param held requests held now */
-  add(waiter: Waiter, hold: number, held: number): void {
-    const now = performance.now();
-    const moment = Math.ceil((now + this.after(hold, held, now)) / MOMENT);
-    let end = this.#ends.get(moment);
-    if (!end) {
-      // in whole moments: Node keeps a list for each length of a timer
-      const wait = MOMENT * Math.ceil(moment - now / MOMENT);
-      const timer = setTimeout(() => this.#come(moment), wait);
-      end = { moment, first: undefined, timer };
-      this.#ends.set(moment, end);
-    }
-    waiter.end = end;
-    waiter.later = end.first;
-    if (end.first) end.first.sooner = waiter;
-    end.first = waiter;
-  }
-
-  /** Takes a waiter's end back. */
-  remove(waiter: Waiter): void {
-    const { end, sooner, later } = waiter;
-    if (!end) return;
-    if (sooner) sooner.later = later;
-    else end.first = later;
-    if (later) later.sooner = sooner;
-    waiter.end = undefined;
-    waiter.sooner = undefined;
-    waiter.later = undefined;
-    if (end.first) return;
-    clearTimeout(end.timer);
-    this.#ends.delete(end.moment);
-  }
-
-  #come(moment: number): void {
-    const end = this.#ends.get(moment);
-    while (end?.first) {
-      const waiter = end.first;
-      this.remove(waiter);
-      this.#over(waiter);
-    }
-  }
-
-  /** @param hold ms @param held requests held now @returns ms after which the hold ends */
-  after(hold: number, held: number, now: number): number {
-    const most = FEW + (TIMES * held * 1000) / Math.max(hold, 1000);
-    if (this.#count(now + hold) <= most) return hold;
-    const earlier = hold - STEP * Math.floor((LAST * hold * Math.random()) / STEP);
-    this.#count(now + earlier);
-    return earlier;
-  }
-
-  #count(end: number): number {
-    const second = Math.floor(end / 1000);
-    const slot = second % SLOTS;
-    if (this.#seconds[slot] !== second) {
-      this.#seconds[slot] = second;
-      this.#counts[slot] = 0;
-    }
-    const count = (this.#counts[slot] ?? 0) + 1;
-    this.#counts[slot] = count;
-    return count;
-  }
 }

@@ -13,7 +13,8 @@ import {
   type SetOptions,
   Unavailable,
 } from './broker.js';
-import { type Asker, Ends, Hub, type Waiter, type Watch, waitersOf } from './hub.js';
+import { Ends } from './ends.js';
+import { type Asker, Hub, type Waiter, type Watch, waitersOf } from './hub.js';
 import { render } from './script.js';
 
 export type { Asker, Waiter } from './hub.js';
@@ -60,7 +61,7 @@ const AWAY = { least: 1000, most: 4000 };
 export class LongPoll {
   readonly #broker: Broker;
   readonly #hub = new Hub();
-  readonly #ends = new Ends(waiter => this.#timeOut(waiter));
+  readonly #ends = new Ends<Waiter>(waiter => this.#timeOut(waiter));
   readonly #options: LongPollOptions;
   readonly #started = performance.now();
   #sweeper: NodeJS.Timeout | undefined;

@@ -2,9 +2,10 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { type AddressInfo, isIPv6, type Socket } from 'node:net';
 import { type Limits, network } from '../limits.js';
+import { PlainConnections } from './connections.js';
 import type { Route } from './exchange.js';
 import { straight } from './http.js';
-import { HEADER_BYTES, PlainConnections } from './plain.js';
+import { HEADER_BYTES } from './plain.js';
 
 /** Seconds to send all headers, or the first byte of them: a page sends its own in one packet; 10 covers two lost ones. */
 const HEADERS_SECONDS = 10;
