@@ -50,10 +50,11 @@ let polls = 0;
 function poll(key, since, gaveUp) {
   polls++;
   return new Promise(resolve => {
-    const leave = longpoll.get({ key, since, hold: HOLD }, ({ text }) => resolve(JSON.parse(text).cursor));
+    const answer = ({ text }) => resolve(JSON.parse(text).cursor);
+    const waiter = longpoll.get({ key, since, hold: HOLD }, { answer });
     if (gaveUp)
       setTimeout(() => {
-        leave();
+        longpoll.leave(waiter);
         resolve(undefined);
       }, HOLD / 2);
   });
@@ -70,14 +71,15 @@ async function page(number, rounds) {
   }
 }
 
-/** The same from outside: each socket asks in turn, and one in five breaks while it is held. */
+/** The same from outside: each socket asks in turn, for something else now and then; one in five breaks while it is held. */
 async function visitor(number, rounds) {
   const { port } = new URL(service.publicUrl);
   let socket;
   for (let round = 0; round < rounds; round++) {
     polls++;
     socket ??= connect({ port, host: '127.0.0.1', noDelay: true });
-    socket.write(`GET /status/get?key=v${number}.${round}&hold=0.02&callback=c HTTP/1.1\r\nHost: x\r\n\r\n`);
+    const asked = round % 4 === 1 ? '/healthz' : `/status/get?key=v${number}.${round}&hold=0.02&callback=c`;
+    socket.write(`GET ${asked} HTTP/1.1\r\nHost: x\r\n\r\n`);
     if (round % 5 === 0) {
       await sleep(10);
       socket.destroy();
