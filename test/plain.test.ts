@@ -1,7 +1,11 @@
 /** Plain requests and all others: read by whom, and answered alike; what a connection may mix, and for how long. */
 import diagnostics from 'node:diagnostics_channel';
-import type { IncomingMessage } from 'node:http';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { PlainConnections } from '../src/wire/connections.js';
+import { type Exchange, Fields } from '../src/wire/exchange.js';
 import { readPlain } from '../src/wire/plain.js';
 import { held, service, set, until } from './harness.js';
 import { type Raw, raw, request } from './raw.js';
@@ -231,5 +235,58 @@ describe('a connection', () => {
       expect((await ask(connection, request(`/status/get?key=last&since=${cursor}`))).body).toContain(
         '"code":-2',
       );
+  });
+});
+
+describe('deadlines, in seconds', () => {
+  const LARGE = 'x'.repeat(16_000_000);
+  async function serving(deadlines: { first: number; silence: number; unread: number }) {
+    const asked: Exchange[] = [];
+    const server = createServer();
+    const handle = (exchange: Exchange) => {
+      asked.push(exchange);
+      if (exchange.url === '/a?large') exchange.send(200, new Fields({}), LARGE);
+      if (exchange.url === '/a?small') exchange.send(200, new Fields({}), 'here');
+    };
+    const connections = new PlainConnections(server, {
+      route: { method: 'GET', path: '/a', handle },
+      promised: 1,
+      failed: () => {},
+      onPipelining: () => {},
+      ...deadlines,
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    onTestFinished(() => {
+      connections.closeAll();
+      server.close();
+    });
+    return { asked, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+  }
+
+  test('to ask first: who says nothing is closed', async () => {
+    const { url } = await serving({ first: 0.1, silence: 60, unread: 60 });
+    await raw(url).ended;
+  });
+
+  test('to go on: who asked once and says nothing more is closed', async () => {
+    const { url } = await serving({ first: 60, silence: 0.2, unread: 60 });
+    const connection = raw(url, request('/a?small'));
+    await connection.ended;
+    expect(connection.text).toContain('here');
+  });
+
+  test('to read: who does not is closed, and let go', async () => {
+    const { url, asked } = await serving({ first: 60, silence: 60, unread: 0.2 });
+    raw(url, request('/a?large')).socket.pause();
+    await until(() => asked[0]?.gone);
+  });
+
+  test('but a request that is held is no silence of its page, while it is not over', async () => {
+    const { url, asked } = await serving({ first: 0.1, silence: 60, unread: 0.1 });
+    const connection = raw(url, request('/a'));
+    await until(() => asked[0]);
+    await raw(url).ended;
+    asked[0]?.send(200, new Fields({}), 'late');
+    await until(() => connection.text.includes('late'));
   });
 });
