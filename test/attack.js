@@ -202,9 +202,12 @@ async function main() {
   const rows = [];
   const percentile = (all, share) =>
     [...all].sort((a, b) => a - b)[Math.floor((all.length - 1) * share)] ?? Number.NaN;
-  const measure = async (name, attackers) => {
+  const forget = () => {
     honest.got.latencies.length = fresh.got.latencies.length = honest.got.values = sets = 0;
     honest.got.faults = fresh.got.faults = 0;
+  };
+  /** What is seen from the last `forget` on. */
+  const measure = async (name, attackers) => {
     await setForAWhile();
     const { open, megabytes } = usage();
     const times = all => [0.5, 0.99, 1].map(share => percentile(all, share).toFixed(1));
@@ -231,6 +234,7 @@ async function main() {
   const honest = start('pages', publicUrl, PAGES);
   await until(async () => (await heldNow()) >= PAGES, 'all pages are held', SLOWLY);
   const fresh = start('newcomers', publicUrl, NEW_A_SECOND);
+  forget();
   const calm = await measure('pages alone', () => 0);
 
   console.error(`attack: ${ATTACKERS} attackers come`);
@@ -239,12 +243,15 @@ async function main() {
     attackers.push(start('attack', publicUrl, Math.min(left, PER_PROCESS), network));
   const connected = () => attackers.reduce((sum, { got }) => sum + got.connected, 0);
   await until(() => connected() >= ATTACKERS * 0.97, 'the attackers are connected', SLOWLY);
+  forget();
   const good = await measure('and attackers', connected);
 
+  // ten thousand sockets closed in one moment are seen by those who come just then
+  forget();
   for (const { child } of attackers) child.kill();
   const alone = async () => (await heldNow()) <= PAGES + 5 && usage().open <= PAGES * 1.1;
   await until(alone, 'the attackers are gone', SLOWLY);
-  await measure('they have left', () => 0);
+  await measure('they leave, and after', () => 0);
   for (const child of children) child.kill();
   await until(async () => (await heldNow()) === 0, 'nobody is held', SLOWLY);
   backend.destroy();

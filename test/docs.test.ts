@@ -46,6 +46,10 @@ test('the targets in the README are those of the last run of the bench', () => {
   const table = /<!-- bench -->\n([\s\S]+?)\n<!-- \/bench -->/.exec(readme)?.[1] as string;
   expect(table).toMatch(/^\| \| here \| floor \|/);
   expect(read('bench/results.md')).toContain(table);
+  const [, memory, answers] =
+    /([\d.]+) of the memory for a held request, and ([\d.]+) times the answers/.exec(readme) ?? [];
+  expect(table).toContain(`| RSS per held request at 10k, over bare | ${memory} `);
+  expect(table).toContain(`| answers per core, over bare | ${answers} `);
 });
 
 test("the client's size is at most what the README says", () => {
