@@ -317,10 +317,12 @@ function plot() {
     .map((rate, at) => `${x((at * BUCKET) / 1000).toFixed(1)},${y(rate).toFixed(1)}`)
     .join(' ');
   const steps = [0, 0.25, 0.5, 0.75, 1].map(share => Math.round(most * share));
-  const marks = events.map(
-    ({ at, text }, index) =>
-      `<line x1="${x(at)}" x2="${x(at)}" y1="${top}" y2="${height - bottom}" stroke="#c33" stroke-dasharray="3 3"/>` +
-      `<text x="${x(at) + 3}" y="${top - 22 + (index % 2) * 14}" fill="#c33">${text}</text>`,
+  const marks = events.map(({ at, text }, index) =>
+    `<line x1="${x(at)}" x2="${x(at)}" y1="${top}" y2="${height - bottom}" stroke="#c33" stroke-dasharray="3 3"/>` +
+      x(at) <
+    860
+      ? `<text x="${x(at) + 3}" y="${top - 22 + (index % 2) * 14}" fill="#c33">${text}</text>`
+      : `<text x="${x(at) - 3}" y="${top - 22 + (index % 2) * 14}" fill="#c33" text-anchor="end">${text}</text>`,
   );
   const scale = steps.map(
     rate =>
