@@ -15,7 +15,7 @@ for (const kind of KNOWN.filter(name => !program(name)))
   );
 
 /** Seconds: half of it is longer than a proxy takes to ask a node that is back. */
-const DRAIN = 3;
+const DRAIN = 5;
 
 async function twoNodes(kind: string, env: Record<string, string> = {}) {
   const { url } = await redisServer();
@@ -282,6 +282,7 @@ function setter(nodes: Spawned[], keys: string[]) {
 
 test('a node that is back is asked again before the next may be gone', () => {
   const [, seconds] = /fail_timeout=(\d+)s/.exec(deployed('nginx.conf')) ?? [];
-  expect(Number(seconds)).toBeLessThan(DRAIN / 2);
+  // in whole seconds of its clock (nginx, ngx_http_upstream_round_robin.c): 1 s is up to 2
+  expect(Number(seconds) + 1).toBeLessThan(DRAIN / 2);
   expect(DRAIN).toBeLessThanOrEqual(Number(SETTINGS.drain.fallback));
 });
