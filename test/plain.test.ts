@@ -196,6 +196,19 @@ describe('a connection', () => {
     expect((await scrape(internalUrl)).get('tagwait_connections_cut_total{reason="pipelining"}')).toBe(1);
   });
 
+  test('of a backend may send set after set without waiting: all are stored, in order', async () => {
+    const { internalUrl } = await service({ history: 100 });
+    const sets = Array.from({ length: 40 }, (_, number) =>
+      post('/status/set', JSON.stringify({ key: 'k', value: `${number} ${'x'.repeat(10_000)}` })),
+    );
+    const connection = raw(internalUrl, sets[0]);
+    for (const one of sets.slice(1)) connection.socket.write(one);
+    await until(() => connection.text.match(/"code":0/g)?.length === 40);
+    const { body } = await ask(raw(internalUrl), request('/status/peek?key=k'));
+    const values = JSON.parse(body).entries.map(({ value }: { value: string }) => Number.parseInt(value, 10));
+    expect(values).toEqual(sets.map((_, number) => number));
+  });
+
   test('is asked no further while its answer is unread, and goes on when it was read', async () => {
     const { publicUrl, internalUrl } = await service({ maxValueBytes: 1_048_576, history: 16 });
     for (let count = 0; count < 16; count++)

@@ -18,8 +18,8 @@ export interface PlainOptions {
   unread: number;
   /** an error that a route did not expect */
   failed(error: unknown): void;
-  /** too much came before an answer: the connection was closed */
-  onPipelining(): void;
+  /** too much came before an answer: the connection was closed; absent: it is not read further until the answer is out */
+  onPipelining: (() => void) | undefined;
 }
 
 /** The connections of a server that have only ever sent plain requests. */
@@ -184,11 +184,13 @@ class Connection implements Exchange {
     this.#of.serve(socket);
   }
 
-  /** Keeps what came early: no more than a request may have. */
+  /** Keeps what came early: no more than a head may have. Of one that is not read it would not be heard that it closes. */
   #putOff(bytes: Buffer): void {
     this.#early = this.#early ? Buffer.concat([this.#early, bytes]) : bytes;
     if (this.#early.length <= HEADER_BYTES) return;
-    this.#of.options.onPipelining();
+    const { onPipelining } = this.#of.options;
+    if (!onPipelining) return void this.#socket.pause();
+    onPipelining();
     this.#socket.destroy();
   }
 
@@ -204,7 +206,9 @@ class Connection implements Exchange {
   #readEarly(): void {
     const early = this.#early;
     this.#early = undefined;
-    if (early && this.#state !== 'gone') this.#read(early);
+    if (!early || this.#state === 'gone') return;
+    this.#read(early);
+    this.#socket.resume();
   }
 
   /** Closes once all is sent; what still comes is not heard. */

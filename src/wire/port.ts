@@ -56,10 +56,11 @@ export class Port {
   readonly #server: Server;
   readonly #plain: PlainConnections;
 
-  /** @param waits seconds for which a request may have to wait for its answer */
-  constructor(waits: number, { route, others, failed }: PortOptions, onPipelining: () => void) {
+  /** @param waits seconds for which a request may have to wait for its answer @param onPipelining absent: who pipelines may */
+  constructor(waits: number, { route, others, failed }: PortOptions, onPipelining?: () => void) {
     this.#server = createGuarded(waits + SILENCE_SECONDS);
-    this.#server.on('request', unpipelined(straight(route, others, failed), onPipelining));
+    const answering = straight(route, others, failed);
+    this.#server.on('request', onPipelining ? unpipelined(answering, onPipelining) : answering);
     this.#plain = new PlainConnections(this.#server, {
       route,
       failed,
@@ -166,7 +167,7 @@ export function publicPort(options: PublicPortOptions): Port {
 
 /** The port of backends and operators: its own descriptors, so that it works whatever happens on the public one. */
 export function internalPort(options: PortOptions): Port {
-  const port = new Port(STORE_SECONDS, options, () => {});
+  const port = new Port(STORE_SECONDS, options);
   bound(port, options.connections, () => {});
   return port;
 }
