@@ -253,7 +253,7 @@ describe('a connection', () => {
 
 describe('deadlines, in seconds', () => {
   const LARGE = 'x'.repeat(16_000_000);
-  async function serving(deadlines: { first: number; silence: number; unread: number }) {
+  async function serving(deadlines: { first: number; silence: number; unread: number }, method = 'GET') {
     const asked: Exchange[] = [];
     const server = createServer();
     const handle = (exchange: Exchange) => {
@@ -262,10 +262,10 @@ describe('deadlines, in seconds', () => {
       if (exchange.url === '/a?small') exchange.send(200, new Fields({}), 'here');
     };
     const connections = new PlainConnections(server, {
-      route: { method: 'GET', path: '/a', handle },
+      route: { method, path: '/a', handle },
       promised: 1,
       failed: () => {},
-      onPipelining: () => {},
+      onPipelining: undefined,
       ...deadlines,
     });
     await once(server.listen(0, '127.0.0.1'), 'listening');
@@ -301,5 +301,20 @@ describe('deadlines, in seconds', () => {
     await raw(url).ended;
     asked[0]?.send(200, new Fields({}), 'late');
     await until(() => connection.text.includes('late'));
+  });
+
+  test('and who is read no further because much came early is read again when its turn comes', async () => {
+    const { url, asked } = await serving({ first: 60, silence: 60, unread: 60 }, 'POST');
+    const connection = raw(url, post('/a?1', ''));
+    await until(() => asked.length === 1);
+    connection.socket.write(post('/a?2', 'x'.repeat(20_000)));
+    // what is asked later on another connection has come, and so has this
+    raw(url, post('/a?other', ''));
+    await until(() => asked.length === 2);
+    asked[0]?.send(200, new Fields({}), '');
+    await until(() => asked.length === 3);
+    asked[2]?.send(200, new Fields({}), '');
+    connection.socket.write(post('/a?3', ''));
+    await until(() => asked.length === 4);
   });
 });
