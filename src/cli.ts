@@ -7,7 +7,7 @@
  * And it is collected where it is made: with a process for each core, threads beside it only take its core away.
  */
 import { CommanderError } from 'commander';
-import { WrongStore } from './broker.js';
+import { WrongStore } from './brokers/broker.js';
 import { type Config, Misconfigured, readConfig } from './config.js';
 import { originForPhones } from './demo/address.js';
 import { createLog } from './log.js';

@@ -5,7 +5,7 @@
  * seen all up to that cursor, so the next entry is handed over when it follows directly, and asked for when it does not.
  */
 import type { Answer } from './answers.js';
-import type { Entry } from './broker.js';
+import type { Entry } from './brokers/broker.js';
 import type { Ending } from './ends.js';
 
 /** Who asks: a page, by whatever way it is answered. */

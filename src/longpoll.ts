@@ -12,7 +12,7 @@ import {
   type Receipt,
   type SetOptions,
   Unavailable,
-} from './broker.js';
+} from './brokers/broker.js';
 import { Ends } from './ends.js';
 import { type Asker, Hub, type Waiter, type Watch, waitersOf } from './hub.js';
 import { render } from './script.js';

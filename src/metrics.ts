@@ -9,7 +9,7 @@ import {
   Registry,
 } from 'prom-client';
 import { ANSWERS, type Kind } from './answers.js';
-import type { NodeInfo } from './broker.js';
+import type { NodeInfo } from './brokers/broker.js';
 import { LIMITS, type Limit } from './limits.js';
 import type { Form } from './question.js';
 

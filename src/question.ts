@@ -1,5 +1,5 @@
 /** Reads the question of a poll out of its URL, by hand: it is asked once for every answer that is ever given. */
-import { CURSOR } from './broker.js';
+import { CURSOR } from './brokers/broker.js';
 import { isName } from './script.js';
 
 /** How the answer is wrapped: a script that calls or assigns a name, or JSON. */

@@ -1,7 +1,7 @@
 /** What waiting costs Redis: commands counted by Redis itself, memory by its own account. */
 import { readFileSync } from 'node:fs';
 import { expect, onTestFinished, test } from 'vitest';
-import { RedisBroker } from '../src/brokers/redis.js';
+import { RedisBroker } from '../src/brokers/redis/redis.js';
 import { LongPoll } from '../src/longpoll.js';
 import { service, set, until } from './harness.js';
 import { type RedisServer, redisServer } from './redis.js';

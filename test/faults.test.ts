@@ -1,7 +1,7 @@
 /** Redis comes and goes, forgets and lies; pages go on hearing. Real servers, really killed. */
 import { connect, createServer, type Socket } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { RedisBroker } from '../src/brokers/redis.js';
+import { RedisBroker } from '../src/brokers/redis/redis.js';
 import { LongPoll } from '../src/longpoll.js';
 import { held, poll, run, service, set, spawned, until } from './harness.js';
 import { page } from './page.js';

@@ -9,7 +9,7 @@ import { runInNewContext } from 'node:vm';
 import { parse } from 'acorn';
 import fc from 'fast-check';
 import { expect, onTestFinished, test } from 'vitest';
-import { CURSOR } from '../src/broker.js';
+import { CURSOR } from '../src/brokers/broker.js';
 import { Limits } from '../src/limits.js';
 import { BadParameter, formOf, KEY, questionOf, split } from '../src/question.js';
 import { assign, call, isName, render } from '../src/script.js';

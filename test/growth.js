@@ -8,7 +8,7 @@ import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '../bench/until.js';
 import { MemoryBroker } from '../dist/brokers/memory.js';
-import { RedisBroker } from '../dist/brokers/redis.js';
+import { RedisBroker } from '../dist/brokers/redis/redis.js';
 import { configOf } from '../dist/config.js';
 import { LongPoll } from '../dist/longpoll.js';
 import { startService } from '../dist/service.js';

@@ -1,8 +1,8 @@
 /** Holding, without HTTP: what one hold costs, and the orders in which a store's replies and hints may come. */
 import { expect, onTestFinished, test } from 'vitest';
 import type { Answer } from '../src/answers.js';
-import type { Backlog, Broker, Entry, Events } from '../src/broker.js';
-import { Unavailable } from '../src/broker.js';
+import type { Backlog, Broker, Entry, Events } from '../src/brokers/broker.js';
+import { Unavailable } from '../src/brokers/broker.js';
 import { MemoryBroker } from '../src/brokers/memory.js';
 import { LongPoll } from '../src/longpoll.js';
 import { until } from './harness.js';

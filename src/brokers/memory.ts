@@ -11,7 +11,7 @@ import {
   type Receipt,
   type SetOptions,
   Unavailable,
-} from '../broker.js';
+} from './broker.js';
 
 /** How many receipts a key remembers for repeats: a retry comes within seconds, not after a thousand other sets. */
 const RECEIPTS = 1000;

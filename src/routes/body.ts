@@ -1,6 +1,6 @@
 /** Bodies of the internal port: JSON or forms, read within bounds and checked. */
 import { z } from 'zod';
-import { CURSOR } from '../broker.js';
+import { CURSOR } from '../brokers/broker.js';
 import { eachPair, KEY, KEY_ALLOWED } from '../question.js';
 import { Unread } from '../wire/bytes.js';
 import type { Exchange } from '../wire/exchange.js';

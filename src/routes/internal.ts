@@ -1,7 +1,7 @@
 /** The internal port: backends set here, operators look. */
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
-import { Unavailable } from '../broker.js';
+import { Unavailable } from '../brokers/broker.js';
 import type { Logger } from '../log.js';
 import type { LongPoll } from '../longpoll.js';
 import { METRICS_TYPE } from '../metrics.js';

@@ -1,6 +1,6 @@
 /** Both ports in OpenAPI 3.1. The tests hold real answers against it. */
 import { ANSWERS, type Kind } from '../answers.js';
-import { CURSOR } from '../broker.js';
+import { CURSOR } from '../brokers/broker.js';
 import { KEY } from '../question.js';
 
 type Schema = Record<string, unknown>;

@@ -1,6 +1,6 @@
 /** `POST /status/set`: a backend stores a value. */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { Conflict, type Receipt, Unavailable } from '../broker.js';
+import { Conflict, type Receipt, Unavailable } from '../brokers/broker.js';
 import { type Logger, shortHash } from '../log.js';
 import type { LongPoll } from '../longpoll.js';
 import type { Metrics, SetResult } from '../metrics.js';

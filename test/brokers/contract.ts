@@ -1,6 +1,6 @@
 /** What every broker promises, run against each of them. */
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import { type Broker, Conflict, type Entry, type Events } from '../../src/broker.js';
+import { type Broker, Conflict, type Entry, type Events } from '../../src/brokers/broker.js';
 import { until } from '../harness.js';
 
 export interface Bench {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { type Entry, Unavailable } from '../../src/broker.js';
-import { RedisBroker } from '../../src/brokers/redis.js';
-import type { Store } from '../../src/brokers/redis-connections.js';
+import { type Entry, Unavailable } from '../../src/brokers/broker.js';
+import type { Store } from '../../src/brokers/redis/connections.js';
+import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import { until } from '../harness.js';
 import { type Owner, redisCluster, redisSentinels, redisServer } from '../redis.js';
 import { brokerContract } from './contract.js';

@@ -7,7 +7,8 @@ export type Store =
   | { kind: 'sentinel'; sentinels: readonly string[]; master: string }
   | { kind: 'cluster'; nodes: readonly string[] };
 
-const lua = (name: string) => readFileSync(new URL(`../../src/brokers/${name}.lua`, import.meta.url), 'utf8');
+const lua = (name: string) =>
+  readFileSync(new URL(`../../../src/brokers/redis/${name}.lua`, import.meta.url), 'utf8');
 const scripts = {
   tagwaitSet: { lua: lua('set'), numberOfKeys: 2 },
   tagwaitSetMany: { lua: lua('set') },

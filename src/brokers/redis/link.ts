@@ -7,9 +7,9 @@
 import { randomBytes } from 'node:crypto';
 import slotOf from 'cluster-key-slot';
 import { Cluster, type Redis } from 'ioredis';
+import type { Logger } from '../../log.js';
 import { type Events, type NodeInfo, Unavailable, WrongStore } from '../broker.js';
-import type { Logger } from '../log.js';
-import { type Connections, connections, type Store } from './redis-connections.js';
+import { type Connections, connections, type Store } from './connections.js';
 
 /** How often a node says that it lives, and looks whether its data and its leases are still there, ms. */
 const BEAT = 2000;

@@ -10,6 +10,7 @@
 import { randomBytes } from 'node:crypto';
 import slotOf from 'cluster-key-slot';
 import { Cluster } from 'ioredis';
+import type { Logger } from '../../log.js';
 import {
   type Backlog,
   type Broker,
@@ -22,9 +23,8 @@ import {
   type SetOptions,
   Unavailable,
 } from '../broker.js';
-import type { Logger } from '../log.js';
-import type { Store } from './redis-connections.js';
-import { Presence } from './redis-presence.js';
+import type { Store } from './connections.js';
+import { Presence } from './link.js';
 
 export interface RedisOptions {
   store: Store;
