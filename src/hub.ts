@@ -1,25 +1,28 @@
 /**
- * The waiters held on this node, by key. It never learns who stores: it is told of entries, and who leaves.
+ * The waiters held on this node, by key. The hub knows no broker: it is given entries, and keeps the list of waiters.
  *
- * A watch is what the node knows of one key: who waits, and the newest cursor that it is sure of. A settled waiter has
- * seen all up to that cursor, so the next entry is handed over when it follows directly, and asked for when it does not.
+ * A watch is what the node knows of one key: its waiters, and the newest position that it is sure of. A caught-up waiter
+ * has seen all up to that position: the next entry is handed to it when it follows directly, and read when it does not.
  */
 import type { Answer } from './answers.js';
 import type { Entry } from './brokers/broker.js';
-import type { Ending } from './ends.js';
+import type { Timed } from './timers.js';
 
-/** Who asks: a page, by whatever way it is answered. */
-export interface Asker {
+/** What a waiter is answered through: one request, by whatever transport. */
+export interface Responder {
   answer(answer: Answer): void;
 }
 
-export interface Waiter extends Ending<Waiter> {
+export interface Waiter extends Timed<Waiter> {
   readonly watch: Watch;
   since: string;
-  /** settled: has seen all up to the watch's cursor; stranded: the broker was asked and could not say */
-  state: 'asking' | 'settled' | 'stranded';
-  /** to be answered; undefined once the waiter has gone, whatever ended it */
-  asker: Asker | undefined;
+  /**
+   * asking: the broker is being asked what is newer; caughtUp: it has seen all up to the watch's position;
+   * unconfirmed: the broker could not say, and is asked again
+   */
+  state: 'asking' | 'caughtUp' | 'unconfirmed';
+  /** undefined once the waiter is gone, for whatever reason */
+  responder: Responder | undefined;
   /** its neighbours among those of its key */
   next: Waiter | undefined;
   previous: Waiter | undefined;
@@ -27,20 +30,20 @@ export interface Waiter extends Ending<Waiter> {
 
 export interface Watch {
   readonly key: string;
-  /** those who wait, as a list linked through them: most keys have one, and a Set makes itself anew when its last leaves */
+  /** its waiters, as a linked list: most keys have one, and a Set rebuilds itself when its last member leaves */
   first: Waiter | undefined;
   /** how many they are */
   held: number;
-  /** the newest cursor, as long as this node is told of every entry; undefined: the broker must be asked */
-  cursor: string | undefined;
-  /** the key has had its final entry at that cursor */
+  /** the newest position, while this node is sure to be given every entry; undefined: not known, the broker is asked */
+  position: string | undefined;
+  /** the key has had its final entry at that position */
   final: boolean;
-  /** when being told ends, on the monotonic clock in ms */
-  until: number;
-  /** counts what was heard of the key: a question to the broker is stale when this moved meanwhile */
-  heard: number;
+  /** until when the position may be believed, on the monotonic clock in ms */
+  leaseExpiresAt: number;
+  /** counts what was received of the key: a reply of the broker is stale when this has moved since it was asked */
+  generation: number;
   /** when a waiter was last answered, on the monotonic clock in ms */
-  answered: number;
+  lastAnsweredAt: number;
 }
 
 export class Hub {
@@ -57,10 +60,10 @@ export class Hub {
     return this.#watches.get(key)?.held ?? 0;
   }
 
-  /** Of those, the ones that are sure to hear its next entry. */
-  settledFor(key: string): number {
+  /** Of those, the ones that have seen its newest entry. */
+  caughtUpFor(key: string): number {
     const watch = this.#watches.get(key);
-    return watch ? waitersOf(watch).filter(waiter => waiter.state === 'settled').length : 0;
+    return watch ? waitersOf(watch).filter(waiter => waiter.state === 'caughtUp').length : 0;
   }
 
   watches(): IterableIterator<Watch> {
@@ -71,18 +74,18 @@ export class Hub {
     return this.#watches.get(key);
   }
 
-  park(key: string, since: string, asker: Asker): Waiter {
+  park(key: string, since: string, responder: Responder): Waiter {
     let watch = this.#watches.get(key);
     if (!watch) {
       watch = {
         key,
         first: undefined,
         held: 0,
-        cursor: undefined,
+        position: undefined,
         final: false,
-        until: 0,
-        heard: 0,
-        answered: Number.NEGATIVE_INFINITY,
+        leaseExpiresAt: 0,
+        generation: 0,
+        lastAnsweredAt: Number.NEGATIVE_INFINITY,
       };
       this.#watches.set(key, watch);
     }
@@ -91,10 +94,10 @@ export class Hub {
       watch,
       since,
       state: 'asking',
-      end: undefined,
-      sooner: undefined,
-      later: undefined,
-      asker,
+      tick: undefined,
+      prevTimer: undefined,
+      nextTimer: undefined,
+      responder,
       next,
       previous: undefined,
     };
@@ -105,15 +108,15 @@ export class Hub {
     return waiter;
   }
 
-  /** Lets a waiter go. @returns false when it had gone already */
-  release(waiter: Waiter): boolean {
-    if (!waiter.asker) return false;
-    waiter.asker = undefined;
+  /** Takes a waiter out. @returns false when it was gone already */
+  leave(waiter: Waiter): boolean {
+    if (!waiter.responder) return false;
+    waiter.responder = undefined;
     const { watch, next, previous } = waiter;
     if (previous) previous.next = next;
     else watch.first = next;
     if (next) next.previous = previous;
-    // nor does one that has gone keep others in memory
+    // unlinked, so that a retained waiter does not retain its neighbours
     waiter.next = undefined;
     waiter.previous = undefined;
     watch.held--;
@@ -121,23 +124,29 @@ export class Hub {
     return true;
   }
 
-  /** Forgets a key that nobody waits for. */
-  forget(watch: Watch): void {
+  delete(watch: Watch): void {
     this.#watches.delete(watch.key);
   }
 
-  /** Takes in an entry. @returns known: it came before; next: it is for all who are settled; late: one before it was missed */
+  /** Takes in an entry. @returns known: it came before; next: it is for all that are caught up; late: one before it was missed */
   take(watch: Watch, entry: Entry): 'known' | 'next' | 'late' {
-    watch.heard++;
-    if (entry.cursor === watch.cursor) return 'known';
-    const follows = entry.prev === watch.cursor;
-    watch.cursor = follows ? entry.cursor : undefined;
+    watch.generation++;
+    if (entry.cursor === watch.position) return 'known';
+    const follows = entry.prev === watch.position;
+    watch.position = follows ? entry.cursor : undefined;
     watch.final = follows && entry.final;
     return follows ? 'next' : 'late';
   }
+
+  /** The position is not known any more; a reply that is on its way is stale. */
+  distrust(watch: Watch): void {
+    watch.position = undefined;
+    watch.leaseExpiresAt = 0;
+    watch.generation++;
+  }
 }
 
-/** Those who wait for a key at this moment, whatever becomes of them while they are looked at. */
+/** The waiters of a key at this moment, whatever becomes of them while they are looked at. */
 export function waitersOf(watch: Watch): Waiter[] {
   if (!watch.first) return [];
   const waiters = [watch.first];

@@ -11,13 +11,14 @@ import {
   type NodeInfo,
   type Receipt,
   type SetOptions,
+  type StoreStatus,
   Unavailable,
 } from './brokers/broker.js';
-import { Ends } from './ends.js';
-import { type Asker, Hub, type Waiter, type Watch, waitersOf } from './hub.js';
+import { Hub, type Responder, type Waiter, type Watch, waitersOf } from './hub.js';
 import { render } from './script.js';
+import { HoldTimers } from './timers.js';
 
-export type { Asker, Waiter } from './hub.js';
+export type { Responder, Waiter } from './hub.js';
 
 export interface Question {
   key: string;
@@ -31,7 +32,7 @@ export interface LongPollOptions {
   /** this node's name among the others */
   id: string;
   version: string;
-  /** is told what pages meet with, for those who measure */
+  /** is called with what pages meet, for metrics */
   observer?: Observer;
 }
 
@@ -40,10 +41,12 @@ export interface Observer {
   delivered(ms: number): void;
   /** A page was told that it lost so many values. */
   lost(values: number): void;
-  /** The store was asked what a key holds, and to tell this node from then on: a lease, new or renewed. */
-  leased(): void;
-  /** Entries may have been missed: all that is held is asked for again. */
+  /** The broker was asked what a key holds, and to subscribe this node to it. */
+  subscribed(): void;
+  /** Entries may have been missed: everything that is held is read again. */
   gap(): void;
+  /** Verification found so many keys for which a subscription or an entry was lost. */
+  repaired(keys: number): void;
 }
 
 /**
@@ -51,20 +54,26 @@ export interface Observer {
  * so this covers a round trip on a bad line and the client's first retries.
  */
 const GRACE = 5000;
-/** How often keys that nobody waits for any more are given up, and those whose lease runs out asked for again. */
+/** How often keys without waiters are unsubscribed, and waiters that the broker could not answer asked for again, ms. */
 const SWEEP = 1000;
-/** Keys asked for at a time when everything that is held must be asked for again. */
+/** Waiters that are asked for together when many must be. */
 const BATCH = 200;
-/** What a page waits at least and at most when the store is away, ms: spread, so that all do not come at once. */
-const AWAY = { least: 1000, most: 4000 };
+/** Keys are verified so often in a lease that one verification may be slow. */
+const VERIFY = 2 / 3;
+/** What a page waits at least and at most while the store is away, ms: spread, so that not all come at once. */
+const AWAY = { min: 1000, max: 4000 };
 
 export class LongPoll {
   readonly #broker: Broker;
   readonly #hub = new Hub();
-  readonly #ends = new Ends<Waiter>(waiter => this.#timeOut(waiter));
+  readonly #timers = new HoldTimers<Waiter>(waiter => this.#timeOut(waiter));
   readonly #options: LongPollOptions;
-  readonly #started = performance.now();
+  readonly #startedAt = performance.now();
   #sweeper: NodeJS.Timeout | undefined;
+  #verifier: NodeJS.Timeout | undefined;
+  /** waiters to be asked for again, see #refetchAll */
+  #unconfirmed: Waiter[] = [];
+  #refetching = false;
   /** milliseconds over which pages are sent elsewhere; undefined while this node takes them */
   #draining: number | undefined;
 
@@ -75,10 +84,12 @@ export class LongPoll {
 
   async start(): Promise<void> {
     this.#sweeper = setInterval(() => this.#sweep(), SWEEP).unref();
+    if (this.#broker.lease !== Number.POSITIVE_INFINITY)
+      this.#verifier = setInterval(() => void this.#verify(), this.#broker.lease * VERIFY).unref();
     await this.#broker.start({
       entry: (key, entry) => this.#deliver(key, entry),
-      gap: () => void this.#catchUp(),
-      held: key => this.#hub.settledFor(key),
+      gap: key => this.#resync(key),
+      held: key => this.#hub.caughtUpFor(key),
       describe: () => this.describe(),
     });
   }
@@ -91,21 +102,20 @@ export class LongPoll {
     return this.#hub.heldFor(key);
   }
 
-  /** Keys this node watches, and those of them whose lease has not run out. */
+  /** Keys this node watches, and those of them whose newest position it knows. */
   counts(): { watched: number; leases: number } {
     const now = performance.now();
     let watched = 0;
     let leases = 0;
-    for (const { until } of this.#hub.watches()) {
+    for (const watch of this.#hub.watches()) {
       watched++;
-      if (until > now) leases++;
+      if (isKnown(watch, now)) leases++;
     }
     return { watched, leases };
   }
 
-  /** Whether the store can be reached, and how often it came back. */
-  store(): { up: boolean; returns: number } {
-    return { up: this.#broker.ready(), returns: this.#broker.returns };
+  store(): StoreStatus {
+    return this.#broker.status();
   }
 
   get draining(): boolean {
@@ -113,41 +123,40 @@ export class LongPoll {
   }
 
   ready(): boolean {
-    return !this.draining && this.#broker.ready();
+    return !this.draining && this.#broker.status().up;
   }
 
   describe(): NodeInfo {
-    const uptime = Math.floor((performance.now() - this.#started) / 1000);
+    const uptime = Math.floor((performance.now() - this.#startedAt) / 1000);
     return { id: this.#options.id, held: this.held, version: this.#options.version, uptime };
   }
 
   /**
    * Holds a question until there is something newer than `since`, the end of the hold, or the drain.
-   * @param asker is answered once at most, perhaps before this returns; never after `leave`
-   * @returns who waits now, perhaps no longer: for `leave`
+   * @param responder is answered once at most, perhaps before this returns; never after `leave`
+   * @returns the waiter, perhaps gone already: for `leave`
    */
-  get(question: Question, asker: Asker): Waiter | undefined {
+  get(question: Question, responder: Responder): Waiter | undefined {
     if (this.#draining !== undefined) {
-      asker.answer(answers.moved(Math.random() * this.#draining));
+      responder.answer(answers.moved(Math.random() * this.#draining));
       return undefined;
     }
     // hold first, then ask: a set in between must find the waiter here
-    const waiter = this.#hub.park(question.key, question.since, asker);
-    if (question.hold > 0) this.#ends.add(waiter, question.hold, this.held);
+    const waiter = this.#hub.park(question.key, question.since, responder);
+    if (question.hold > 0) this.#timers.add(waiter, question.hold, this.held);
     const { watch } = waiter;
-    if (watch.cursor !== undefined && isAt(question.since, watch.cursor) && performance.now() < watch.until)
-      this.#settle(waiter, question.hold === 0);
-    else void this.#ask(waiter, question.hold === 0);
+    if (isKnown(watch) && isAt(question.since, watch.position)) this.#settle(waiter, question.hold === 0);
+    else void this.#refetch(waiter, question.hold === 0);
     return waiter;
   }
 
-  /** The page has gone: it is not answered any more. */
+  /** The client has disconnected: it is not answered any more. */
   leave(waiter: Waiter): void {
-    if (this.#release(waiter)) this.#giveUp(waiter.watch);
+    if (this.#release(waiter)) this.#unsubscribeIdle(waiter.watch);
   }
 
   /**
-   * Stores a value and hands it to everyone who waits for it.
+   * Stores a value and delivers it to every page that waits for it.
    * @param value anything JSON can say
    * @throws {TypeError} the value cannot be stored @throws {Conflict} @throws {Unavailable}
    */
@@ -177,122 +186,185 @@ export class LongPoll {
 
   async close(): Promise<void> {
     clearInterval(this.#sweeper);
+    clearInterval(this.#verifier);
     this.drain(this.#draining ?? 0);
     await this.#broker.close();
   }
 
   /** Asks the broker what is newer; asks again when something came meanwhile that the reply may not know of. */
-  async #ask(waiter: Waiter, atOnce = false): Promise<void> {
+  async #refetch(waiter: Waiter, atOnce = false): Promise<void> {
     const { watch } = waiter;
     waiter.state = 'asking';
-    while (waiter.asker) {
-      const heard = watch.heard;
+    while (waiter.responder) {
+      const { generation } = watch;
+      const askedAt = performance.now();
       let backlog: Backlog;
-      this.#options.observer?.leased();
+      this.#options.observer?.subscribed();
       try {
         backlog = await this.#broker.subscribe(watch.key, waiter.since);
       } catch (error) {
         if (!(error instanceof Unavailable)) throw error;
-        waiter.state = 'stranded';
-        if (atOnce) this.#finish(waiter, answers.unavailable(away()));
+        waiter.state = 'unconfirmed';
+        if (atOnce) this.#finish(waiter, answers.unavailable(retryAway()));
         return;
       }
-      const current = watch.heard === heard;
-      if (current) this.#learn(watch, backlog);
-      if (backlog.entries.length > 0) return this.#hand(waiter, backlog.entries, backlog.lost);
+      const current = watch.generation === generation;
+      if (current) this.#learn(watch, backlog, askedAt + this.#broker.lease);
+      if (backlog.entries.length > 0) return this.#answerWith(waiter, backlog.entries, backlog.lost);
       if (backlog.final) return this.#finish(waiter, answers.expired);
       if (current) return this.#settle(waiter, atOnce);
     }
   }
 
-  /** Takes in what the broker said. Those who settled on another cursor were not told of something: they ask again. */
-  #learn(watch: Watch, { cursor, final, lease }: Backlog): void {
-    const behind = watch.cursor !== cursor;
-    watch.cursor = cursor;
+  /** Takes in what the broker said. Those caught up with another position have missed something: they are asked for again. */
+  #learn(watch: Watch, { cursor, final }: Backlog, leaseExpiresAt: number): void {
+    const behind = watch.position !== cursor;
+    watch.position = cursor;
     watch.final = final;
-    watch.until = performance.now() + lease;
+    watch.leaseExpiresAt = leaseExpiresAt;
     if (!behind) return;
-    for (const other of waitersOf(watch)) if (other.state === 'settled') void this.#ask(other);
+    for (const other of waitersOf(watch)) if (other.state === 'caughtUp') void this.#refetch(other);
   }
 
   #settle(waiter: Waiter, atOnce: boolean): void {
-    waiter.state = 'settled';
+    waiter.state = 'caughtUp';
     if (waiter.watch.final) this.#finish(waiter, answers.expired);
     else if (atOnce) this.#timeOut(waiter);
   }
 
+  /** "Nothing new" is only said of what is known: a cursor made up here would lose the page's place. */
   #timeOut(waiter: Waiter): void {
-    const { cursor } = waiter.watch;
-    // else the store did not say what is newest, and a cursor made up here would lose the page's place
-    if (waiter.state === 'settled' && cursor !== undefined)
-      this.#finish(waiter, answers.timeout(advance(waiter.since, cursor)));
-    else this.#finish(waiter, answers.unavailable(away()));
+    const { watch } = waiter;
+    if (waiter.state === 'caughtUp' && isKnown(watch) && this.#broker.status().up)
+      this.#finish(waiter, answers.timeout(advance(waiter.since, watch.position)));
+    else this.#finish(waiter, answers.unavailable(retryAway()));
   }
 
   #deliver(key: string, entry: Entry): void {
     const watch = this.#hub.find(key);
     if (!watch) return;
     const place = this.#hub.take(watch, entry);
-    if (place === 'late') this.#askAll(watch);
+    if (place === 'late') this.#refetchWatch(watch);
     if (place !== 'next') return;
     for (const waiter of waitersOf(watch)) {
-      if (waiter.state !== 'settled') continue;
-      this.#hand(waiter, [entry], 0);
+      if (waiter.state !== 'caughtUp') continue;
+      this.#answerWith(waiter, [entry], 0);
       if (entry.at !== undefined) this.#options.observer?.delivered(Math.max(0, Date.now() - entry.at));
     }
   }
 
-  #hand(waiter: Waiter, entries: readonly Entry[], lost: number): void {
+  #answerWith(waiter: Waiter, entries: readonly Entry[], lost: number): void {
     const newest = entries[entries.length - 1] as Entry;
     if (lost > 0) this.#options.observer?.lost(lost);
     this.#finish(waiter, answers.success(entries, lost, advance(waiter.since, newest.cursor)));
   }
 
   #finish(waiter: Waiter, answer: Answer): void {
-    const { asker } = waiter;
-    if (!this.#release(waiter) || !asker) return;
-    waiter.watch.answered = performance.now();
-    asker.answer(answer);
+    const { responder } = waiter;
+    if (!this.#release(waiter) || !responder) return;
+    waiter.watch.lastAnsweredAt = performance.now();
+    responder.answer(answer);
   }
 
   #release(waiter: Waiter): boolean {
-    this.#ends.remove(waiter);
-    return this.#hub.release(waiter);
+    this.#timers.remove(waiter);
+    return this.#hub.leave(waiter);
   }
 
-  /** Gives a key up when nobody waits for it, and nobody is likely to be back in a moment. */
-  #giveUp(watch: Watch): void {
-    if (watch.held > 0 || performance.now() - watch.answered < GRACE) return;
-    this.#hub.forget(watch);
+  /** Unsubscribes from a key without waiters, unless one is likely to be back in a moment. */
+  #unsubscribeIdle(watch: Watch): void {
+    if (watch.held > 0 || performance.now() - watch.lastAnsweredAt < GRACE) return;
+    this.#hub.delete(watch);
     this.#broker.unsubscribe(watch.key);
   }
 
-  #askAll(watch: Watch): void {
-    for (const waiter of waitersOf(watch)) if (waiter.state !== 'asking') void this.#ask(waiter);
+  #refetchWatch(watch: Watch): void {
+    for (const waiter of waitersOf(watch)) if (waiter.state !== 'asking') void this.#refetch(waiter);
   }
 
   #sweep(): void {
     const now = performance.now();
-    for (const watch of this.#hub.watches()) {
-      if (watch.held === 0) this.#giveUp(watch);
-      else if (now > watch.until && this.#broker.ready()) this.#askAll(watch);
-    }
-  }
-
-  /** Asks for everything that is held, in batches: entries may have been missed. */
-  async #catchUp(): Promise<void> {
+    const refetches = this.#broker.status().up && !this.#refetching;
     const waiters: Waiter[] = [];
     for (const watch of this.#hub.watches()) {
-      watch.cursor = undefined;
-      watch.until = 0;
-      watch.heard++;
+      if (watch.held === 0) this.#unsubscribeIdle(watch);
+      else if (refetches) {
+        const known = isKnown(watch, now);
+        for (const waiter of waitersOf(watch))
+          if (waiter.state === 'unconfirmed' || (waiter.state === 'caughtUp' && !known)) waiters.push(waiter);
+      }
+    }
+    this.#refetchAll(waiters);
+  }
+
+  /** Entries may have been missed, of one key or of all. */
+  #resync(key?: string): void {
+    const only = key === undefined ? undefined : this.#hub.find(key);
+    if (key !== undefined && !only) return;
+    const waiters: Waiter[] = [];
+    for (const watch of only ? [only] : this.#hub.watches()) {
+      this.#hub.distrust(watch);
       waiters.push(...waitersOf(watch));
     }
     // as at the start: nothing was held, and nothing missed
-    if (waiters.length > 0) this.#options.observer?.gap();
-    for (let first = 0; first < waiters.length; first += BATCH)
-      await Promise.all(waiters.slice(first, first + BATCH).map(waiter => this.#ask(waiter)));
+    if (waiters.length > 0 && !only) this.#options.observer?.gap();
+    this.#refetchAll(waiters);
+  }
+
+  /** Asks for many waiters again, in batches, one batch after the other. */
+  #refetchAll(waiters: readonly Waiter[]): void {
+    for (const waiter of waiters) {
+      if (waiter.state === 'caughtUp') waiter.state = 'unconfirmed';
+      this.#unconfirmed.push(waiter);
+    }
+    if (!this.#refetching) void this.#refetchBatches();
+  }
+
+  async #refetchBatches(): Promise<void> {
+    this.#refetching = true;
+    while (this.#unconfirmed.length > 0) {
+      const batch = this.#unconfirmed.splice(0, BATCH).filter(({ state }) => state === 'unconfirmed');
+      await Promise.all(batch.map(waiter => this.#refetch(waiter)));
+      // the store is away again: the sweep goes on when it is back
+      if (batch.some(({ state, responder }) => responder && state === 'unconfirmed')) this.#unconfirmed = [];
+    }
+    this.#refetching = false;
+  }
+
+  /** Compares everything that is believed with the store, so that whatever was lost is found within a lease. */
+  async #verify(): Promise<void> {
+    const verifiedAt = performance.now();
+    const known: Watch[] = [];
+    const generations: number[] = [];
+    for (const watch of this.#hub.watches())
+      if (watch.position !== undefined) {
+        known.push(watch);
+        generations.push(watch.generation);
+      }
+    let stale: Set<string>;
+    try {
+      stale = new Set(await this.#broker.verify?.(known));
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error;
+      return;
+    }
+    let repaired = 0;
+    for (const [index, watch] of known.entries()) {
+      if (this.#hub.find(watch.key) !== watch) continue;
+      if (stale.has(watch.key)) {
+        // an entry that came meanwhile looks the same: reading once more does no harm
+        if (watch.generation === generations[index]) repaired++;
+        this.#resync(watch.key);
+      } else if (watch.generation === generations[index])
+        watch.leaseExpiresAt = verifiedAt + this.#broker.lease;
+    }
+    if (repaired > 0) this.#options.observer?.repaired(repaired);
   }
 }
 
-const away = () => AWAY.least + Math.random() * (AWAY.most - AWAY.least);
+/** Whether the newest position of a key is known now. */
+function isKnown(watch: Watch, now = performance.now()): watch is Watch & { position: string } {
+  return watch.position !== undefined && now < watch.leaseExpiresAt;
+}
+
+const retryAway = () => AWAY.min + Math.random() * (AWAY.max - AWAY.min);

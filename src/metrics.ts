@@ -9,7 +9,7 @@ import {
   Registry,
 } from 'prom-client';
 import { ANSWERS, type Kind } from './answers.js';
-import type { NodeInfo } from './brokers/broker.js';
+import type { NodeInfo, StoreStatus } from './brokers/broker.js';
 import { LIMITS, type Limit } from './limits.js';
 import type { Form } from './question.js';
 
@@ -18,7 +18,7 @@ export interface Sight {
   describe(): NodeInfo;
   ready(): boolean;
   counts(): { watched: number; leases: number };
-  store(): { up: boolean; returns: number };
+  store(): StoreStatus;
   /** of the public port */
   connections(): number;
 }
@@ -101,7 +101,8 @@ export class Metrics {
   readonly #latencies: number[] = [];
   readonly #latency: Histogram;
   readonly #lost: Counter;
-  readonly #leased: Counter;
+  readonly #subscribed: Counter;
+  readonly #repaired: Counter;
   readonly #gaps: Counter;
   readonly #limits: Counter<'limit'>;
 
@@ -152,7 +153,11 @@ export class Metrics {
       () => sight.counts().watched,
     );
     looked('tagwait_connections', 'Connections to the public port now', () => sight.connections());
-    looked('tagwait_leases', 'Of those, the ones the store is sure to tell of', () => sight.counts().leases);
+    looked(
+      'tagwait_leases',
+      'Of those, the ones whose newest position is known',
+      () => sight.counts().leases,
+    );
     looked('tagwait_store_up', '1 while the store can be reached', () => (sight.store().up ? 1 : 0), 'min');
     new Counter({
       name: 'tagwait_store_returns_total',
@@ -160,7 +165,7 @@ export class Metrics {
       registers,
       collect() {
         this.reset();
-        this.inc(sight.store().returns);
+        this.inc(sight.store().reconnects);
       },
     });
     this.#polls = counted(
@@ -176,9 +181,10 @@ export class Metrics {
       collect: observe,
     });
     this.#lost = counter('tagwait_lost_values_total', 'Values that pages were told are no longer kept');
-    this.#leased = counter(
-      'tagwait_store_asked_total',
-      'Times the store was asked for a key: a lease, new or renewed',
+    this.#subscribed = counter('tagwait_store_asked_total', 'Times the store was asked what a key holds');
+    this.#repaired = counter(
+      'tagwait_repaired_keys_total',
+      'Keys for which verification found a lost subscription or entry',
     );
     this.#gaps = counter('tagwait_gaps_total', 'Times all that is held was asked for again');
     this.#limits = new Counter({
@@ -243,8 +249,12 @@ export class Metrics {
     this.#lost.inc(values);
   }
 
-  leased(): void {
-    this.#leased.inc();
+  subscribed(): void {
+    this.#subscribed.inc();
+  }
+
+  repaired(keys: number): void {
+    this.#repaired.inc(keys);
   }
 
   gap(): void {

@@ -113,8 +113,9 @@ async function compose(config: Config, log: Logger, watched = false, fellows?: F
     observer: {
       delivered: ms => metrics.delivered(ms),
       lost: values => metrics.lost(values),
-      leased: () => metrics.leased(),
+      subscribed: () => metrics.subscribed(),
       gap: () => metrics.gap(),
+      repaired: keys => metrics.repaired(keys),
     },
   });
   const metrics = new Metrics(sight);

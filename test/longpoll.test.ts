@@ -66,7 +66,7 @@ test('an answer comes once: leaving, draining and sets after it change nothing',
  * A store whose replies and hints come when the test says so: a real one cannot be made to send them in a given order.
  */
 class Scripted implements Broker {
-  readonly returns = 0;
+  readonly lease = Number.POSITIVE_INFINITY;
   events!: Events;
   asked: { since: string; reply: (backlog: Backlog) => void; fail: (error: Error) => void }[] = [];
   async start(events: Events) {
@@ -76,7 +76,7 @@ class Scripted implements Broker {
     return new Promise<Backlog>((reply, fail) => this.asked.push({ since, reply, fail }));
   }
   unsubscribe() {}
-  ready = () => true;
+  status = () => ({ up: true, reconnects: 0 });
   async close() {}
   set = () => Promise.reject(new Error('not asked for here'));
   peek = this.set;
@@ -94,7 +94,6 @@ const backlog = (cursor: string, ...entries: Entry[]): Backlog => ({
   lost: 0,
   cursor,
   final: false,
-  lease: 60_000,
 });
 const settled = () => new Promise(resolve => setImmediate(resolve));
 

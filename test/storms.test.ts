@@ -2,9 +2,9 @@
 import { expect, onTestFinished, test } from 'vitest';
 import type { ANSWERS } from '../src/answers.js';
 import { MemoryBroker } from '../src/brokers/memory.js';
-import { Ends } from '../src/ends.js';
 import type { Waiter } from '../src/hub.js';
 import { LongPoll } from '../src/longpoll.js';
+import { HoldTimers } from '../src/timers.js';
 import { until } from './harness.js';
 
 const CROWD = 10_000;
@@ -19,11 +19,11 @@ const most = (times: number[]) => {
 };
 
 /** When the holds of a crowd end that asked at these times. */
-const endsOf = (ends: Ends<Waiter>, asked: number[]) =>
-  asked.map((time, page) => time + ends.after(HOLD, Math.min(page, CROWD), time));
+const endsOf = (timers: HoldTimers<Waiter>, asked: number[]) =>
+  asked.map((time, page) => time + timers.lengthOf(HOLD, Math.min(page, CROWD), time));
 
 test('a crowd that asked at one moment is let go over seconds, and further apart with every round', () => {
-  const ends = new Ends<Waiter>(() => {});
+  const ends = new HoldTimers<Waiter>(() => {});
   let asked: number[] = Array(CROWD).fill(1000);
   const worst: number[] = [];
   for (let round = 0; round < 8; round++) {
@@ -42,11 +42,11 @@ test('a crowd that asked at one moment is let go over seconds, and further apart
 });
 
 test('pages that are spread already, and few pages, are held for as long as they asked', () => {
-  const even = new Ends<Waiter>(() => {});
+  const even = new HoldTimers<Waiter>(() => {});
   for (let page = 0; page < 3 * CROWD; page++)
-    expect(even.after(HOLD, CROWD, (page * HOLD) / CROWD)).toBe(HOLD);
-  const few = new Ends<Waiter>(() => {});
-  for (let page = 0; page < 100; page++) expect(few.after(HOLD, page, 1000)).toBe(HOLD);
+    expect(even.lengthOf(HOLD, CROWD, (page * HOLD) / CROWD)).toBe(HOLD);
+  const few = new HoldTimers<Waiter>(() => {});
+  for (let page = 0; page < 100; page++) expect(few.lengthOf(HOLD, page, 1000)).toBe(HOLD);
 });
 
 async function held(count: number, hold: number, hear: (kind: string, retry: number) => void) {

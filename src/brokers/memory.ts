@@ -7,19 +7,18 @@ import {
   type Events,
   type NodeInfo,
   type Peek,
-  placesOf,
+  positionsOf,
+  RECEIPTS,
   type Receipt,
   type SetOptions,
+  type StoreStatus,
   Unavailable,
 } from './broker.js';
 
-/** How many receipts a key remembers for repeats: a retry comes within seconds, not after a thousand other sets. */
-const RECEIPTS = 1000;
-
 interface Stored {
-  /** names this life of the key: after it was forgotten another begins, and old cursors count as none */
-  life: string;
-  /** the newest entry's number in this life, from 1 */
+  /** names this life of the key: after the key was forgotten another epoch begins, and old cursors count as none */
+  epoch: string;
+  /** offset of the newest entry in this epoch, from 1 */
   last: number;
   /** the newest entries, oldest first */
   entries: Entry[];
@@ -33,7 +32,7 @@ interface Stored {
 
 /** The embedded store: one process, nothing survives it. */
 export class MemoryBroker implements Broker {
-  readonly returns = 0;
+  readonly lease = Number.POSITIVE_INFINITY;
   readonly #kept = new Map<string, Stored>();
   readonly #watched = new Set<string>();
   readonly #history: number;
@@ -55,7 +54,7 @@ export class MemoryBroker implements Broker {
     const kept = this.#kept.get(key);
     const cursor = newest(kept);
     const repeated = id === undefined ? undefined : kept?.receipts?.get(id);
-    if (repeated) return repeated;
+    if (repeated) return { ...repeated, repeated: true };
     if (kept?.final) throw new Conflict('final', cursor);
     if (expect !== undefined && expect !== cursor) throw new Conflict('expect', cursor);
 
@@ -67,7 +66,7 @@ export class MemoryBroker implements Broker {
     stored.final = final;
     const entry: Entry = {
       value,
-      cursor: `${stored.life}-${stored.last}`,
+      cursor: `${stored.epoch}-${stored.last}`,
       prev: cursor,
       final,
       at: Date.now(),
@@ -87,7 +86,7 @@ export class MemoryBroker implements Broker {
   subscribe(key: string, since: string): Backlog {
     this.#watched.add(key);
     const kept = this.#kept.get(key);
-    if (!kept) return { entries: [], lost: 0, cursor: '', final: false, lease: Number.POSITIVE_INFINITY };
+    if (!kept) return { entries: [], lost: 0, cursor: '', final: false };
     const newer = kept.last - seen(kept, since);
     const entries = newer > 0 ? kept.entries.slice(-newer) : [];
     return {
@@ -95,7 +94,6 @@ export class MemoryBroker implements Broker {
       lost: newer - entries.length,
       cursor: newest(kept),
       final: kept.final,
-      lease: Number.POSITIVE_INFINITY,
     };
   }
 
@@ -119,8 +117,8 @@ export class MemoryBroker implements Broker {
     return [this.#events.describe()];
   }
 
-  ready(): boolean {
-    return true;
+  status(): StoreStatus {
+    return { up: true, reconnects: 0 };
   }
 
   async close(): Promise<void> {
@@ -129,9 +127,9 @@ export class MemoryBroker implements Broker {
   }
 
   #begin(key: string): Stored {
-    const life = randomBytes(6).readUIntLE(0, 6).toString(36);
+    const epoch = randomBytes(6).readUIntLE(0, 6).toString(36);
     const stored = {
-      life,
+      epoch,
       last: 0,
       entries: [],
       final: false,
@@ -162,10 +160,10 @@ export class MemoryBroker implements Broker {
 
 const newest = (kept: Stored | undefined) => kept?.entries.at(-1)?.cursor ?? '';
 
-/** How many of this life's entries a page with this cursor has seen: 0 when no place of it is in this life. */
-function seen({ life, last }: Stored, since: string): number {
-  const place = placesOf(since).find(place => place.startsWith(`${life}-`));
-  return place ? Math.min(Number(place.slice(life.length + 1)), last) : 0;
+/** How many of this epoch's entries a page with this cursor has seen: 0 when no position of it is in this epoch. */
+function seen({ epoch, last }: Stored, since: string): number {
+  const position = positionsOf(since).find(one => one.startsWith(`${epoch}-`));
+  return position ? Math.min(Number(position.slice(epoch.length + 1)), last) : 0;
 }
 
 function remember(receipts: Map<string, Receipt>, id: string, receipt: Receipt): void {

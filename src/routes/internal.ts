@@ -117,8 +117,9 @@ export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: Inter
     ctx.body = { code: 0, message: 'success' };
   });
   router.get('/readyz', ctx => {
-    if (!longpoll.ready())
-      throw new Unavailable(longpoll.draining ? 'this node is draining' : 'the store cannot be reached');
+    if (longpoll.draining) throw new Unavailable('this node is draining');
+    const { up, cause } = longpoll.store();
+    if (!up) throw new Unavailable(`the store cannot be reached: ${cause ?? 'connecting'}`);
     ctx.body = { code: 0, message: 'success' };
   });
   return chain(router);

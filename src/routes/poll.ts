@@ -3,7 +3,7 @@ import * as answers from '../answers.js';
 import { ANSWERS, type Answer } from '../answers.js';
 import type { Limits } from '../limits.js';
 import { type Logger, shortHash } from '../log.js';
-import type { Asker, LongPoll, Waiter } from '../longpoll.js';
+import type { LongPoll, Responder, Waiter } from '../longpoll.js';
 import type { Metrics } from '../metrics.js';
 import { BadParameter, type Form, formOf, type Query, questionOf, split } from '../question.js';
 import { assign, call } from '../script.js';
@@ -50,7 +50,7 @@ interface Means {
 }
 
 /** One poll: how its answer is wrapped, and the way back. That is all of a request that is kept while it is held. */
-class Poll implements Asker {
+class Poll implements Responder {
   readonly #means: Means;
   readonly exchange: Exchange;
   readonly #mode: Form['mode'];

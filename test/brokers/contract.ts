@@ -51,7 +51,6 @@ export function brokerContract(name: string, bench: Bench): void {
         cursor,
         final: false,
       });
-      expect(backlog.lease).toBeGreaterThan(1000);
     });
 
     test('nothing newer: the node is told from then on, each entry following the one before', async () => {
@@ -142,7 +141,10 @@ export function brokerContract(name: string, bench: Bench): void {
       const first = await broker.set(key, '1', { ttl: TTL, id: 'a', expect: '' });
       await broker.set(key, '2', { ttl: TTL, id: '__proto__', final: true });
       broker.unsubscribe(key);
-      expect(await broker.set(key, '1', { ttl: TTL, id: 'a', expect: '' })).toEqual(first);
+      expect(await broker.set(key, '1', { ttl: TTL, id: 'a', expect: '' })).toEqual({
+        ...first,
+        repeated: true,
+      });
       expect(values((await broker.peek(key)).entries)).toEqual(['1', '2']);
     });
 

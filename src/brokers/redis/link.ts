@@ -1,343 +1,340 @@
 /**
- * What a node hears from Redis, and how it knows that it still hears: connections, channels, beats, and the other nodes.
+ * The link to Redis: whether commands are answered by every server, and messages received. One state, and one place
+ * where it changes.
  *
- * Every node beats on every server: the beat says that it lives, comes back to itself by the channel, and finds its
- * marker. What of that fails tells what was missed: another process in the server's place, a flush, a deaf connection.
+ *   connecting ──► subscribed ◄──► away          any state ──► closed
+ *
+ * A heartbeat on every server checks three things: the command was answered (the server can be reached), our own message
+ * came back (messages are received), marker and run_id are unchanged (no flush, no restart).
  */
-import { randomBytes } from 'node:crypto';
 import slotOf from 'cluster-key-slot';
 import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from '../../log.js';
-import { type Events, type NodeInfo, Unavailable, WrongStore } from '../broker.js';
-import { type Connections, connections, type Store } from './connections.js';
+import { type Events, type StoreStatus, Unavailable, WrongStore } from '../broker.js';
+import { decode } from '../messages.js';
+import { DEAD, HEARTBEAT, type NodeChannel, Survey } from '../survey.js';
+import { addressFor, addressOf, type Connections, neverWorks, serverOf } from './connections.js';
+import type { Keys } from './keys.js';
+import { Subscriber } from './subscriber.js';
 
-/** How often a node says that it lives, and looks whether its data and its leases are still there, ms. */
-const BEAT = 2000;
-/** Without a beat for so long, a node is taken for dead, and a channel for deaf, ms. */
-const DEAD = 3 * BEAT + 500;
-/** How long nodes have to answer a question about what they hold, ms. */
-const CENSUS = 700;
+/** A heartbeat that was answered must be received within this time, ms, or messages are not received. */
+const ECHO = 1500;
 /** How long a node that starts waits for Redis before it goes on without, ms. */
-const FIRST_WORD = 3000;
-const REFUSED =
-  /^(WRONGPASS|NOAUTH|NOPERM)|invalid password|without any password configured|DB index is out of range/;
+const START = 3000;
+/** How many causes are logged while Redis is away: each is said once. */
+const MAX_CAUSES = 10;
+/** How long the goodbye may take when a node closes, ms. */
+const GOODBYE = 300;
 
-export interface PresenceOptions {
-  store: Store;
-  /** the start of all keys and channels */
-  start: string;
+export type LinkState = 'connecting' | 'subscribed' | 'away' | 'closed';
+
+export interface LinkOptions {
+  connections: Connections;
+  keys: Keys;
   node: string;
   log: Pick<Logger, 'info' | 'warn'>;
   events: Events;
-  /** what was not possible while Redis was away is now */
-  back(): void;
+  /** the state is `subscribed` from now on */
+  onReady(): void;
 }
 
-/** What a node knows of one server: its process, and the beats that came back. */
-interface Shard {
+/** What the link knows of one server. */
+interface Server {
+  /** its process; undefined: not known, entries may have been missed */
   run: string | undefined;
+  /** heartbeats sent, and the newest of them that came back */
   sent: number;
-  heard: number;
-  /** on the monotonic clock */
-  heardAt: number;
-  reached: boolean;
+  received: number;
+  /** of the newest heartbeat: why it was not answered; undefined: it was */
+  failure: string | undefined;
+  /** runs from an answer until its heartbeat comes back */
+  echo: NodeJS.Timeout | undefined;
 }
 
-/** A question to all nodes, and what came back. */
-interface Census {
-  expected: number;
-  replies: Map<string, { info: NodeInfo; held: number }>;
-  done: () => void;
-}
+export class Link implements NodeChannel {
+  readonly survey: Survey;
+  reconnects = 0;
+  #state: LinkState = 'connecting';
+  /** why the state is `away` */
+  #cause: string | undefined;
+  /** causes that were logged since the link went away */
+  readonly #logged = new Set<string>();
+  readonly #options: LinkOptions;
+  readonly #subscriber: Subscriber;
+  readonly #servers = new Map<string, Server>();
+  #heartbeats: NodeJS.Timeout | undefined;
+  /** settles `start` */
+  #started: (error?: Error) => void = () => {};
 
-export class Presence {
-  /** how often Redis was back after it was away */
-  returns = 0;
-  readonly #options: PresenceOptions;
-  readonly #connections: Connections;
-  readonly #shards = new Map<string, Shard>();
-  /** nodes, and when they were last heard of */
-  readonly #nodes = new Map<string, number>();
-  readonly #census = new Map<string, Census>();
-  #beats: NodeJS.Timeout | undefined;
-  /** channels are subscribed to */
-  #told = false;
-  #toldSince = Number.POSITIVE_INFINITY;
-  #closed = false;
-  #wasReady = true;
-
-  constructor(options: PresenceOptions) {
+  constructor(options: LinkOptions) {
     this.#options = options;
-    this.#connections = connections(options.store);
+    this.survey = new Survey(options.node, this, options.events);
+    const { connections } = options;
+    this.#subscriber = new Subscriber(connections.subscriber, [this.#channelOf(options.node), this.#all], {
+      message: text => this.#receive(text),
+      subscribed: () => this.#subscribed(),
+      lost: cause => this.#lose(cause),
+    });
   }
 
   /** Resolves when Redis works or is known to be away. @throws {WrongStore} */
   async start(): Promise<void> {
-    const { commands, hints, clients } = this.#connections;
-    hints.on('message', (channel: string, message: string) => this.#hear(channel, message));
-    hints.on('ready', () => void this.#listen());
-    hints.on('close', () => {
-      this.#told = false;
-      this.#judge();
+    const { commands, clients } = this.#options.connections;
+    const started = new Promise<void>((resolve, reject) => {
+      this.#started = error => (error ? reject(error) : resolve());
     });
-    commands.on('close', () => {
-      for (const shard of this.#shards.values()) shard.reached = false;
-      this.#judge();
-    });
-    if (commands !== hints) commands.on('ready', () => void this.#recover());
-    const first = this.#firstWord();
-    for (const client of clients) {
-      // it gives up when a failover is announced while it connects
-      client.on('end', () => setTimeout(() => this.#connect(client), 100).unref());
-      this.#connect(client);
+    const timer = setTimeout(() => this.#lose(`no answer within ${START} ms`), START);
+    commands.on('ready', () => void this.#beat());
+    for (const client of clients) this.#follow(client);
+    this.#subscriber.connect();
+    this.#heartbeats = setInterval(() => void this.#beat(), HEARTBEAT).unref();
+    try {
+      await started;
+    } catch (error) {
+      await this.close();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      // what would end a node at its start is told and tried again from now on
+      this.#started = () => {};
     }
-    this.#beats = setInterval(() => void this.#beat(), BEAT).unref();
-    await first;
   }
 
-  /** Whether commands are answered by every server, and channels heard. */
-  ready(): boolean {
-    const shards = [...this.#shards.values()];
-    return this.#told && shards.length > 0 && shards.every(shard => shard.reached);
+  status(): StoreStatus {
+    return { up: this.#state === 'subscribed', cause: this.#cause, reconnects: this.reconnects };
   }
 
   /** @throws {Unavailable} whatever went wrong */
   async do<T>(command: (commands: Redis | Cluster) => Promise<T>): Promise<T> {
     try {
-      return await command(this.#connections.commands);
+      return await command(this.#options.connections.commands);
     } catch (error) {
-      this.#judge(error as Error);
       throw new Unavailable(`Redis: ${(error as Error).message}`);
     }
   }
 
-  /** Whether it has listened for long enough that a node it did not hear of is dead. */
-  knowsTheDead(): boolean {
-    return performance.now() - this.#toldSince > DEAD;
+  async broadcast(message: string): Promise<number | undefined> {
+    const receivers = await this.do(commands => commands.publish(this.#all, message));
+    // a server of a Cluster counts only those that are connected to itself
+    return this.#options.connections.commands instanceof Cluster ? undefined : receivers;
   }
 
-  /** The nodes that were heard of lately, this one first. */
-  living(): string[] {
-    const now = performance.now();
-    const { node } = this.#options;
-    for (const [other, heard] of this.#nodes) if (now - heard > DEAD) this.#nodes.delete(other);
-    return [node, ...[...this.#nodes.keys()].filter(other => other !== node)];
-  }
-
-  /** What every node says of itself, and how many requests it holds for a key. @throws {Unavailable} */
-  async ask(key: string): Promise<Census['replies']> {
-    const id = randomBytes(6).toString('hex');
-    const census: Census = { expected: Number.POSITIVE_INFINITY, replies: new Map(), done: () => {} };
-    this.#census.set(id, census);
-    try {
-      const question = `q ${this.#options.node} ${id} ${key}`;
-      const receivers = await this.do(commands => commands.publish(this.#all, question));
-      census.expected = this.#connections.commands instanceof Cluster ? this.living().length : receivers;
-      if (census.replies.size < census.expected)
-        await new Promise<void>(resolve => {
-          const late = setTimeout(resolve, CENSUS);
-          census.done = () => {
-            clearTimeout(late);
-            resolve();
-          };
-        });
-      return census.replies;
-    } finally {
-      this.#census.delete(id);
-    }
+  send(node: string, message: string): void {
+    this.do(commands => commands.publish(this.#channelOf(node), message)).catch(() => {});
   }
 
   async close(): Promise<void> {
-    const ready = this.ready();
-    this.#closed = true;
-    clearInterval(this.#beats);
-    if (ready) {
-      const { commands } = this.#connections;
-      const markers = [...this.#shards.keys()].map(shard => commands.del(this.#marker(shard)));
-      await Promise.allSettled([commands.publish(this.#all, `x ${this.#options.node}`), ...markers]);
+    const { commands, clients } = this.#options.connections;
+    const reachable = this.#state === 'subscribed';
+    this.#state = 'closed';
+    clearInterval(this.#heartbeats);
+    for (const server of this.#servers.values()) clearTimeout(server.echo);
+    if (reachable) {
+      const markers = [...this.#servers.keys()].map(tag => commands.del(this.#marker(tag)));
+      const goodbye = [this.broadcast(this.survey.goodbye()), ...markers];
+      await Promise.race([Promise.allSettled(goodbye), new Promise(late => setTimeout(late, GOODBYE))]);
     }
-    for (const client of this.#connections.clients) client.disconnect();
+    this.#subscriber.close();
+    for (const client of clients) client.disconnect();
   }
 
   get #all(): string {
-    return `${this.#options.start}all`;
+    return `${this.#options.keys.channels}all`;
   }
-  #channelOf = (node: string) => `${this.#options.start}n:${node}`;
-  #marker = (shard: string) => `${this.#options.start}m:{${shard}}:${this.#options.node}`;
+  #channelOf = (node: string) => `${this.#options.keys.channels}n:${node}`;
+  #marker = (tag: string) => `${this.#options.keys.markers(tag)}${this.#options.node}`;
 
-  /** An `error` event always has a listener: without one it would end the process. */
-  #firstWord(): Promise<void> {
-    const { commands, clients } = this.#connections;
-    return new Promise((resolve, reject) => {
-      const look = setInterval(() => this.ready() && finish(), 5);
-      const giveUp = setTimeout(() => finish(), FIRST_WORD);
-      const finish = (error?: Error) => {
-        clearInterval(look);
-        clearTimeout(giveUp);
-        if (!error) return resolve();
-        void this.close();
-        reject(error);
-      };
-      for (const client of clients)
-        client.on('error', (error: Error) => {
-          const cause = (error as { lastNodeError?: Error }).lastNodeError ?? error;
-          finish(
-            REFUSED.test(cause.message)
-              ? new WrongStore(`Redis refuses this node: ${cause.message}`)
-              : undefined,
-          );
-          this.#judge(cause);
-        });
-      if (this.#options.store.kind === 'server')
-        commands.once('ready', async () => {
-          const role = await (commands as Redis).info('replication').catch(() => '');
-          if (/role:slave/.test(role))
-            finish(new WrongStore('Redis is a read-only replica: give the address of its master'));
-        });
+  /** Connects a client, for ever: `end` comes when it gave up by itself, as when a failover is announced meanwhile. */
+  #follow(client: Redis | Cluster): void {
+    let cause = '';
+    const connect = () => {
+      if (this.#state !== 'closed') client.connect().catch(() => {});
+    };
+    // an `error` event without a listener would end the process
+    client.on('error', (error: Error & { lastNodeError?: Error }) => {
+      cause = (error.lastNodeError ?? error).message;
+      this.#lose(`${addressOf(client)}: ${cause}`);
     });
+    // one server of a Cluster: whether the Cluster works without it is not known here
+    client.on('node error', (error: Error, address: string) => {
+      cause = `${address}: ${error.message}`;
+      this.#refuse(cause);
+    });
+    client.on('close', () => {
+      if (client === this.#options.connections.commands)
+        this.#disconnected(cause || 'the connection was closed');
+      cause = '';
+    });
+    client.on('end', () => setTimeout(connect, 100).unref());
+    connect();
   }
 
-  #connect(client: Redis | Cluster): void {
-    if (!this.#closed) client.connect().catch(() => {});
+  #disconnected(cause: string): void {
+    for (const server of this.#servers.values()) server.failure = cause;
+    // what broke this connection may have silenced the other one
+    this.#subscriber.reconnect();
+    this.#lose(`${addressOf(this.#options.connections.commands)}: ${cause}`);
   }
 
-  /** Says once that Redis went, and once that it is back. */
-  #judge(cause?: Error): void {
-    if (this.#closed || this.ready() === this.#wasReady) return;
-    this.#wasReady = this.ready();
-    const { log } = this.#options;
-    if (this.#wasReady) {
-      this.returns++;
-      log.info('Redis is back');
-    } else log.warn({ cause: cause?.message }, 'Redis is away: pages are held on, sets are refused');
+  /** Ends a start that can never succeed. Later, the same is only logged: it may pass. */
+  #refuse(cause: string): void {
+    const reason = neverWorks(cause);
+    if (reason) this.#started(new WrongStore(reason));
   }
 
-  async #listen(): Promise<void> {
-    try {
-      await this.#connections.hints.subscribe(this.#channelOf(this.#options.node), this.#all);
-      this.#told = true;
-      this.#toldSince = performance.now();
-      await this.#recover();
-    } catch (error) {
-      this.#judge(error as Error);
+  /** The link does not work, or something on the way to it. @param cause one line, with the address */
+  #lose(cause: string): void {
+    this.#refuse(cause);
+    if (!this.#subscriber.subscribed) this.survey.listening(false);
+    if (this.#state === 'closed' || (this.#state === 'subscribed' && !this.#failure())) return;
+    this.#state = 'away';
+    this.#cause = cause;
+    // each cause once: while Redis is away the same few come again and again
+    if (this.#logged.size < MAX_CAUSES && !this.#logged.has(cause)) {
+      this.#logged.add(cause);
+      this.#options.log.warn({ cause }, 'Redis is away: pages are held on, sets are refused');
     }
+    this.#started();
   }
 
-  /** Both connections work again, and what came meanwhile was not heard. */
-  async #recover(): Promise<void> {
-    for (const shard of this.#shards.values()) shard.run = undefined;
-    await this.#beat();
+  /** Every server has answered, and messages are received. */
+  #restore(): void {
+    const { log, events, onReady } = this.#options;
+    const returned = this.#state === 'away';
+    this.#state = 'subscribed';
+    this.#cause = undefined;
+    this.#logged.clear();
+    if (returned) {
+      this.reconnects++;
+      log.info('Redis is back');
+    }
+    this.#started();
+    onReady();
+    events.gap();
+  }
+
+  /** Why the link does not work; undefined: it does. */
+  #failure(): string | undefined {
+    if (!this.#subscriber.subscribed) return 'messages are not received';
+    if (this.#servers.size === 0) return 'no server is known';
+    return [...this.#servers.values()].find(({ failure }) => failure)?.failure;
+  }
+
+  #subscribed(): void {
+    this.survey.listening(true);
+    // heartbeats from before the subscription do not come back
+    for (const server of this.#servers.values()) {
+      server.received = server.sent;
+      clearTimeout(server.echo);
+      server.echo = undefined;
+    }
+    void this.#beat();
   }
 
   async #beat(): Promise<void> {
-    if (this.#connections.commands.status !== 'ready' || !this.#told) return;
-    const missed = await Promise.all(this.#servers().map(shard => this.#beatOn(shard)));
-    if (this.#closed) return;
-    this.#judge();
-    this.#options.back();
-    if (missed.includes(true)) this.#options.events.gap();
+    const { commands } = this.#options.connections;
+    if (commands.status !== 'ready' || !this.#subscriber.subscribed) return;
+    const missed = await Promise.all(this.#tags().map(tag => this.#beatOn(tag)));
+    if (this.#state === 'closed') return;
+    const failure = this.#failure();
+    if (failure) this.#lose(failure);
+    else if (this.#state !== 'subscribed') this.#restore();
+    else if (missed.includes(true)) this.#options.events.gap();
   }
 
-  /** A hash tag for each server that owns slots: what is written under it goes there. */
-  #servers(): string[] {
-    const { commands } = this.#connections;
+  /** A hash tag for each server that owns slots: a key with that tag is stored there. */
+  #tags(): string[] {
+    const { commands } = this.#options.connections;
     if (!(commands instanceof Cluster)) return ['0'];
     const masters = new Set(commands.slots.map(servers => servers?.[0]).filter(Boolean));
     const tags: string[] = [];
     for (let tag = 0; masters.size > 0 && tag < 100_000; tag++)
       if (masters.delete(commands.slots[slotOf(String(tag))]?.[0])) tags.push(String(tag));
-    for (const tag of this.#shards.keys()) if (!tags.includes(tag)) this.#shards.delete(tag);
+    for (const [tag, server] of this.#servers) {
+      if (tags.includes(tag)) continue;
+      clearTimeout(server.echo);
+      this.#servers.delete(tag);
+    }
     return tags;
   }
 
   /** @returns whether entries may have been missed: another process answers, or the marker is gone */
   async #beatOn(tag: string): Promise<boolean> {
-    const now = performance.now();
-    const shard = this.#shards.get(tag) ?? {
+    const server = this.#servers.get(tag) ?? {
       run: undefined,
       sent: 0,
-      heard: 0,
-      heardAt: now,
-      reached: false,
+      received: 0,
+      failure: undefined,
+      echo: undefined,
     };
-    this.#shards.set(tag, shard);
-    const message = `b ${this.#options.node} ${tag} ${++shard.sent}`;
+    this.#servers.set(tag, server);
+    const count = ++server.sent;
+    const { commands } = this.#options.connections;
     try {
-      const { commands } = this.#connections;
-      const [there, run] = await commands.tagwaitBeat(this.#marker(tag), DEAD, this.#all, message);
-      const same = there === 1 && run === shard.run;
-      shard.run = run;
-      shard.reached = true;
-      if (now - shard.heardAt > DEAD) this.#deaf(shard);
+      const message = this.survey.heartbeat(tag, count);
+      const [kept, run] = await commands.tagwaitHeartbeat(this.#marker(tag), DEAD, this.#all, message);
+      const same = kept === 1 && run === server.run;
+      if (run !== server.run) void warnOfEviction(commands, this.#marker(tag), this.#options.log);
+      server.run = run;
+      server.failure = undefined;
+      if (server.received < count) this.#expectEcho(server);
       return !same;
     } catch (error) {
-      shard.reached = false;
-      shard.heardAt = performance.now();
-      this.#judge(error as Error);
+      const wasReached = server.failure === undefined;
+      server.failure = `${addressFor(commands, this.#marker(tag))}: ${(error as Error).message}`;
+      // a server that cannot be reached may be the one that messages come from
+      if (wasReached && commands instanceof Cluster) this.#subscriber.reconnect();
       return false;
     }
   }
 
-  /** Commands work and channels are silent: the connection that hears hangs, or is on a server cut off from the others. */
-  #deaf(shard: Shard): void {
-    shard.heardAt = performance.now();
-    this.#told = false;
-    this.#options.log.warn('Redis is not heard: connecting again');
-    this.#connections.hints.disconnect(true);
+  /** Commands are answered and messages not received: that connection hangs, or its server is cut off from the others. */
+  #expectEcho(server: Server): void {
+    if (server.echo) return;
+    const { sent } = server;
+    server.echo = setTimeout(() => {
+      server.echo = undefined;
+      if (server.received >= sent || this.#state === 'closed') return;
+      this.#options.log.warn('Redis delivers no messages: subscribing again');
+      this.#subscriber.reconnect();
+      this.#lose('no messages are delivered');
+    }, ECHO).unref();
   }
 
-  #hear(channel: string, message: string): void {
-    if (message.startsWith('e\n')) return this.#hearEntries(message);
-    const words = message.split(' ');
-    const [kind, who = '', third = '', fourth = ''] = words;
-    if (channel === this.#all) {
-      if (kind === 'b') this.#hearBeat(who, third, Number(fourth));
-      else if (kind === 'q') this.#answer(who, third, fourth);
-      else if (kind === 'x') this.#nodes.delete(who);
-    } else if (kind === 'h') {
-      this.#nodes.set(who, performance.now());
-    } else if (kind === 'r') {
-      const census = this.#census.get(who);
-      const reply = JSON.parse(words.slice(2).join(' ')) as { info: NodeInfo; held: number };
-      census?.replies.set(reply.info.id, reply);
-      if (census && census.replies.size >= census.expected) census.done();
+  #receive(text: string): void {
+    const message = decode(text);
+    if (!message) return;
+    if (message.kind === 'entries')
+      for (const [key, entry] of message.entries) this.#options.events.entry(key, entry);
+    else {
+      this.survey.receive(message);
+      if (message.kind === 'heartbeat' && message.node === this.#options.node)
+        this.#receiveOwn(message.server, message.count);
     }
   }
 
-  /** A line for each entry: "key cursor prev final at value", see set.lua. */
-  #hearEntries(message: string): void {
-    for (const line of message.slice(2).split('\n')) {
-      const [key = '', cursor = '', prev = '', final = '', at = ''] = line.split(' ', 5);
-      const value = line.slice(key.length + cursor.length + prev.length + final.length + at.length + 5);
-      this.#options.events.entry(key, { value, cursor, prev, final: final === '1', at: Number(at) });
-    }
-  }
-
-  #hearBeat(node: string, tag: string, number: number): void {
-    const known = this.#nodes.has(node);
-    this.#nodes.set(node, performance.now());
-    if (node !== this.#options.node) {
-      // one that has just come does not know who is there until their next beat
-      if (!known) this.#say(node, `h ${this.#options.node}`);
-      return;
-    }
-    const shard = this.#shards.get(tag);
-    if (!shard) return;
-    const missed = number > shard.heard + 1 && shard.heard > 0;
-    shard.heard = number;
-    shard.heardAt = performance.now();
+  #receiveOwn(tag: string, count: number): void {
+    const server = this.#servers.get(tag);
+    if (!server) return;
+    const missed = count > server.received + 1 && server.received > 0;
+    server.received = Math.max(server.received, count);
+    clearTimeout(server.echo);
+    server.echo = undefined;
     if (missed) this.#options.events.gap();
   }
+}
 
-  #answer(asker: string, id: string, key: string): void {
-    const { events } = this.#options;
-    this.#say(
-      asker,
-      `r ${id} ${JSON.stringify({ info: events.describe(), held: key ? events.held(key) : 0 })}`,
+/** Redis may drop keys of its own accord: then values vanish, and pages hear of the next one late. */
+async function warnOfEviction(
+  commands: Redis | Cluster,
+  key: string,
+  log: Pick<Logger, 'warn'>,
+): Promise<void> {
+  const info = await (async () => serverOf(commands, key).info('memory'))().catch(() => '');
+  const policy = /maxmemory_policy:(\S+)/.exec(info)?.[1];
+  if (policy !== undefined && policy !== 'noeviction')
+    log.warn(
+      { address: addressFor(commands, key), policy },
+      'Redis may evict values and subscriptions: set maxmemory-policy noeviction',
     );
-  }
-
-  #say(node: string, message: string): void {
-    this.#connections.commands.publish(this.#channelOf(node), message).catch(() => {});
-  }
 }

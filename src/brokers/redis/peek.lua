@@ -1,5 +1,5 @@
 -- What is kept under a key: as subscribe.lua for a page without a cursor, but nobody becomes a watcher.
--- KEYS[1] entries  returns {milliseconds left, number of the newest, lives, final, seen (0), first number, value, …}; {} for none
+-- KEYS[1] entries  returns {milliseconds left, number of the newest, epochs, final, seen (0), first number, value, …}; {} for none
 local head = redis.call('HMGET', KEYS[1], 'n', 'o', 'e', 'f')
 local n = tonumber(head[1])
 if not n then return {} end

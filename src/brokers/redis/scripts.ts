@@ -1,0 +1,45 @@
+/** The Lua scripts, as commands of the clients. The head of each file says what it takes and returns. */
+import { readFileSync } from 'node:fs';
+import type { Result } from 'ioredis';
+import { ENCODE_ENTRY_LUA } from '../messages.js';
+
+const lua = (name: string) =>
+  readFileSync(new URL(`../../../src/brokers/redis/${name}.lua`, import.meta.url), 'utf8');
+
+const set = ENCODE_ENTRY_LUA + lua('set');
+/**
+ * On a Cluster the keys of one script must share a slot, unless it says that it knows better. It may, since Redis 7;
+ * before that the line is a syntax error, and the script may without it.
+ */
+export const ACROSS_SLOTS = '#!lua flags=allow-cross-slot-keys\n';
+
+export const scripts = {
+  tagwaitSet: { lua: set, numberOfKeys: 2 },
+  tagwaitSetMany: { lua: set },
+  tagwaitSubscribe: { lua: lua('subscribe') },
+  tagwaitUnsubscribe: { lua: lua('unsubscribe') },
+  tagwaitPeek: { lua: lua('peek'), numberOfKeys: 1 },
+  tagwaitHeartbeat: { lua: lua('heartbeat'), numberOfKeys: 1 },
+  tagwaitRenew: { lua: lua('renew'), numberOfKeys: 0 },
+  tagwaitRenewAcross: { lua: ACROSS_SLOTS + lua('renew'), numberOfKeys: 0 },
+};
+
+type Reply = (string | number | null)[];
+type Strings = (string | null)[];
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    tagwaitSet(entries: string, watchers: string, ...args: (string | number)[]): Result<Reply[], Context>;
+    tagwaitSetMany(keys: number, ...keysAndArgs: (string | number)[]): Result<Reply[], Context>;
+    tagwaitSubscribe(keys: number, ...keysAndArgs: (string | number)[]): Result<Reply[], Context>;
+    tagwaitUnsubscribe(keys: number, ...keysAndArgs: string[]): Result<null, Context>;
+    tagwaitPeek(entries: string): Result<Reply, Context>;
+    tagwaitRenew(node: string, lease: number, ...watchers: string[]): Result<Strings, Context>;
+    tagwaitRenewAcross(node: string, lease: number, ...watchers: string[]): Result<Strings, Context>;
+    tagwaitHeartbeat(
+      marker: string,
+      ttl: number,
+      channel: string,
+      message: string,
+    ): Result<[number, string], Context>;
+  }
+}

@@ -1,0 +1,91 @@
+/** The connection that receives messages. A SUBSCRIBE that fails, for whatever reason, is tried again for ever. */
+import type { Redis } from 'ioredis';
+import { addressOf, backoff } from './connections.js';
+
+export interface SubscriberEvents {
+  message(text: string): void;
+  /** Messages are received from now on. */
+  subscribed(): void;
+  /** They are not any more, or still not. @param cause one line, with the address */
+  lost(cause: string): void;
+}
+
+export class Subscriber {
+  readonly #client: Redis;
+  readonly #channels: readonly string[];
+  readonly #events: SubscriberEvents;
+  #state: 'connecting' | 'subscribed' | 'closed' = 'connecting';
+  /** SUBSCRIBEs that were refused in a row */
+  #refusals = 0;
+  #retry: NodeJS.Timeout | undefined;
+
+  /** @param client not connected yet; it reconnects by itself and does not subscribe again by itself */
+  constructor(client: Redis, channels: readonly string[], events: SubscriberEvents) {
+    this.#client = client;
+    this.#channels = channels;
+    this.#events = events;
+    let cause = '';
+    client.on('message', (_: string, text: string) => events.message(text));
+    client.on('ready', () => this.#subscribe());
+    // an `error` event without a listener would end the process
+    client.on('error', (error: Error) => {
+      cause = error.message;
+    });
+    client.on('close', () => {
+      const failed = cause || 'the connection was closed';
+      cause = '';
+      this.#lose(failed);
+    });
+    // it gave up by itself, as when a failover is announced while it connects
+    client.on('end', () => this.#later(() => this.connect(), 1));
+  }
+
+  get subscribed(): boolean {
+    return this.#state === 'subscribed';
+  }
+
+  connect(): void {
+    if (this.#state !== 'closed') this.#client.connect().catch(() => {});
+  }
+
+  /** Drops the connection, which may be silent, and makes another. */
+  reconnect(): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'connecting';
+    this.#client.disconnect(true);
+  }
+
+  close(): void {
+    this.#state = 'closed';
+    clearTimeout(this.#retry);
+    this.#client.disconnect();
+  }
+
+  #subscribe(): void {
+    this.#client.subscribe(...this.#channels).then(
+      () => {
+        if (this.#state === 'closed' || this.#client.status !== 'ready') return;
+        this.#refusals = 0;
+        this.#state = 'subscribed';
+        this.#events.subscribed();
+      },
+      (error: Error) => {
+        // the `close` of a connection that broke knows the cause
+        if (this.#client.status !== 'ready') return;
+        this.#lose(`SUBSCRIBE: ${error.message}`);
+        this.#later(() => this.reconnect(), ++this.#refusals);
+      },
+    );
+  }
+
+  #lose(cause: string): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'connecting';
+    this.#events.lost(`${addressOf(this.#client)}: ${cause}`);
+  }
+
+  #later(act: () => void, attempt: number): void {
+    clearTimeout(this.#retry);
+    if (this.#state !== 'closed') this.#retry = setTimeout(act, backoff(attempt)).unref();
+  }
+}
