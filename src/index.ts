@@ -1,4 +1,26 @@
 /** What the package exports: tagwait as a part of another program. */
-export { Conflict, type NodeInfo, type Peek, type Receipt, Unavailable } from './brokers/broker.js';
+export {
+  type Backlog,
+  type Broker,
+  Conflict,
+  type Entry,
+  type Events,
+  type Known,
+  type NodeInfo,
+  type Peek,
+  type Receipt,
+  type SetOptions,
+  type StoreStatus,
+  Unavailable,
+  WrongStore,
+} from './brokers/broker.js';
 export { type Config, Misconfigured } from './config.js';
-export { createTagwait, type Routes, type Service, startService, type Tagwait, version } from './service.js';
+export {
+  createTagwait,
+  type Options,
+  type Routes,
+  type Service,
+  startService,
+  type Tagwait,
+  version,
+} from './service.js';

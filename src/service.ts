@@ -9,7 +9,7 @@ import Koa from 'koa';
 import type { Broker, NodeInfo, Peek, Receipt } from './brokers/broker.js';
 import { MemoryBroker } from './brokers/memory.js';
 import { RedisBroker } from './brokers/redis/redis.js';
-import { type Config, configOf, shown } from './config.js';
+import { type Config, configOf, Misconfigured, shown } from './config.js';
 import { demoRoutes } from './demo/demo.js';
 import { type Budget, budget, Limits } from './limits.js';
 import { type Live, startLive } from './live/live.js';
@@ -57,13 +57,34 @@ export interface Tagwait {
   close(): Promise<void>;
 }
 
+export interface Options extends Partial<Config> {
+  /** a store of your own, not yet started, in place of the embedded one and Redis; see docs/brokers.md */
+  broker?: Broker;
+}
+
 /**
  * @param options the settings by name (`hold: 25`), each as the command line takes it; see the README
  * @throws {Misconfigured} with all faults at once
  */
-export async function createTagwait(options: Partial<Config> = {}): Promise<Tagwait> {
+export async function createTagwait({ broker, ...options }: Options = {}): Promise<Tagwait> {
   const config = configOf(options);
-  return (await compose(config, createLog(config.logLevel, newNodeId()))).tagwait;
+  const log = createLog(config.logLevel, newNodeId());
+  if (broker) checkBroker(broker, config);
+  return (await compose(config, log, broker ?? brokerOf(config, log))).tagwait;
+}
+
+const PROMISED = ['start', 'set', 'subscribe', 'unsubscribe', 'peek', 'nodes', 'status', 'close'] as const;
+
+/** @throws {Misconfigured} the broker lacks something, or the settings name another store */
+function checkBroker(broker: Partial<Broker>, config: Config): void {
+  const lacks: string[] = PROMISED.filter(method => typeof broker[method] !== 'function');
+  if (!(Number(broker.lease) > 0)) lacks.push('lease, in ms above 0');
+  else if (broker.lease !== Number.POSITIVE_INFINITY && !broker.verify)
+    lacks.push('verify, for a lease that ends');
+  const faults = lacks.map(what => `broker: lacks ${what}; docs/brokers.md says what a broker needs`);
+  if (storeOf(config) !== 'embedded')
+    faults.push('broker: not allowed together with the address of a Redis; give one store');
+  if (faults.length > 0) throw new Misconfigured(faults);
 }
 
 export const newNodeId = () =>
@@ -96,7 +117,13 @@ export interface Fellows {
 }
 
 /** @param watched whether there is a live page: an app that mounts the routes has a `/` of its own */
-async function compose(config: Config, log: Logger, watched = false, fellows?: Fellows): Promise<Composed> {
+async function compose(
+  config: Config,
+  log: Logger,
+  broker: Broker,
+  watched = false,
+  fellows?: Fellows,
+): Promise<Composed> {
   const client = readFileSync(fromRoot('dist/client/tagwait.js'), 'utf8');
   const node = log.bindings().node as string;
   // the two know each other: what one meets with, the other counts, and what one counts, the other can be asked
@@ -107,7 +134,7 @@ async function compose(config: Config, log: Logger, watched = false, fellows?: F
     store: () => longpoll.store(),
     connections: () => limits.connections,
   };
-  const longpoll: LongPoll = new LongPoll(brokerOf(config, node, log), {
+  const longpoll: LongPoll = new LongPoll(broker, {
     id: node,
     version,
     observer: {
@@ -175,7 +202,7 @@ function warnOfWeakness({ secret = [], setTokens = [] }: Config, log: Logger): v
 const storeOf = ({ redisUrl, redisCluster, redisSentinels }: Config) =>
   redisUrl ? 'Redis' : redisCluster ? 'Redis Cluster' : redisSentinels ? 'Redis with Sentinel' : 'embedded';
 
-function brokerOf(config: Config, node: string, log: Logger): Broker {
+function brokerOf(config: Config, log: Logger): Broker {
   const {
     history,
     redisUrl,
@@ -185,7 +212,7 @@ function brokerOf(config: Config, node: string, log: Logger): Broker {
     redisPrefix: prefix,
     redisWait: wait,
   } = config;
-  const shared = { prefix, history, wait, node, log };
+  const shared = { prefix, history, wait, node: log.bindings().node as string, log };
   if (redisUrl) return new RedisBroker({ store: { kind: 'server', url: redisUrl }, ...shared });
   if (redisCluster) return new RedisBroker({ store: { kind: 'cluster', nodes: redisCluster }, ...shared });
   if (redisSentinels && redisMaster)
@@ -210,7 +237,7 @@ export interface Service {
 export async function startService(config: Config, fellows?: Fellows): Promise<Service> {
   const log = createLog(config.logLevel, newNodeId());
   log.info({ version, nodejs: process.version, settings: shown(config) }, 'starting');
-  const composed = await compose(config, log, true, fellows);
+  const composed = await compose(config, log, brokerOf(config, log), true, fellows);
   const { tagwait, poll, set, longpoll, limits, metrics, shares, live } = composed;
   const pages = new Koa();
   const backends = new Koa();

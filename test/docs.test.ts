@@ -280,7 +280,7 @@ test('docs/scaling.md: its table is what its figures make', () => {
   const number = (pattern: RegExp) => Number(pattern.exec(text)?.[1]?.replaceAll(',', ''));
   const polls = 100_000 / 25;
   expect(number(/\| polls \| ([\d,]+) a second/)).toBe(polls);
-  expect(number(/([\d,]+) commands a second, 0\.084 a poll/)).toBe(Math.round(polls * 0.084));
+  expect(number(/([\d,]+) commands a second, 0\.007 a poll/)).toBe(Math.round(polls * 0.007));
   const [, watched, more] =
     /(\d+) bytes for a key that is watched, (\d+) more/.exec(read('docs/redis.md')) ?? [];
   expect(number(/([\d.]+) MB while watched/)).toBe((Number(watched) * 100_000) / 1e6);

@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import Koa from 'koa';
 import request from 'supertest';
 import { expect, onTestFinished, test } from 'vitest';
-import { Conflict, createTagwait, Misconfigured } from '../src/index.js';
+import { MemoryBroker } from '../src/brokers/memory.js';
+import { type Broker, Conflict, createTagwait, Misconfigured } from '../src/index.js';
 import { until } from './harness.js';
 
 test('routes beside the routes of the app, and set without HTTP', async () => {
@@ -81,4 +82,33 @@ test('options at fault are all named', async () => {
   await expect(bad).rejects.toThrow(
     /bogus: not an option[\s\S]*hold: "-1" is not allowed[\s\S]*TAGWAIT_WORKERS/,
   );
+});
+
+test('with a broker of its own: pages hear what is set, and the broker is started and closed once', async () => {
+  const calls: string[] = [];
+  class Counted extends MemoryBroker {
+    override start(...args: Parameters<MemoryBroker['start']>) {
+      calls.push('start');
+      return super.start(...args);
+    }
+    override close() {
+      calls.push('close');
+      return super.close();
+    }
+  }
+  const tagwait = await createTagwait({ broker: new Counted({ history: 2 }), logLevel: 'silent' });
+  const server = new Koa().use(tagwait.publicRoutes).listen(0, '127.0.0.1');
+  onTestFinished(() => void server.close());
+  for (const value of [1, 2, 3]) await tagwait.set('a', value);
+  const { body } = await request(server).get('/status/get?key=a');
+  expect(body).toMatchObject({ code: 0, data: 3, earlier: [2], lost: 1 });
+  await tagwait.close();
+  expect(calls).toEqual(['start', 'close']);
+});
+
+test('a broker that lacks something, or comes with a Redis, is refused with all faults', async () => {
+  const half = { start: async () => {}, lease: 1000 } as unknown as Broker;
+  const made = createTagwait({ broker: half, redisUrl: 'redis://127.0.0.1:1' });
+  await expect(made).rejects.toBeInstanceOf(Misconfigured);
+  await expect(made).rejects.toThrow(/lacks set;[\s\S]*lacks close;[\s\S]*lacks verify[\s\S]*give one store/);
 });

@@ -127,12 +127,37 @@ describe('installed from the packed file', () => {
     );
     const { server, required, one, client } = JSON.parse(there(process.execPath, 'all.mjs'));
     expect(server).toEqual([
-      ...['Conflict', 'Misconfigured', 'Unavailable', 'createTagwait', 'startService', 'version'],
+      ...[
+        'Conflict',
+        'Misconfigured',
+        'Unavailable',
+        'WrongStore',
+        'createTagwait',
+        'startService',
+        'version',
+      ],
     ]);
     if (required === 'too old') console.log('left out: require of tagwait, which needs Node 20.19 or later');
     else expect(required).toEqual(server);
     expect(one, 'an error of one is an error of the other').toBe(true);
     expect(client).toEqual(['function', 'function', 'function', 'function']);
+  });
+
+  test('the contract for brokers is there, and finds what a broker does not keep', () => {
+    write(
+      'broker.mjs',
+      `import { brokerContract, HISTORY } from 'tagwait/broker-contract';
+      const silent = { lease: 1000, start: async () => {}, status: () => ({ up: true, reconnects: 0 }), close: async () => {},
+        set: async () => ({ cursor: 'a-1', watched: false }), subscribe: () => ({ entries: [], lost: 0, cursor: '', final: false }),
+        unsubscribe() {}, verify: async () => [], peek: async () => ({ entries: [], cursor: '', final: false, ttl: 0, waiters: {} }),
+        nodes: async () => [] };
+      const results = await Promise.allSettled(brokerContract(1).map(({ run }) => run(() => silent)));
+      console.log(HISTORY, results.filter(({ status }) => status === 'rejected').length, results.length);`,
+    );
+    const [history, failed, all] = there(process.execPath, 'broker.mjs').trim().split(' ').map(Number);
+    expect(history).toBe(4);
+    expect(all).toBeGreaterThan(15);
+    expect(failed, 'a broker that keeps nothing passes what asks for nothing').toBe((all as number) - 1);
   });
 
   const USE = `

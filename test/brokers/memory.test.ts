@@ -1,4 +1,7 @@
+import { describe, test } from 'vitest';
+import { brokerContract, HISTORY } from '../../src/brokers/contract/contract.js';
 import { MemoryBroker } from '../../src/brokers/memory.js';
-import { brokerContract } from './contract.js';
 
-brokerContract('the embedded store', { create: history => new MemoryBroker({ history }), nodes: 1 });
+describe('the embedded store keeps the promises of a broker', () => {
+  test.each(brokerContract(1))('$name', ({ run }) => run(() => new MemoryBroker({ history: HISTORY })));
+});

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type Entry, Unavailable } from '../../src/brokers/broker.js';
+import { brokerContract, HISTORY } from '../../src/brokers/contract/contract.js';
 import type { Store } from '../../src/brokers/redis/connections.js';
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import { until } from '../harness.js';
 import { type Owner, redisCluster, redisSentinels, redisServer } from '../redis.js';
-import { brokerContract } from './contract.js';
 
 const log = { info() {}, warn() {} };
 
@@ -18,7 +18,7 @@ describe.each<[string, (own: Owner) => Promise<Store>]>([
     },
   ],
   ['Cluster', async own => ({ kind: 'cluster', nodes: (await redisCluster(0, own)).setting.split(',') })],
-])('Redis, %s', (name, open) => {
+])('Redis, %s, keeps the promises of a broker', (_, open) => {
   const ends: (() => Promise<void> | void)[] = [];
   let store: Store;
   beforeAll(async () => {
@@ -27,10 +27,9 @@ describe.each<[string, (own: Owner) => Promise<Store>]>([
   afterAll(async () => {
     for (const end of ends.reverse()) await end();
   });
-  brokerContract(name, {
-    create: (history, node) => new RedisBroker({ store, prefix: 'tagwait', history, wait: 0, node, log }),
-    nodes: 2,
-  });
+  test.each(brokerContract(2))('$name', ({ run }) =>
+    run(node => new RedisBroker({ store, prefix: 'tagwait', history: HISTORY, wait: 0, node, log })),
+  );
 });
 
 test('one of the sets of a tick fails in Redis: those before it are stored and told of, the others are not', async () => {

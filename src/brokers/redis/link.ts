@@ -335,6 +335,6 @@ async function warnOfEviction(
   if (policy !== undefined && policy !== 'noeviction')
     log.warn(
       { address: addressFor(commands, key), policy },
-      'Redis may evict values and subscriptions: set maxmemory-policy noeviction',
+      'Redis may evict values and subscriptions: set maxmemory-policy to noeviction',
     );
 }

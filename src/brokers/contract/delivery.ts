@@ -1,0 +1,172 @@
+/** Checks of what a broker delivers: to one node, and between two nodes on one store. */
+import assert from 'node:assert/strict';
+import type { Broker, Entry } from '../broker.js';
+import { type Checks, EMPTY, HISTORY, type Node, TTL, until, values, valuesOf } from './nodes.js';
+
+export const delivering: Checks = {
+  'a subscribed node gets each entry, and each names the one before': async ({ key, node }) => {
+    const one = await node();
+    assert.deepEqual(await one.broker.subscribe(key, ''), EMPTY);
+    const first = await one.broker.set(key, '1', { ttl: TTL });
+    const second = await one.broker.set(key, '2', { ttl: TTL, final: true });
+    assert.ok(first.watched && second.watched, 'both sets say that the key is watched');
+    await until(() => one.delivered.length === 2, 'both entries are delivered');
+    const [[, before], [, after]] = one.delivered as [[string, Entry], [string, Entry]];
+    assert.deepEqual(
+      { ...before, at: 0 },
+      { value: '1', cursor: first.cursor, prev: '', final: false, at: 0 },
+    );
+    assert.deepEqual(
+      { ...after, at: 0 },
+      { value: '2', cursor: second.cursor, prev: first.cursor, final: true, at: 0 },
+    );
+    assert.deepEqual(await one.broker.subscribe(key, second.cursor), {
+      ...EMPTY,
+      cursor: second.cursor,
+      final: true,
+    });
+  },
+
+  'a key that was unsubscribed is not watched': async ({ key, node }) => {
+    const { broker } = await node();
+    await broker.subscribe(key, '');
+    broker.unsubscribe(key);
+    await until(async () => !(await broker.set(key, '1', { ttl: TTL })).watched, 'the key is not watched');
+  },
+
+  'a subscribe after an unsubscribe is never undone by it': async ({ key, node }) => {
+    const one = await node();
+    const keys = Array.from({ length: 50 }, (_, number) => `${key}-${number}`);
+    await Promise.all(keys.map(each => one.broker.subscribe(each, '')));
+    for (let turn = 0; turn < 3; turn++) {
+      for (const each of keys) one.broker.unsubscribe(each);
+      if (turn === 1) await new Promise(resolve => setImmediate(resolve));
+      await Promise.all(keys.map(each => one.broker.subscribe(each, '')));
+    }
+    const receipts = await Promise.all(keys.map(each => one.broker.set(each, '1', { ttl: TTL })));
+    assert.ok(
+      receipts.every(({ watched }) => watched),
+      'every key is watched',
+    );
+    await until(() => one.delivered.length >= keys.length, 'every entry is delivered');
+  },
+
+  'peek shows entries, their cursors and the requests held': async ({ key, node }) => {
+    const { broker } = await node('here');
+    await broker.subscribe(key, '');
+    const { cursor } = await broker.set(key, '{"a":1}', { ttl: TTL });
+    const peek = await broker.peek(key);
+    assert.deepEqual(
+      peek.entries.map(({ value, cursor }) => ({ value, cursor })),
+      [{ value: '{"a":1}', cursor }],
+    );
+    assert.equal(peek.cursor, cursor);
+    assert.equal(peek.final, false);
+    assert.deepEqual(peek.waiters, { here: 1 });
+    assert.equal((await broker.nodes())[0]?.id, 'here');
+  },
+
+  'many sets at once: every entry comes, in order, each after the one before': async ({ key, node }) => {
+    const one = await node();
+    await one.broker.subscribe(key, '');
+    await Promise.all(
+      Array.from({ length: 40 }, (_, value) => one.broker.set(key, `${value}`, { ttl: TTL })),
+    );
+    await until(() => one.delivered.length === 40, 'all entries are delivered');
+    let before = '';
+    for (const [, { prev, cursor }] of one.delivered) {
+      assert.equal(prev, before);
+      before = cursor;
+    }
+    assert.deepEqual(values((await one.broker.peek(key)).entries), valuesOf(one).slice(-HISTORY));
+  },
+
+  'a subscribe that meets a set reads its entry or gets it delivered, never neither': async ({
+    key,
+    node,
+  }) => {
+    const one = await node();
+    await meet(key, one, one.broker);
+  },
+
+  'with a lease that ends, verify says what was lost, and only that': async ({ key, node }) => {
+    const { broker } = await node();
+    assert.ok(broker.lease > 0, 'the lease is in ms');
+    if (broker.lease === Number.POSITIVE_INFINITY) return;
+    assert.ok(broker.verify, 'a finite lease needs verify');
+    const { cursor } = await broker.set(key, '1', { ttl: TTL });
+    await broker.subscribe(key, cursor);
+    assert.deepEqual(await broker.verify([{ key, position: cursor }]), []);
+    assert.deepEqual(await broker.verify([{ key, position: '' }]), [key]);
+    assert.deepEqual(await broker.verify([{ key: `${key}-unknown`, position: '' }]), [`${key}-unknown`]);
+  },
+};
+
+/** Checks that need two nodes on one store. */
+export const sharing: Checks = {
+  'held on one node, set on the other: each entry arrives once': async ({ key, node }) => {
+    const [left, right] = [await node('left'), await node('right')];
+    await left.broker.subscribe(key, '');
+    assert.equal((await right.broker.set(key, '1', { ttl: TTL })).watched, true);
+    await right.broker.subscribe(key, '');
+    const { cursor } = await left.broker.set(key, '2', { ttl: TTL });
+    await until(() => left.delivered.length === 2 && right.delivered.length >= 1, 'both nodes get the entry');
+    assert.deepEqual(valuesOf(left), ['1', '2']);
+    assert.equal((await right.broker.peek(key)).cursor, cursor);
+    assert.deepEqual((await left.broker.peek(key)).waiters, { left: 1, right: 1 });
+    const ids = async () => (await right.broker.nodes()).map(({ id }) => id).join();
+    await until(async () => (await ids()) === 'right,left', 'each node lists both, itself first');
+  },
+
+  'two nodes watch a key and one unsubscribes: the other still gets its entries': async ({ key, node }) => {
+    const [left, right] = [await node('left'), await node('right')];
+    await Promise.all([left.broker.subscribe(key, ''), right.broker.subscribe(key, '')]);
+    left.broker.unsubscribe(key);
+    await until(async () => {
+      const before = left.delivered.length;
+      const reached = right.delivered.length;
+      const { watched } = await left.broker.set(key, '1', { ttl: TTL });
+      assert.equal(watched, true, 'the other node still watches');
+      await until(() => right.delivered.length > reached, 'the entry is delivered to the other node');
+      return left.delivered.length === before;
+    }, 'the entries stop at the node that unsubscribed');
+  },
+
+  'a subscribe on one node that meets a set on the other misses nothing': async ({ key, node }) => {
+    await meet(key, await node('left'), (await node('right')).broker);
+  },
+
+  'a node that was closed is listed no more, and its keys are not watched': async ({ key, node }) => {
+    const [left, right] = [await node('left'), await node('right')];
+    await left.broker.subscribe(key, '');
+    await left.broker.close();
+    await until(
+      async () => !(await right.broker.set(key, '1', { ttl: TTL })).watched,
+      'the key is not watched',
+    );
+    assert.deepEqual(
+      (await right.broker.nodes()).map(({ id }) => id),
+      ['right'],
+    );
+  },
+};
+
+/** Sets and subscribes of 300 keys that meet at every distance of up to three turns of the event loop. */
+async function meet(key: string, { broker, delivered }: Node, setter: Broker): Promise<void> {
+  const keys = Array.from({ length: 300 }, (_, number) => `${key}-${number}`);
+  const missed = new Set(keys);
+  await Promise.all(
+    keys.map(async (each, number) => {
+      const set = async () => {
+        for (let turn = 0; turn < number % 4; turn++) await new Promise(resolve => setImmediate(resolve));
+        await setter.set(each, '1', { ttl: TTL });
+      };
+      const [backlog] = await Promise.all([broker.subscribe(each, ''), set()]);
+      if (backlog.entries.length > 0) missed.delete(each);
+    }),
+  );
+  await until(() => {
+    for (const [each] of delivered) missed.delete(each);
+    return missed.size === 0;
+  }, 'every key was read or delivered');
+}
