@@ -267,10 +267,10 @@ test('docs/operating.md: metrics, alerts and log lines are those of the code', a
     .map(name => read(`src/${name}`))
     .join('\n');
   for (const [, message = '', level = ''] of log.matchAll(/^\| `(.+?)` \| (\w+) \|/gm)) {
-    const at = sources.indexOf(`'${message}')`);
+    const at = sources.indexOf(`'${message}'`);
     expect(at, message).toBeGreaterThan(0);
     expect(sources.slice(0, at).lastIndexOf(`.${level}(`), `${message} is ${level}`).toBeGreaterThan(
-      at - 120,
+      at - 160,
     );
   }
 });
