@@ -1,14 +1,16 @@
 /** The settings: ONE table of name, check, default and help. Flags, environment, help text and README come from it. */
 import { Command, CommanderError, Option } from 'commander';
 import { z } from 'zod';
+import { isNamePattern } from './protocol/names.js';
 
 const number = (least: number, most: number) => z.coerce.number().min(least).max(most);
 const whole = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
-const list = (item: RegExp) =>
+const listOf = (isItem: (part: string) => boolean) =>
   z
     .string()
     .transform(text => text.split(',').map(part => part.trim()))
-    .refine(parts => parts.every(part => item.test(part)));
+    .refine(parts => parts.every(isItem));
+const list = (item: RegExp) => listOf(part => item.test(part));
 const flag = z.enum(['1', 'true', '0', 'false']).transform(text => text === '1' || text === 'true');
 
 const host = z.string().regex(/^[^\s/]+$/);
@@ -155,6 +157,12 @@ export const SETTINGS = {
     allowed: '* or https://one.example,https://two.example',
     help: 'origins whose pages may ask',
   }),
+  callbacks: setting({
+    schema: z.union([z.literal('*').transform(() => ['*']), listOf(isNamePattern)]),
+    allowed:
+      '* for every name, or names such as app.heard,app.on* (* within one part, once, stands for A-Z a-z 0-9 _)',
+    help: 'further names for callback and var, where dotted ones and globals of browsers are refused',
+  }),
   setTokens: setting({
     schema: list(/^[\x21-\x2b\x2d-\x7e]{1,256}$/),
     allowed: 'tokens of 1 to 256 printable characters, comma-separated',
@@ -270,11 +278,11 @@ export function configOf(options: Partial<Config>): Config {
   const faults: string[] = [];
   for (const [name, value] of Object.entries(options)) {
     if (!Object.hasOwn(SETTINGS, name)) faults.push(`${name}: not an option; there are ${NAMES.join(', ')}`);
-    else if (value !== undefined)
-      given[name as Name] = {
-        text: Array.isArray(value) ? value.join(',') || '*' : String(value),
-        from: name,
-      };
+    else if (Array.isArray(value) && value.length === 0) {
+      // no origins listed: all may ask; no callbacks: none beyond the usual; of other lists that would be a mistake
+      if (name !== 'callbacks') given[name as Name] = { text: name === 'origins' ? '*' : '', from: name };
+    } else if (value !== undefined)
+      given[name as Name] = { text: Array.isArray(value) ? value.join(',') : String(value), from: name };
   }
   return check(given, faults);
 }

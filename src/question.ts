@@ -1,6 +1,6 @@
 /** Reads the question of a poll out of its URL, by hand: it is asked once for every answer that is ever given. */
 import { CURSOR } from './brokers/broker.js';
-import { isName } from './script.js';
+import { NAME_ALLOWED, type Names } from './protocol/names.js';
 
 /** How the answer is wrapped: a script that calls or assigns a name, or JSON. */
 export interface Form {
@@ -81,7 +81,7 @@ function decode(text: string): string | undefined {
 }
 
 /** Which form the answer must have. @throws {BadParameter} when that cannot be told: then no script may be sent */
-export function formOf({ given, twice, garbled }: Parameters): Form {
+export function formOf({ given, twice, garbled }: Parameters, names: Names): Form {
   const { callback, var: variable } = given;
   if (callback === undefined && variable === undefined) return { mode: 'json', name: '' };
   if (callback !== undefined && variable !== undefined)
@@ -89,10 +89,7 @@ export function formOf({ given, twice, garbled }: Parameters): Form {
   const mode = callback === undefined ? 'var' : 'callback';
   const name = callback ?? variable ?? '';
   if (twice.includes(mode)) throw new BadParameter(`${mode}: give it once`);
-  if (garbled.includes(mode) || !isName(name))
-    throw new BadParameter(
-      `${mode}: give a JavaScript name of at most 128 characters of A-Z a-z 0-9 _ $, dots between names, no reserved words`,
-    );
+  if (garbled.includes(mode) || !names.allows(mode, name)) throw new BadParameter(`${mode}: ${NAME_ALLOWED}`);
   return { mode, name };
 }
 

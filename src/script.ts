@@ -1,5 +1,5 @@
 /**
- * What a script answer is made of: names that are safe to repeat, values as text that is safe to run.
+ * What a script answer is made of: a guarded call or assignment, and values as text that is safe to run.
  *
  * `/**\/` in front keeps the first bytes out of the caller's hands (Rosetta Flash, 2014, made a Flash file of a JSONP
  * answer by way of its callback name). ASCII alone, so that no charset changes what it means (UTF-7, a page in
@@ -7,24 +7,8 @@
  * inside an HTML page.
  */
 
-/** Words no edition from ES3 on lets stand as a name: the page may be run by any of them. */
-const RESERVED = (
-  'abstract arguments await boolean break byte case catch char class const continue debugger default delete do double ' +
-  'else enum eval export extends false final finally float for function goto if implements import in instanceof int ' +
-  'interface let long native new null package private protected public return short static super switch synchronized ' +
-  'this throw throws transient true try typeof var void volatile while with yield'
-).split(' ');
-const RESERVED_PART = new RegExp(`(^|\\.)(${RESERVED.join('|')})(\\.|$)`);
-const NAME = /^[A-Za-z_$][\w$]*(\.[A-Za-z_$][\w$]*)*$/;
-const LONGEST_NAME = 128;
-
 /** Nesting a value may have: parsers in pages recurse, and a page that cannot read an answer asks for it for ever. */
 const DEEPEST = 1000;
-
-/** Whether this is a JavaScript name, dots allowed, that may stand in a script answer. */
-export function isName(text: string): boolean {
-  return text.length <= LONGEST_NAME && NAME.test(text) && !RESERVED_PART.test(text);
-}
 
 /** A value as JSON text that is also safe script text. @throws {TypeError} naming what is wrong with the value */
 export function render(value: unknown): string {

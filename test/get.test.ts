@@ -274,7 +274,7 @@ describe('headers', () => {
 
   test('of a script', async () => {
     const { publicUrl } = await serviceOf();
-    for (const form of ['callback=a.b', 'var=x', 'callback=x&since=<']) {
+    for (const form of ['callback=tagwait_1.w1.p1', 'var=x', 'callback=x&since=<']) {
       const { headers, status, text } = await request(publicUrl).get(`/status/get?key=a&hold=0&${form}`);
       expect(status).toBe(200);
       expect(headers).toMatchObject({

@@ -35,6 +35,7 @@ const MAY: Record<string, string[]> = {
     'script',
     'answers',
     'question',
+    'protocol',
     'ticket',
     'metrics',
     'limits',
@@ -50,11 +51,12 @@ const MAY: Record<string, string[]> = {
   timers: [],
   brokers: ['broker', 'brokers', 'log'],
   answers: ['broker'],
-  question: ['script', 'broker'],
+  question: ['protocol', 'broker'],
+  protocol: ['protocol'],
   script: [],
   ticket: [],
   broker: [],
-  config: [],
+  config: ['protocol'],
   log: [],
 };
 /** Which files know which library. */

@@ -124,8 +124,16 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
               minimum: 0,
               maximum: hold,
             }),
-            parameter('callback', 'a function that the script calls', text),
-            parameter('var', 'a global that the script assigns, instead of callback', text),
+            parameter(
+              'callback',
+              'a function that the script calls: one part, no global of browsers; or the name of a known JSONP client',
+              text,
+            ),
+            parameter(
+              'var',
+              'a variable that the script assigns, instead of callback: one part, no global of browsers',
+              text,
+            ),
             parameter('proof', "the ticket's", text),
           ],
           responses: pollResponses(),

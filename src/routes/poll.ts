@@ -5,6 +5,7 @@ import type { Limits } from '../limits.js';
 import { type Logger, shortHash } from '../log.js';
 import type { LongPoll, Responder, Waiter } from '../longpoll.js';
 import type { Metrics } from '../metrics.js';
+import { Names } from '../protocol/names.js';
 import { BadParameter, type Form, formOf, type Query, questionOf, split } from '../question.js';
 import { assign, call } from '../script.js';
 import { verify } from '../ticket.js';
@@ -15,6 +16,8 @@ export interface PollOptions {
   hold: number;
   /** origins whose pages may ask; empty: all */
   origins: readonly string[];
+  /** patterns of further names that `callback` and `var` may be, as TAGWAIT_CALLBACKS has them */
+  callbacks?: readonly string[] | undefined;
   /** that tickets are signed with; undefined: no tickets needed */
   secrets: readonly string[] | undefined;
   log: Logger;
@@ -94,6 +97,7 @@ export class PollRoute implements Route {
   readonly path = '/status/get';
   readonly #means: Means;
   readonly #options: PollOptions;
+  readonly #names: Names;
   /** by origin, what answers in JSON say to a page of it */
   readonly #json: ReadonlyMap<string, Fields>;
   /** where each question is noted; undefined: nobody wants to know */
@@ -102,6 +106,7 @@ export class PollRoute implements Route {
   constructor(longpoll: LongPoll, metrics: Tally, limits: Limits, options: PollOptions) {
     this.#means = { longpoll, metrics, limits };
     this.#options = options;
+    this.#names = new Names(options.callbacks);
     this.#json = new Map(
       options.origins.map(origin => [
         origin,
@@ -118,7 +123,7 @@ export class PollRoute implements Route {
     const parameters = split(mark < 0 ? '' : url.slice(mark + 1));
     let form: Form;
     try {
-      form = formOf(parameters);
+      form = formOf(parameters, this.#names);
     } catch (error) {
       if (!(error instanceof BadParameter)) throw error;
       return exchange.send(400, TEXT, `${error.message}\n`);

@@ -1,0 +1,95 @@
+/**
+ * Which names a script answer may call or assign.
+ *
+ * The name comes from the URL. On a page whose Content-Security-Policy lists this host, an attacker who can inject a
+ * script URL would otherwise choose any function of the page: `callback=document.body.firstElementChild.click`.
+ * So a name has one part and is no global of the browser, or it has the exact shape of a known JSONP client's.
+ */
+import { GLOBALS } from './globals.js';
+
+/** Words that no edition from ES3 on accepts as a name: an old browser may run the answer. */
+const RESERVED =
+  'abstract arguments await boolean break byte case catch char class const continue debugger default delete do double ' +
+  'else enum eval export extends false final finally float for function goto if implements import in instanceof int ' +
+  'interface let long native new null package private protected public return short static super switch synchronized ' +
+  'this throw throws transient true try typeof var void volatile while with yield';
+/** Parts through which a prototype can be reached. */
+const PROTOTYPES = 'prototype constructor __proto__';
+const REFUSED_PARTS = new Set(`${RESERVED} ${PROTOTYPES}`.split(' '));
+const NAME = /^[A-Za-z_$][\w$]*(\.[A-Za-z_$][\w$]*)*$/;
+const MAX_LENGTH = 128;
+
+/**
+ * Shapes of the names that JSONP clients make; `#` stands for digits, `%` for letters, digits and `_`.
+ * A prefix would not do: `<form id="angular"><input name="callbacks">` makes `angular.callbacks.click` a method. So `%`
+ * holds a digit or `_`, as every client's does and no method of an element.
+ */
+const CLIENT_SHAPES = [
+  'tagwait_#.w#.p#',
+  'angular.callbacks.%',
+  'YUI.Env.JSONP.%',
+  'Ext.data.JsonP.%',
+  'dojo.io.script.%._jsonpCallback',
+  'dojo_request_script_callbacks.%',
+  '__gwt_jsonp__.P#.onSuccess',
+  '__gwt_jsonp__.P#.onFailure',
+  'Request.JSONP.request_map.request_#',
+];
+const GENERATED = '(?!__)(?=[A-Za-z]*[\\d_])\\w+';
+const CLIENT_NAME = oneOf(
+  CLIENT_SHAPES.map(shape => quoted(shape).replaceAll('#', '\\d+').replaceAll('%', GENERATED)),
+);
+
+export type NameUse = 'callback' | 'var';
+
+/** What is allowed, for the answer to a name that is not. */
+export const NAME_ALLOWED =
+  'give a JavaScript name of at most 128 characters of A-Z a-z 0-9 _ $ that is no reserved word and no global of ' +
+  'browsers; with dots, callback may be a name of a known JSONP client, and both may be what TAGWAIT_CALLBACKS lists';
+
+/** Whether this is a JavaScript name, dots allowed: at most 128 characters, no reserved word, nothing of prototypes. */
+export function isName(text: string): boolean {
+  if (text.length > MAX_LENGTH || !NAME.test(text)) return false;
+  return text.includes('.')
+    ? !text.split('.').some(part => REFUSED_PARTS.has(part))
+    : !REFUSED_PARTS.has(text);
+}
+
+/** Whether this may stand in TAGWAIT_CALLBACKS beside others: a name, with at most one `*` in each part; not `*` alone. */
+export const isNamePattern = (text: string) =>
+  text !== '*' && !/\*[^.]*\*/.test(text) && isName(text.replaceAll('*', '_'));
+
+/** The names of one service: those that every service allows, and those of its TAGWAIT_CALLBACKS. */
+export class Names {
+  readonly #all: boolean;
+  readonly #listed: RegExp | undefined;
+
+  /** @param callbacks patterns of names (see `isNamePattern`), or `*` alone for every name */
+  constructor(callbacks: readonly string[] = []) {
+    this.#all = callbacks.length === 1 && callbacks[0] === '*';
+    this.#listed =
+      callbacks.length > 0
+        ? oneOf(callbacks.map(one => quoted(one).replaceAll('*', '[A-Za-z0-9_]*')))
+        : undefined;
+  }
+
+  /** Whether an answer may call (`callback`) or assign (`var`) this name. */
+  allows(use: NameUse, name: string): boolean {
+    if (name.length > MAX_LENGTH) return false;
+    if (use === 'callback' && CLIENT_NAME.test(name)) return true;
+    if (!isName(name)) return false;
+    if (this.#all) return true;
+    const dotted = name.includes('.');
+    if (!dotted && !GLOBALS.has(name)) return true;
+    return (dotted || use === 'callback') && !!this.#listed?.test(name);
+  }
+}
+
+/** Text as it stands in a regular expression; a name has only `.` and `$` to quote, and a pattern's `*` is replaced. */
+function quoted(text: string): string {
+  return text.replace(/[.$]/g, '\\$&');
+}
+
+function oneOf(sources: readonly string[]): RegExp {
+  return new RegExp(`^(?:${sources.join('|')})$`);
+}
