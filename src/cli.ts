@@ -8,11 +8,13 @@
  */
 import { CommanderError } from 'commander';
 import { WrongStore } from './brokers/broker.js';
-import { type Config, Misconfigured, readConfig } from './config.js';
+import { Misconfigured, readConfig } from './config.js';
 import { originForPhones } from './demo/address.js';
+import { readEnvironment } from './environment.js';
 import { createLog } from './log.js';
 import { markInSteps } from './memory.js';
 import { newNodeId, type Service, startService, version } from './service.js';
+import type { Config } from './settings.js';
 import { type Failure, isWorker, settingsOfWorker, startWorkers, work, workersOf } from './workers.js';
 
 /** Settings at fault: 2. Everything else that keeps it from running: 1. */
@@ -86,10 +88,19 @@ async function alone(): Promise<void> {
   announce(service);
 }
 
+/** Variables that look like settings and have no effect. */
+function warnOfVariables(): void {
+  const { warnings } = readEnvironment(process.env);
+  if (warnings.length === 0) return;
+  const log = createLog(config.logLevel, newNodeId());
+  for (const line of warnings) log.warn(line);
+}
+
 // first of all: the command line may hold secrets, and everyone on the machine can list it
 process.title = isWorker ? 'tagwait worker' : 'tagwait';
 const config = settings();
 markInSteps();
+if (!isWorker) warnOfVariables();
 if (isWorker) await work(fellows => startService(settingsOfWorker(config), fellows), failureOf);
 else if (workersOf(config) === 1) await alone();
 else

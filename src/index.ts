@@ -14,7 +14,7 @@ export {
   Unavailable,
   WrongStore,
 } from './brokers/broker.js';
-export { type Config, Misconfigured } from './config.js';
+export { Misconfigured } from './config.js';
 export {
   createTagwait,
   type Options,
@@ -24,3 +24,4 @@ export {
   type Tagwait,
   version,
 } from './service.js';
+export type { Config } from './settings.js';

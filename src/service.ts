@@ -9,7 +9,7 @@ import Koa from 'koa';
 import type { Broker, NodeInfo, Peek, Receipt } from './brokers/broker.js';
 import { MemoryBroker } from './brokers/memory.js';
 import { RedisBroker } from './brokers/redis/redis.js';
-import { type Config, configOf, Misconfigured, shown } from './config.js';
+import { libraryConfigOf, Misconfigured, shown } from './config.js';
 import { demoRoutes } from './demo/demo.js';
 import { type Budget, budget, Limits } from './limits.js';
 import { type Live, startLive } from './live/live.js';
@@ -22,6 +22,7 @@ import { internalRoutes } from './routes/internal.js';
 import { PollRoute } from './routes/poll.js';
 import { publicRoutes } from './routes/public.js';
 import { SetRoute } from './routes/set.js';
+import type { Config, LibraryOptions } from './settings.js';
 import { internalPort, type Port, publicPort } from './wire/port.js';
 
 const fromRoot = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
@@ -57,7 +58,7 @@ export interface Tagwait {
   close(): Promise<void>;
 }
 
-export interface Options extends Partial<Config> {
+export interface Options extends LibraryOptions {
   /** a store of your own, not yet started, in place of the embedded one and Redis; see docs/brokers.md */
   broker?: Broker;
 }
@@ -67,7 +68,7 @@ export interface Options extends Partial<Config> {
  * @throws {Misconfigured} with all faults at once
  */
 export async function createTagwait({ broker, ...options }: Options = {}): Promise<Tagwait> {
-  const config = configOf(options);
+  const config = libraryConfigOf(options);
   const log = createLog(config.logLevel, newNodeId());
   if (broker) checkBroker(broker, config);
   return (await compose(config, log, broker ?? brokerOf(config, log))).tagwait;

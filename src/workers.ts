@@ -8,10 +8,10 @@
 import cluster, { type Worker } from 'node:cluster';
 import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import type { Config } from './config.js';
 import type { Logger } from './log.js';
 import { add, countsOf, type Look, type Measured, textOf } from './metrics.js';
 import type { Fellows, Service } from './service.js';
+import type { Config } from './settings.js';
 
 /** ms until a dead worker is replaced: doubled with each death in a row, forgotten when one has lived for `SETTLED`. */
 const BACKOFF = { first: 100, most: 10_000 };

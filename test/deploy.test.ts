@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { TAGWAIT } from '../bench/command.js';
-import { envOf, NAMES, SETTINGS } from '../src/config.js';
+import { envOf, NAMES, SETTINGS } from '../src/settings.js';
 import { until } from './harness.js';
 import { find } from './needs.js';
 import { deployed as text } from './proxies.js';
@@ -112,6 +112,7 @@ describe('read, not run', () => {
       template: { metadata: { labels: object }; spec: Pod };
     }
     interface Pod {
+      enableServiceLinks: boolean;
       terminationGracePeriodSeconds: number;
       securityContext: { runAsNonRoot: boolean };
       containers: {
@@ -141,6 +142,8 @@ describe('read, not run', () => {
       [SETTINGS.publicPort.fallback, SETTINGS.internalPort.fallback].map(Number),
     );
     expect(spec.securityContext.runAsNonRoot).toBe(true);
+    // a Service named tagwait-internal would set TAGWAIT_INTERNAL_PORT
+    expect(spec.enableServiceLinks).toBe(false);
     expect(container.securityContext).toMatchObject({
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,

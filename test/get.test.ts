@@ -2,7 +2,7 @@
 import { createContext, runInContext } from 'node:vm';
 import request from 'supertest';
 import { describe, expect, test } from 'vitest';
-import type { Config } from '../src/config.js';
+import type { Config } from '../src/settings.js';
 import { held, poll, type Reply, service as serviceOf, set, until } from './harness.js';
 import { stores } from './stores.js';
 

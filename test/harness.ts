@@ -4,8 +4,9 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
 import { TAGWAIT } from '../bench/command.js';
-import { type Config, configOf } from '../src/config.js';
+import { configOf } from '../src/config.js';
 import { type Service, startService } from '../src/service.js';
+import type { Config } from '../src/settings.js';
 
 export const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
 

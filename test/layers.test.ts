@@ -8,11 +8,12 @@ const src = fileURLToPath(new URL('../src', import.meta.url));
 
 /** What each file may import of ours. A folder stands for its files. */
 const MAY: Record<string, string[]> = {
-  index: ['service', 'broker', 'config'],
-  cli: ['workers', 'service', 'config', 'broker', 'demo', 'log', 'memory'],
-  workers: ['service', 'config', 'live', 'metrics', 'log'],
+  index: ['service', 'broker', 'config', 'settings'],
+  cli: ['workers', 'service', 'config', 'settings', 'environment', 'broker', 'demo', 'log', 'memory'],
+  workers: ['service', 'settings', 'live', 'metrics', 'log'],
   service: [
     'config',
+    'settings',
     'broker',
     'brokers',
     'longpoll',
@@ -56,7 +57,10 @@ const MAY: Record<string, string[]> = {
   script: [],
   ticket: [],
   broker: [],
-  config: ['protocol'],
+  config: ['settings', 'environment', 'loopback'],
+  environment: ['settings'],
+  settings: ['protocol'],
+  loopback: [],
   log: [],
 };
 /** Which files know which library. */
@@ -65,7 +69,7 @@ const KNOWS: Record<string, RegExp> = {
   'cluster-key-slot': /^brokers\/redis\//,
   koa: /^(routes\/|service|demo\/)/,
   '@koa/router': /^(routes\/|demo\/)/,
-  zod: /^(config|routes\/body)/,
+  zod: /^(settings|config|routes\/body)/,
   commander: /^(config|cli)/,
   pino: /^log/,
   'ipaddr.js': /^limits/,

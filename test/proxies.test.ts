@@ -1,7 +1,7 @@
 /** Two real nodes and Redis behind each proxy of deploy/, over TLS: what an operator and a page are promised. */
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { SETTINGS } from '../src/config.js';
+import { SETTINGS } from '../src/settings.js';
 import { launch } from './chromium.js';
 import { held, type Spawned, set, spawned, until } from './harness.js';
 import { ask, deployed, hangUp, KNOWN, program, proxy } from './proxies.js';

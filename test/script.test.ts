@@ -2,8 +2,8 @@
 import { createContext, runInContext } from 'node:vm';
 import { parse } from 'acorn';
 import { describe, expect, test } from 'vitest';
-import type { Config } from '../src/config.js';
 import { NAME_ALLOWED } from '../src/protocol/names.js';
+import type { Config } from '../src/settings.js';
 import { type Reply, service, set } from './harness.js';
 
 /** A page that asks with a script tag. */

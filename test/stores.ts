@@ -1,5 +1,5 @@
 /** The stores that the tests of the whole service run over. */
-import type { Config } from '../src/config.js';
+import type { Config } from '../src/settings.js';
 import { redisServer } from './redis.js';
 
 export interface Store {

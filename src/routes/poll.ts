@@ -10,6 +10,7 @@ import { BadParameter, type Form, formOf, type Query, questionOf, split } from '
 import { assign, call } from '../script.js';
 import { verify } from '../ticket.js';
 import { type Exchange, Fields, type Route } from '../wire/exchange.js';
+import { Origins } from './origins.js';
 
 export interface PollOptions {
   /** seconds */
@@ -41,6 +42,9 @@ const JSON_TYPE = { ...COMMON, 'Content-Type': 'application/json; charset=utf-8'
 const JSON_FOR_ALL = new Fields({ ...JSON_TYPE, 'Access-Control-Allow-Origin': '*' });
 const JSON_FOR_NONE = new Fields({ ...JSON_TYPE, Vary: 'Origin' });
 const TEXT = new Fields({ ...COMMON, 'Content-Type': 'text/plain; charset=utf-8' });
+
+/** Origins whose headers are kept ready. */
+const KNOWN_ORIGINS = 1000;
 
 /** Who counts polls and answers. */
 export type Tally = Pick<Metrics, 'asked' | 'answered'>;
@@ -98,8 +102,9 @@ export class PollRoute implements Route {
   readonly #means: Means;
   readonly #options: PollOptions;
   readonly #names: Names;
-  /** by origin, what answers in JSON say to a page of it */
-  readonly #json: ReadonlyMap<string, Fields>;
+  readonly #origins: Origins;
+  /** by origin, the headers of answers in JSON to a page of it; made when needed */
+  readonly #json = new Map<string, Fields>();
   /** where each question is noted; undefined: nobody wants to know */
   readonly #log: Logger | undefined;
 
@@ -107,12 +112,7 @@ export class PollRoute implements Route {
     this.#means = { longpoll, metrics, limits };
     this.#options = options;
     this.#names = new Names(options.callbacks);
-    this.#json = new Map(
-      options.origins.map(origin => [
-        origin,
-        new Fields({ ...JSON_TYPE, 'Access-Control-Allow-Origin': origin, Vary: 'Origin' }),
-      ]),
-    );
+    this.#origins = new Origins(options.origins);
     this.#log = options.log.isLevelEnabled('debug') ? options.log : undefined;
   }
 
@@ -181,7 +181,7 @@ export class PollRoute implements Route {
    * A browser says what it will use an answer as: one that is to run is for a script tag, and for nothing else.
    */
   #fieldsFor(exchange: Exchange, { mode }: Form): Fields | undefined {
-    if (mode === 'json') return this.#json.size > 0 ? this.#fieldsForOrigin(exchange) : JSON_FOR_ALL;
+    if (mode === 'json') return this.#origins.all ? JSON_FOR_ALL : this.#fieldsForOrigin(exchange);
     const destination = exchange.header('sec-fetch-dest') ?? 'script';
     return destination === 'script' && this.#isOfOurs(exchange) ? SCRIPT : undefined;
   }
@@ -189,15 +189,22 @@ export class PollRoute implements Route {
   /** An app, and curl, say no origin. */
   #fieldsForOrigin(exchange: Exchange): Fields | undefined {
     const origin = exchange.header('origin');
-    return origin === undefined ? JSON_FOR_NONE : this.#json.get(origin);
+    if (origin === undefined) return JSON_FOR_NONE;
+    const known = this.#json.get(origin);
+    if (known || !this.#origins.allows(origin)) return known;
+    const fields = new Fields({ ...JSON_TYPE, 'Access-Control-Allow-Origin': origin, Vary: 'Origin' });
+    // a domain has any number of subdomains
+    if (this.#json.size >= KNOWN_ORIGINS) this.#json.clear();
+    this.#json.set(origin, fields);
+    return fields;
   }
 
   /** Script requests carry no Origin in most browsers, and a Referer unless the page forbids it. */
   #isOfOurs(exchange: Exchange): boolean {
-    if (this.#json.size === 0) return true;
+    if (this.#origins.all) return true;
     const referer = exchange.header('referer');
     const from = exchange.header('origin') ?? (referer === undefined ? undefined : originOf(referer));
-    return from === undefined || this.#json.has(from);
+    return from === undefined || this.#origins.allows(from);
   }
 }
 

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
 import { chain, mount } from './mount.js';
+import { Origins } from './origins.js';
 import type { PollRoute } from './poll.js';
 
 export interface PublicOptions {
@@ -16,14 +17,15 @@ export interface PublicOptions {
 /** The routes of the public port, to be mounted in a Koa app. */
 export function publicRoutes(poll: PollRoute, options: PublicOptions): Middleware {
   const router = new Router();
+  const origins = new Origins(options.origins);
   const client = createHash('sha256').update(options.client).digest('base64url').slice(0, 22);
 
   router.get(poll.path, mount(poll));
   router.options(poll.path, ctx => {
     ctx.set({ 'Access-Control-Allow-Methods': 'GET', 'Access-Control-Max-Age': '86400' });
     const { origin } = ctx.headers;
-    if (options.origins.length === 0) ctx.set('Access-Control-Allow-Origin', '*');
-    else if (origin && options.origins.includes(origin)) ctx.set('Access-Control-Allow-Origin', origin);
+    if (origins.all) ctx.set('Access-Control-Allow-Origin', '*');
+    else if (origin && origins.allows(origin)) ctx.set('Access-Control-Allow-Origin', origin);
     ctx.vary('Origin');
     ctx.status = 204;
   });

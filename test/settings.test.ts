@@ -1,0 +1,272 @@
+/** Settings: what is allowed is what the text says, and a mistyped name is never passed over in silence. */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { libraryConfigOf, Misconfigured, readConfig } from '../src/config.js';
+import { readEnvironment } from '../src/environment.js';
+import { Origins } from '../src/routes/origins.js';
+import { envOf, flagOf, NAMES, type Name, SETTINGS, type Setting } from '../src/settings.js';
+import { run, service, spawned, until } from './harness.js';
+
+const of = (name: Name) => SETTINGS[name] as Setting<never>;
+const read = (env: Record<string, string>, argv: string[] = []) => readConfig(argv, env, '1.0.0');
+/** The lines of a refused configuration; none: it is accepted. */
+function faultsOf(env: Record<string, string>, argv: string[] = []): string[] {
+  try {
+    read(env, argv);
+    return [];
+  } catch (error) {
+    if (!(error instanceof Misconfigured)) throw error;
+    return error.faults;
+  }
+}
+/** Those that are about one setting alone. */
+const faultsAbout = (name: Name, text: string) =>
+  faultsOf({ [envOf(name)]: text }).filter(line => / is not allowed; give |: needs a value/.test(line));
+
+describe('the text says the bounds', () => {
+  const ranges = NAMES.flatMap(name => {
+    const [, min, max, unit] =
+      /^([\d.]+)(?: \(no limit\))? to (\d+)( seconds| or auto|)$/.exec(of(name).allowed) ?? [];
+    return min ? [[name, Number(min), Number(max), unit === ' seconds'] as const] : [];
+  });
+
+  test('of nearly all settings that are numbers', () => expect(ranges.length).toBeGreaterThanOrEqual(15));
+
+  test.each(ranges)('%s: from %d to %d, and nothing beside', (name, min, max, fractions) => {
+    const inside = fractions ? fc.double({ min, max, noNaN: true }) : fc.integer({ min, max });
+    fc.assert(
+      fc.property(fc.oneof(inside, fc.constantFrom(min, max)), number => {
+        expect(faultsAbout(name, String(number))).toEqual([]);
+      }),
+    );
+    const outside = fc.oneof(
+      fc.double({ max: min, maxExcluded: true, noNaN: true }),
+      fc.double({ min: max, minExcluded: true, noNaN: true }),
+    );
+    const noNumber = fc.constantFrom('0x10', '1_0', '1 0', '10s', '--1', '1e', 'Infinity', 'NaN', ' ', '１');
+    fc.assert(
+      fc.property(fc.oneof(outside.filter(number => number !== 0).map(String), noNumber), text => {
+        expect(faultsAbout(name, text)).toEqual([
+          `${envOf(name)}: ${JSON.stringify(text)} is not allowed; give ${of(name).allowed}`,
+        ]);
+      }),
+    );
+    if (!fractions) expect(faultsAbout(name, String(min + 0.5))).toHaveLength(1);
+  });
+
+  test.each(NAMES)('%s: any text is taken, or refused in words that say what is allowed', name => {
+    const { fallback, allowed, secret } = of(name);
+    if (fallback !== undefined) expect(faultsAbout(name, fallback)).toEqual([]);
+    for (const choice of /^[\w*]+(?:, [\w*]+)* or [\w*]+$/.test(allowed) ? allowed.split(/, | or /) : [])
+      expect(faultsAbout(name, choice), choice).toEqual([]);
+    fc.assert(
+      fc.property(fc.string({ minLength: 1, unit: 'binary' }), text => {
+        const shown = secret ? 'this value' : JSON.stringify(text);
+        for (const line of faultsAbout(name, text))
+          expect(line).toBe(`${envOf(name)}: ${shown} is not allowed; give ${allowed}`);
+      }),
+    );
+  });
+});
+
+describe('names', () => {
+  test.each([
+    ['TAGWAIT_REDIS_URI', 'TAGWAIT_REDIS_URL'],
+    ['TAGWAIT_SECRETS', 'TAGWAIT_SECRET'],
+    ['TAGWAIT_SECERT', 'TAGWAIT_SECRET'],
+    ['TAGWAIT_SETTOKEN', 'TAGWAIT_SET_TOKENS'],
+    ['TAGWAIT_secret', 'TAGWAIT_SECRET'],
+  ])('%s is a fault that names %s, and does not repeat the value', (name, meant) => {
+    expect(faultsOf({ [name]: 'hunter2' })).toEqual([`${name}: not a setting; did you mean ${meant}?`]);
+  });
+
+  test('of every setting, one or two letters off are a fault that names one that near', () => {
+    const letter = fc.constantFrom(...'ABCDEFGHIJKLMNOPQRSTUVWXYZ_');
+    const edit = fc.record({ at: fc.nat(), letter, kind: fc.constantFrom('add', 'drop', 'change', 'swap') });
+    const known = new Set(NAMES.map(envOf));
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...NAMES),
+        fc.array(edit, { minLength: 1, maxLength: 2 }),
+        (name, edits) => {
+          let text = envOf(name).slice('TAGWAIT_'.length);
+          for (const { at: where, letter, kind } of edits) {
+            const at = where % text.length;
+            const after = {
+              add: text.slice(at),
+              drop: text.slice(at + 1),
+              change: text.slice(at + 1),
+              swap: text.slice(at + 2),
+            };
+            const put = { add: letter, drop: '', change: letter, swap: (text[at + 1] ?? '') + text[at] };
+            text = text.slice(0, at) + put[kind] + after[kind];
+          }
+          const typed = `TAGWAIT_${text}`;
+          // two letters that were swapped, with a third one in between, are three changes
+          fc.pre(!known.has(typed) && (edits.length === 1 || edits.every(({ kind }) => kind !== 'swap')));
+          expect(faultsOf({ [typed]: '1' })).toEqual([
+            expect.stringMatching(/^\w+: not a setting; did you mean TAGWAIT_\w+\?$/),
+          ]);
+        },
+      ),
+    );
+  });
+
+  test('any other is a warning in the log, and the service runs', async () => {
+    const { output } = await spawned({ TAGWAIT_IMAGE: 'hunter2', TAGWAIT_REDIS_PORT: '6379' });
+    expect(output.stderr).toContain('"msg":"TAGWAIT_IMAGE: not a setting, and has no effect');
+    expect(output.stderr).toContain('"msg":"TAGWAIT_REDIS_PORT: not a setting, and has no effect');
+    expect(output.stderr).not.toContain('hunter2');
+  });
+
+  /** As the kubelet makes them for the Services of deploy/kubernetes/tagwait.yaml. */
+  const linksOf = (name: string, port: number, portName: string) => ({
+    [`${name}_SERVICE_HOST`]: '10.96.0.7',
+    [`${name}_SERVICE_PORT`]: String(port),
+    [`${name}_SERVICE_PORT_${portName}`]: String(port),
+    [`${name}_PORT`]: `tcp://10.96.0.7:${port}`,
+    [`${name}_PORT_${port}_TCP`]: `tcp://10.96.0.7:${port}`,
+    [`${name}_PORT_${port}_TCP_PROTO`]: 'tcp',
+    [`${name}_PORT_${port}_TCP_PORT`]: String(port),
+    [`${name}_PORT_${port}_TCP_ADDR`]: '10.96.0.7',
+  });
+
+  test('those that Kubernetes makes for a Service are passed over; one that has the name of a setting is told', async () => {
+    const env = {
+      ...linksOf('TAGWAIT', 80, 'PUBLIC'),
+      ...linksOf('TAGWAIT_INTERNAL', 11001, 'INTERNAL'),
+      ...linksOf('TAGWAIT_REDIS', 6379, 'REDIS'),
+    };
+    expect(read(env).internalPort).toBe(11001);
+    expect(readEnvironment(env)).toEqual({
+      settings: {},
+      faults: [],
+      warnings: [
+        expect.stringMatching(/^TAGWAIT_INTERNAL_PORT: made by Kubernetes.*enableServiceLinks: false$/),
+      ],
+    });
+    expect(read({ ...env, TAGWAIT_PUBLIC_PORT: '8080' }).publicPort).toBe(8080);
+    const { output } = run(['--public-port', '0', '--internal-port', '0'], env);
+    await until(() => output.stdout !== '');
+    expect(output.stderr).toContain('"msg":"TAGWAIT_INTERNAL_PORT: made by Kubernetes');
+  });
+
+  test.each(['secret', 'setTokens'] as const)(
+    'an empty %s is a fault, from a variable, a flag and an object',
+    name => {
+      const line = `needs a value; give ${of(name).allowed}`;
+      expect(faultsOf({ [envOf(name)]: '' })).toEqual([`${envOf(name)}: ${line}`]);
+      expect(faultsOf({}, [flagOf(name), ''])).toEqual([`${flagOf(name)}: ${line}`]);
+      expect(() => libraryConfigOf({ [name]: [] })).toThrow(`${name}: ${line}`);
+      expect(() => libraryConfigOf({ [name]: null } as never)).toThrow('this value is not allowed');
+    },
+  );
+
+  test('any other empty variable is one that is not set', () => {
+    const others = NAMES.filter(name => name !== 'secret' && name !== 'setTokens');
+    expect(read(Object.fromEntries(others.map(name => [envOf(name), ''])))).toEqual(read({}));
+  });
+});
+
+describe('together', () => {
+  test.each([
+    [{ TAGWAIT_PUBLIC_PORT: '11001' }, 11001],
+    [{ TAGWAIT_PUBLIC_PORT: '80', TAGWAIT_INTERNAL_PORT: '80', TAGWAIT_PUBLIC_HOST: '::' }, 80],
+    [{ TAGWAIT_PUBLIC_PORT: '80', TAGWAIT_INTERNAL_PORT: '80', TAGWAIT_PUBLIC_HOST: '127.0.0.1' }, 80],
+  ])('equal ports, %j: told before one of them fails to listen', async (env, port) => {
+    const child = run([], env);
+    expect(await child.ended).toBe(2);
+    expect(child.output.stderr).toBe(
+      `tagwait: TAGWAIT_PUBLIC_PORT and TAGWAIT_INTERNAL_PORT: both are ${port}; give two, or 0 for a free one\n`,
+    );
+  });
+
+  test('equal ports on two addresses, and two free ones, are allowed', () => {
+    const two = { TAGWAIT_PUBLIC_HOST: '192.0.2.1', TAGWAIT_PUBLIC_PORT: '80', TAGWAIT_INTERNAL_PORT: '80' };
+    expect(faultsOf(two)).toEqual([]);
+    expect(faultsOf({ TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0' })).toEqual([]);
+  });
+
+  test.each(['publicHost', 'publicPort', 'internalHost', 'internalPort', 'workers', 'demo'] as const)(
+    '%s does not apply in the library, which says so',
+    name => {
+      expect(() => libraryConfigOf({ [name]: of(name).fallback } as never)).toThrow(
+        `${name}: does not apply in the library`,
+      );
+    },
+  );
+});
+
+describe('TAGWAIT_ORIGINS', () => {
+  const origins = (text: string) => read({ TAGWAIT_ORIGINS: text }).origins;
+
+  test.each([
+    ['https://Shop.Example', ['https://shop.example']],
+    ['https://shop.example:443, HTTP://a.example:80', ['https://shop.example', 'http://a.example']],
+    ['https://shop.example:8443', ['https://shop.example:8443']],
+    ['https://*.Shop.example:443', ['https://*.shop.example']],
+    ['https://münchen.example', ['https://xn--mnchen-3ya.example']],
+    ['http://[0:0::1]:8080', ['http://[::1]:8080']],
+    ['*', []],
+  ])('%s is taken as a browser writes it', (text, normal) => expect(origins(text)).toEqual(normal));
+
+  test.each([
+    ...['shop.example', 'https://', 'https://shop.example/', 'https://shop.example/a', 'ftp://shop.example'],
+    ...[
+      'https://user@shop.example',
+      'https://shop.example?a',
+      'https://*',
+      'https://*.*.example',
+      'https://a.*.example',
+    ],
+    ...[
+      'https://*shop.example',
+      'https://shop.example:port',
+      '*,https://shop.example',
+      'https://shop.example,',
+      'null',
+    ],
+  ])('%s is a fault', text => {
+    expect(faultsOf({ TAGWAIT_ORIGINS: text })).toEqual([expect.stringContaining('TAGWAIT_ORIGINS: ')]);
+  });
+
+  test.each([
+    ['https://a.example.com', true],
+    ['https://a.b-c.example.com', true],
+    ['https://one.example', true],
+    ['https://example.com', false],
+    ['https://.example.com', false],
+    ['https://evilexample.com', false],
+    ['https://a.example.com.evil.example', false],
+    ['https://evil.example/.example.com', false],
+    ['https://evil.example#.example.com', false],
+    ['https://evil.example:80.example.com', false],
+    ['http://a.example.com', false],
+    ['https://a.example.com:8443', false],
+    ['https://*.example.com', false],
+    ['null', false],
+    [`https://${'a.'.repeat(200)}example.com`, false],
+  ])('https://*.example.com and one other: a page of %s: %s', (origin, allowed) => {
+    expect(new Origins(origins('https://*.example.com,https://one.example')).allows(origin)).toBe(allowed);
+  });
+
+  test('a page of a subdomain is answered, and may read the answer; one of the domain itself is not', async () => {
+    const { publicUrl } = await service({ origins: origins('https://*.Example.com:443') });
+    const ask = async (method: string, headers: Record<string, string>) => {
+      const { status, headers: given } = await fetch(`${publicUrl}/status/get?key=k&hold=0`, {
+        method,
+        headers,
+      });
+      return [status, given.get('access-control-allow-origin')];
+    };
+    for (const Origin of ['https://a.example.com', 'https://b.example.com', 'https://a.example.com']) {
+      expect(await ask('GET', { Origin })).toEqual([200, Origin]);
+      expect(await ask('OPTIONS', { Origin })).toEqual([204, Origin]);
+    }
+    for (const Origin of ['https://example.com', 'http://a.example.com']) {
+      expect(await ask('GET', { Origin })).toEqual([403, null]);
+      expect(await ask('OPTIONS', { Origin })).toEqual([204, null]);
+    }
+    expect(await ask('GET', {})).toEqual([200, null]);
+  });
+});
