@@ -1,6 +1,7 @@
 /** Reads the settings, from flags and environment or from an object, and checks them together. */
 import { Command, CommanderError, Option } from 'commander';
 import type { z } from 'zod';
+import { parseServers } from './brokers/redis/address.js';
 import { readEnvironment } from './environment.js';
 import { isLoopback } from './loopback.js';
 import {
@@ -149,6 +150,13 @@ function clashes(config: Config): string[] {
   if (stores.length > 1) faults.push(`${stores.map(envOf).join(' and ')}: give one of them`);
   if (!config.redisSentinels !== !config.redisMaster)
     faults.push(`${envOf('redisSentinels')} and ${envOf('redisMaster')}: one needs the other`);
+  if (config.redisSentinelPassword && !config.redisSentinels)
+    faults.push(`${envOf('redisSentinelPassword')}: needs ${envOf('redisSentinels')}`);
+  if (config.redisNat && !config.redisSentinels && !config.redisCluster)
+    faults.push(`${envOf('redisNat')}: needs ${envOf('redisSentinels')} or ${envOf('redisCluster')}`);
+  const { database = 0 } = parseServers(config.redisCluster ?? []) ?? {};
+  if (database !== 0)
+    faults.push(`${envOf('redisCluster')}: a Cluster has no database ${database}; leave /${database} out`);
   if (config.workers !== undefined && config.workers !== 1 && stores.length === 0)
     faults.push(`${envOf('workers')}: more than one process needs Redis; give ${envOf('redisUrl')}, or 1`);
   if (config.workers !== undefined && config.workers !== 1 && config.demo)

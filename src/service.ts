@@ -50,7 +50,10 @@ export interface Tagwait {
     value: unknown,
     options?: { ttl?: number; final?: boolean; expect?: string; id?: string },
   ): Promise<Receipt>;
-  /** What is kept under a key, and who waits for it; values as JSON text, `ttl` in milliseconds. */
+  /**
+   * What is kept under a key, and how many requests wait for it; values as JSON text, `ttl` in milliseconds.
+   * @throws {TypeError} no page could ask for the key @throws {Unavailable}
+   */
   peek(key: string): Promise<Peek>;
   nodes(): Promise<NodeInfo[]>;
   /** Answers every held request, and all later ones, `moved`. @param seconds over which pages are told to come back */
@@ -179,7 +182,10 @@ async function compose(
       if (!KEY.test(key)) throw new TypeError(KEY_ALLOWED);
       return longpoll.set(key, value, { ttl: ttl * 1000, ...more });
     },
-    peek: key => longpoll.peek(key),
+    peek: async key => {
+      if (!KEY.test(key)) throw new TypeError(KEY_ALLOWED);
+      return longpoll.peek(key);
+    },
     nodes: () => longpoll.nodes(),
     drain: (seconds = config.drain) => longpoll.drain(seconds * 1000),
     close: async () => {
@@ -209,16 +215,25 @@ function brokerOf(config: Config, log: Logger): Broker {
     redisUrl,
     redisSentinels,
     redisMaster,
+    redisSentinelPassword,
     redisCluster,
+    redisNat: nat,
     redisPrefix: prefix,
     redisWait: wait,
   } = config;
   const shared = { prefix, history, wait, node: log.bindings().node as string, log };
   if (redisUrl) return new RedisBroker({ store: { kind: 'server', url: redisUrl }, ...shared });
-  if (redisCluster) return new RedisBroker({ store: { kind: 'cluster', nodes: redisCluster }, ...shared });
+  if (redisCluster)
+    return new RedisBroker({ store: { kind: 'cluster', nodes: redisCluster, nat }, ...shared });
   if (redisSentinels && redisMaster)
     return new RedisBroker({
-      store: { kind: 'sentinel', sentinels: redisSentinels, master: redisMaster },
+      store: {
+        kind: 'sentinel',
+        sentinels: redisSentinels,
+        master: redisMaster,
+        sentinelPassword: redisSentinelPassword,
+        nat,
+      },
       ...shared,
     });
   return new MemoryBroker({ history, maxKeys: config.maxKeys });

@@ -1,5 +1,6 @@
 /** The settings: ONE table of name, check, default and help. Flags, environment, help text and README come from it. */
 import { z } from 'zod';
+import * as redis from './brokers/redis/address.js';
 import { isNamePattern } from './protocol/names.js';
 
 /** A decimal number: `0x10` and `1_000` are none. */
@@ -24,10 +25,7 @@ const flag = z.enum(['1', 'true', '0', 'false']).transform(text => text === '1' 
 
 const host = z.string().regex(/^[^\s/]+$/);
 const port = whole(0, 65535);
-/** The credentials and TLS of the first count for all: one user and one certificate authority serve a deployment. */
-const HOST_AND_PORT = /^(rediss?:\/\/([^\s,/@]*@)?)?(\[[\da-fA-F:.]+\]|[^\s:,/@]+):\d{1,5}$/;
-const ADDRESSES = 'host:port,… or redis[s]://[user:password@]host:port,… (those of the first count for all)';
-
+const addresses = list(/./).refine(parts => redis.parseServers(parts) !== undefined);
 const ORIGIN = /^(https?:\/\/)(\*\.)?([^\s/?#@\\*,]+)$/i;
 /**
  * An origin as a browser sends it: lower case, no default port, an international name in its ASCII form. A first label `*` stays.
@@ -89,14 +87,14 @@ export const SETTINGS = {
     commandOnly: true,
   }),
   redisUrl: setting({
-    schema: z.string().regex(/^rediss?:\/\/\S+$/),
-    allowed: 'redis://[user:password@]host[:port][/db] or rediss://…',
+    schema: z.string().refine(text => redis.parseServer(text) !== undefined),
+    allowed: redis.SERVER_ALLOWED,
     help: 'one Redis server; absent: the embedded store',
     secret: true,
   }),
   redisSentinels: setting({
-    schema: list(HOST_AND_PORT),
-    allowed: ADDRESSES,
+    schema: addresses,
+    allowed: `${redis.SERVERS_ALLOWED}; a /database after one of them`,
     help: 'the Sentinels of a Redis; needs its master name',
     secret: true,
   }),
@@ -105,11 +103,22 @@ export const SETTINGS = {
     allowed: 'a name',
     help: 'the name the Sentinels know it by',
   }),
+  redisSentinelPassword: setting({
+    schema: z.string().min(1),
+    allowed: 'a password, as it is',
+    help: 'password of the Sentinels; absent: the same as that of Redis',
+    secret: true,
+  }),
   redisCluster: setting({
-    schema: list(HOST_AND_PORT),
-    allowed: ADDRESSES,
+    schema: addresses,
+    allowed: redis.SERVERS_ALLOWED,
     help: 'some nodes of a Redis Cluster',
     secret: true,
+  }),
+  redisNat: setting({
+    schema: list(/./).refine(pairs => redis.parseNat(pairs) !== undefined),
+    allowed: redis.NAT_ALLOWED,
+    help: 'where servers of a Cluster, or those that Sentinels name, are reached from here',
   }),
   redisPrefix: setting({
     schema: z.string().regex(/^[\w.:-]{1,64}$/),

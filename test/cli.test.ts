@@ -2,6 +2,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from 'vitest';
+import { SERVER_ALLOWED } from '../src/brokers/redis/address.js';
 import { held, poll, run, set, spawned, until } from './harness.js';
 
 describe('settings', () => {
@@ -17,7 +18,7 @@ describe('settings', () => {
     expect(lines.map(line => line.replace(/^tagwait: /, ''))).toEqual([
       '--bogus: not an option; tagwait --help lists them',
       'TAGWAIT_PUBLIC_PORT: "70000" is not allowed; give 0 to 65535',
-      'TAGWAIT_REDIS_URL: this value is not allowed; give redis://[user:password@]host[:port][/db] or rediss://…',
+      `TAGWAIT_REDIS_URL: this value is not allowed; give ${SERVER_ALLOWED}`,
       '--ttl: needs a value; give 0.001 to 31536000 seconds',
       '--hold: "soon" is not allowed; give 0.05 to 300 seconds',
       'TAGWAIT_ORIGINS: "example.com" is not allowed; give * or https://one.example,https://two.example',
@@ -37,6 +38,26 @@ describe('settings', () => {
       'Sentinels without a master',
       { TAGWAIT_REDIS_SENTINELS: 'a:1,b:2' },
       /TAGWAIT_REDIS_SENTINELS and TAGWAIT_REDIS_MASTER: one needs the other/,
+    ],
+    [
+      'the password of Sentinels without Sentinels',
+      { TAGWAIT_REDIS_URL: 'redis://a', TAGWAIT_REDIS_SENTINEL_PASSWORD: 'hunter2' },
+      /TAGWAIT_REDIS_SENTINEL_PASSWORD: needs TAGWAIT_REDIS_SENTINELS/,
+    ],
+    [
+      'a NAT map of one server',
+      { TAGWAIT_REDIS_URL: 'redis://a', TAGWAIT_REDIS_NAT: 'a:1=b:2' },
+      /TAGWAIT_REDIS_NAT: needs TAGWAIT_REDIS_SENTINELS or TAGWAIT_REDIS_CLUSTER/,
+    ],
+    [
+      'a NAT map that is none',
+      { TAGWAIT_REDIS_CLUSTER: 'a:1', TAGWAIT_REDIS_NAT: 'a:1=b:2,a:3' },
+      /TAGWAIT_REDIS_NAT: "a:1=b:2,a:3" is not allowed; give internal:port=external:port,…/,
+    ],
+    [
+      'a Cluster with a database',
+      { TAGWAIT_REDIS_CLUSTER: 'redis://user:hunter2@a:1/2,b:1' },
+      /TAGWAIT_REDIS_CLUSTER: a Cluster has no database 2; leave \/2 out/,
     ],
     [
       'workers without Redis',

@@ -242,7 +242,9 @@ describe('wrong settings are told in one line', () => {
     expect(said).not.toContain('wrong@');
     expect(await fails({ TAGWAIT_REDIS_URL: `redis://${at}` })).toEqual([
       2,
-      expect.stringMatching(/^tagwait: Redis refuses this node: 127\.0\.0\.1:\d+: NOAUTH[^\n]*\n$/),
+      expect.stringMatching(
+        /^tagwait: Redis refuses this node: 127\.0\.0\.1:\d+: SUBSCRIBE: NOAUTH[^\n]*\n$/,
+      ),
     ]);
     const node = await spawned({ TAGWAIT_REDIS_URL: `redis://:hunter2@${at}` });
     expect((await set(node.internalUrl, { key: 'a', value: 1 })).status).toBe(200);
@@ -252,7 +254,7 @@ describe('wrong settings are told in one line', () => {
   test('a URL that is none', async () => {
     expect(await fails({ TAGWAIT_REDIS_URL: 'localhost:6379' })).toEqual([
       2,
-      expect.stringContaining('give redis://'),
+      expect.stringContaining('give redis[s]://'),
     ]);
   });
 });

@@ -50,16 +50,17 @@ const MAY: Record<string, string[]> = {
   longpoll: ['hub', 'timers', 'broker', 'answers', 'script'],
   hub: ['timers', 'broker', 'answers'],
   timers: [],
-  brokers: ['broker', 'brokers', 'log'],
+  brokers: ['broker', 'brokers', 'address', 'log'],
+  address: [],
   answers: ['broker'],
   question: ['protocol', 'broker'],
   protocol: ['protocol'],
   script: [],
   ticket: [],
   broker: [],
-  config: ['settings', 'environment', 'loopback'],
+  config: ['address', 'settings', 'environment', 'loopback'],
   environment: ['settings'],
-  settings: ['protocol'],
+  settings: ['address', 'protocol'],
   loopback: [],
   log: [],
 };
@@ -82,9 +83,11 @@ const imports = (file: string) =>
   [...readFileSync(join(src, file), 'utf8').matchAll(/^(?:import|export)\b[^;]*?from '([^']+)'/gms)].map(
     match => match[1] as string,
   );
-/** The broker's interface is a room of its own: those who hold know it, and no broker. */
+/** The broker's interface is a room of its own: those who hold know it, and no broker. Addresses are also checked by config. */
 const room = (path: string) =>
-  /^brokers\/broker\b/.test(path) ? 'broker' : (path.split('/')[0] as string).replace(/\.[jt]s$/, '');
+  /^brokers\/(?:broker|redis\/address)\b/.test(path)
+    ? posix.basename(path).replace(/\.[jt]s$/, '')
+    : (path.split('/')[0] as string).replace(/\.[jt]s$/, '');
 
 test.each(files)('%s imports what is below it', file => {
   for (const from of imports(file)) {

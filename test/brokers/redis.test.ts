@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type Entry, Unavailable } from '../../src/brokers/broker.js';
 import { brokerContract, HISTORY } from '../../src/brokers/contract/contract.js';
-import type { Store } from '../../src/brokers/redis/connections.js';
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
+import type { Store } from '../../src/brokers/redis/store.js';
 import { until } from '../harness.js';
 import { type Owner, redisCluster, redisSentinels, redisServer } from '../redis.js';
 

@@ -13,8 +13,10 @@ import type { Logger } from '../../log.js';
 import { type Events, type StoreStatus, Unavailable, WrongStore } from '../broker.js';
 import { decode } from '../messages.js';
 import { DEAD, HEARTBEAT, type NodeChannel, Survey } from '../survey.js';
-import { addressFor, addressOf, type Connections, neverWorks, serverOf } from './connections.js';
+import { addressFor, addressOf, type Connections } from './connections.js';
+import { assertNoCluster, warnOfEviction } from './inspect.js';
 import type { Keys } from './keys.js';
+import { neverWorks } from './store.js';
 import { Subscriber } from './subscriber.js';
 
 /** A heartbeat that was answered must be received within this time, ms, or messages are not received. */
@@ -158,7 +160,6 @@ export class Link implements NodeChannel {
     // one server of a Cluster: whether the Cluster works without it is not known here
     client.on('node error', (error: Error, address: string) => {
       cause = `${address}: ${error.message}`;
-      this.#refuse(cause);
     });
     client.on('close', () => {
       if (client === this.#options.connections.commands)
@@ -274,7 +275,7 @@ export class Link implements NodeChannel {
       const message = this.survey.heartbeat(tag, count);
       const [kept, run] = await commands.tagwaitHeartbeat(this.#marker(tag), DEAD, this.#all, message);
       const same = kept === 1 && run === server.run;
-      if (run !== server.run) void warnOfEviction(commands, this.#marker(tag), this.#options.log);
+      if (run !== server.run) await this.#inspect(tag);
       server.run = run;
       server.failure = undefined;
       if (server.received < count) this.#expectEcho(server);
@@ -286,6 +287,12 @@ export class Link implements NodeChannel {
       if (wasReached && commands instanceof Cluster) this.#subscriber.reconnect();
       return false;
     }
+  }
+
+  async #inspect(tag: string): Promise<void> {
+    const { keys, log, connections } = this.#options;
+    await assertNoCluster(connections.commands, [keys.entries('0'), keys.entries('1')]);
+    void warnOfEviction(connections.commands, this.#marker(tag), log);
   }
 
   /** Commands are answered and messages not received: that connection hangs, or its server is cut off from the others. */
@@ -322,19 +329,4 @@ export class Link implements NodeChannel {
     server.echo = undefined;
     if (missed) this.#options.events.gap();
   }
-}
-
-/** Redis may drop keys of its own accord: then values vanish, and pages hear of the next one late. */
-async function warnOfEviction(
-  commands: Redis | Cluster,
-  key: string,
-  log: Pick<Logger, 'warn'>,
-): Promise<void> {
-  const info = await (async () => serverOf(commands, key).info('memory'))().catch(() => '');
-  const policy = /maxmemory_policy:(\S+)/.exec(info)?.[1];
-  if (policy !== undefined && policy !== 'noeviction')
-    log.warn(
-      { address: addressFor(commands, key), policy },
-      'Redis may evict values and subscriptions: set maxmemory-policy to noeviction',
-    );
 }

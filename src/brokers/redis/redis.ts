@@ -20,11 +20,12 @@ import type {
   StoreStatus,
 } from '../broker.js';
 import { nodesIn, waitersIn } from '../survey.js';
-import { type Connections, connections, databaseOf, type Store } from './connections.js';
+import { type Connections, connections } from './connections.js';
 import { Keys } from './keys.js';
 import { Link } from './link.js';
 import { readBacklog } from './reply.js';
 import { Sets } from './sets.js';
+import { databaseOf, type Store } from './store.js';
 import { type PendingSubscribe, Subscriptions } from './subscriptions.js';
 import { Verifier } from './verifier.js';
 

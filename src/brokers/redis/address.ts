@@ -1,0 +1,116 @@
+/** The addresses in the Redis settings, parsed. Opens no connection: config.ts checks the settings with it. */
+
+export interface Address {
+  /** a name or an IP address, without brackets */
+  host: string;
+  port: number;
+}
+
+/** What a client needs besides the address. */
+export interface Access {
+  username: string;
+  /** empty: none */
+  password: string;
+  tls: boolean;
+  database: number;
+}
+
+export interface Server extends Access {
+  at: Address | { path: string };
+}
+
+export interface Servers extends Access {
+  at: Address[];
+}
+
+const HOST = String.raw`(?:\[[\da-fA-F:.]+\]|[^\s:,/@?#=[\]]+)`;
+/** The user and password end at the last @: `redis://:p@ss/word@host` works too. */
+const URL = new RegExp(
+  String.raw`^(rediss?)://(?:(\S*)@)?(${HOST})(?::(\d{1,5}))?(?:/(\d{1,5})?)?(?:\?db=(\d{1,5}))?$`,
+);
+const SOCKET = /^unix:(?:\/\/)?(?:([^\s/]\S*)@)?(\/(?!\/)[^\s?]+)(?:\?db=(\d{1,5}))?$/;
+/** One of several; a comma in a password is written %2C. */
+const LISTED = new RegExp(String.raw`^(?:(rediss?)://(?:([^\s,]*)@)?)?(${HOST}:\d{1,5})(?:/(\d{1,5})?)?$`);
+const PAIR = new RegExp(String.raw`^(${HOST}:\d{1,5})=(${HOST}:\d{1,5})$`);
+
+export const SERVER_ALLOWED =
+  'redis[s]://[user:password@]host[:port][/database] or unix://[user:password@]/path[?db=database], user and password percent-encoded';
+export const SERVERS_ALLOWED =
+  'host:port,… or redis[s]://[user:password@]host:port,… (those of the first count for all), user and password percent-encoded';
+export const NAT_ALLOWED = 'internal:port=external:port,…';
+
+function addressOf(host: string, port: string | number): Address | undefined {
+  const number = Number(port);
+  return number >= 1 && number <= 65_535 ? { host: host.replace(/^\[|\]$/g, ''), port: number } : undefined;
+}
+/** @param text `host:port` */
+function addressIn(text: string): Address | undefined {
+  const colon = text.lastIndexOf(':');
+  return addressOf(text.slice(0, colon), text.slice(colon + 1));
+}
+
+/** @returns undefined: a % that encodes nothing */
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** @param text `user:password` @returns undefined: a % that encodes nothing */
+function credentials(text = ''): { username: string; password: string } | undefined {
+  const colon = text.indexOf(':');
+  const username = decoded(colon < 0 ? text : text.slice(0, colon));
+  const password = decoded(colon < 0 ? '' : text.slice(colon + 1));
+  return username === undefined || password === undefined ? undefined : { username, password };
+}
+
+/** @returns undefined: not as `SERVER_ALLOWED` says */
+export function parseServer(text: string): Server | undefined {
+  const socket = SOCKET.exec(text);
+  if (socket) {
+    const [, user, path = '', database = 0] = socket;
+    const [access, decodedPath] = [credentials(user), decoded(path)];
+    if (!access || !decodedPath) return undefined;
+    return { ...access, tls: false, database: Number(database), at: { path: decodedPath } };
+  }
+  const url = URL.exec(text);
+  if (!url) return undefined;
+  const [, scheme, user, host = '', port = 6379, database, query = 0] = url;
+  const [access, at] = [credentials(user), addressOf(host, port)];
+  if (!access || !at) return undefined;
+  return { ...access, tls: scheme === 'rediss', database: Number(database ?? query), at };
+}
+
+/** @returns undefined: not as `SERVERS_ALLOWED` says, or what two of them say differs */
+export function parseServers(texts: readonly string[]): Servers | undefined {
+  const at: Address[] = [];
+  let access: Access | undefined;
+  for (const text of texts) {
+    const [, scheme, user, host = '', database = 0] = LISTED.exec(text) ?? [];
+    const [given, address] = [credentials(user), addressIn(host)];
+    if (!given || !address) return undefined;
+    const own = { ...given, tls: scheme === 'rediss', database: Number(database) };
+    access ??= own;
+    if (scheme && own.tls !== access.tls) return undefined;
+    if (user && (own.username !== access.username || own.password !== access.password)) return undefined;
+    if (own.database && access.database && own.database !== access.database) return undefined;
+    // the database may stand at the end, where others write it
+    access.database ||= own.database;
+    at.push(address);
+  }
+  return access && { ...access, at };
+}
+
+/** @returns by `host:port` as the servers call themselves; undefined: not as `NAT_ALLOWED` says */
+export function parseNat(pairs: readonly string[]): Record<string, Address> | undefined {
+  const map: Record<string, Address> = {};
+  for (const pair of pairs) {
+    const [, inside = '', outside = ''] = PAIR.exec(pair) ?? [];
+    const [internal, external] = [addressIn(inside), addressIn(outside)];
+    if (!internal || !external) return undefined;
+    map[`${internal.host}:${internal.port}`] = external;
+  }
+  return map;
+}
