@@ -46,6 +46,9 @@ export interface Watch {
   lastAnsweredAt: number;
 }
 
+/** Waiters of one key that are gone through for one request. */
+const LOOKED_AT = 1024;
+
 export class Hub {
   readonly #watches = new Map<string, Watch>();
   #held = 0;
@@ -64,6 +67,15 @@ export class Hub {
   caughtUpFor(key: string): number {
     const watch = this.#watches.get(key);
     return watch ? waitersOf(watch).filter(waiter => waiter.state === 'caughtUp').length : 0;
+  }
+
+  /** Of a key's waiters that are `alike`, the one that came first; of its newest `LOOKED_AT`, so that its price is bounded. */
+  oldest(key: string, alike: (responder: Responder) => boolean): Waiter | undefined {
+    let found: Waiter | undefined;
+    let waiter = this.#watches.get(key)?.first;
+    for (let looked = 0; waiter && looked < LOOKED_AT; looked++, waiter = waiter.next)
+      if (waiter.responder && alike(waiter.responder)) found = waiter;
+    return found;
   }
 
   watches(): IterableIterator<Watch> {

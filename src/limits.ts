@@ -95,8 +95,11 @@ export class Limits {
     this.maxHeld = options.maxHeld ?? shares.held;
   }
 
-  /** Counts a poll. @returns 0, or the milliseconds after which its page may ask again */
-  poll(network: string): number {
+  /**
+   * Counts a request, whatever it is and however it is answered.
+   * @returns 0, or the milliseconds after which its client may ask again
+   */
+  request(network: string): number {
     const most = this.#options.maxPollsPerIp;
     if (most === 0) return 0;
     const now = performance.now();
@@ -112,6 +115,12 @@ export class Limits {
     return Math.ceil(this.#windowEnd - now + (Math.random() * WINDOW * polls) / most);
   }
 
+  /** Whether a key has all the waiters that it may have. @param heldForKey how many it has on this node */
+  fullFor(heldForKey: number): boolean {
+    const { maxHeldPerKey } = this.#options;
+    return maxHeldPerKey > 0 && heldForKey >= maxHeldPerKey;
+  }
+
   full(held: number): boolean {
     return this.maxHeld > 0 && held >= this.maxHeld;
   }
@@ -122,11 +131,11 @@ export class Limits {
    * @returns 0, or the milliseconds after which its page may ask again: then nothing was counted
    */
   hold(network: string, held: number, heldForKey: number): number {
-    const { maxHeldPerKey, maxHeldPerIp } = this.#options;
+    const { maxHeldPerIp } = this.#options;
     const mine = this.#held.get(network) ?? 0;
     const limit = this.full(held)
       ? 'held'
-      : maxHeldPerKey > 0 && heldForKey >= maxHeldPerKey
+      : this.fullFor(heldForKey)
         ? 'held_per_key'
         : maxHeldPerIp > 0 && mine >= maxHeldPerIp
           ? 'held_per_ip'
@@ -193,6 +202,9 @@ function decrease(counts: Map<string, number>, name: string): void {
   else counts.delete(name);
 }
 
+/** Characters of an address with its zone and port. What is longer is not looked at. */
+const LONGEST_ADDRESS = 80;
+
 /**
  * The address that the outermost believed proxy saw. Each proxy appends the address of who asked it, so the last entry
  * is the nearest proxy's word, and what stands before the believed ones is anyone's: a page that sends the header
@@ -207,6 +219,7 @@ function forwarded(header: string, proxies: number): string | undefined {
     comma = comma === 0 ? -1 : header.lastIndexOf(',', comma - 1);
   }
   const entry = header.slice(comma + 1, end).trim();
+  if (entry.length > LONGEST_ADDRESS) return undefined;
   // some proxies add the port: 192.0.2.1:50000, [2001:db8::1]:50000
   const address = /^\[([^\]]+)\](?::\d+)?$/.exec(entry)?.[1] ?? entry.replace(/^([\d.]+):\d+$/, '$1');
   return isIPv4(address) || isIPv6(address) ? address : undefined;

@@ -150,6 +150,15 @@ export class LongPoll {
     return waiter;
   }
 
+  /** Answers the waiter of a key that has waited longest, of those that are `alike`: it asks again from where it was. */
+  giveWay(key: string, alike: (responder: Responder) => boolean): void {
+    const waiter = this.#hub.oldest(key, alike);
+    if (!waiter) return;
+    const { watch, since, state } = waiter;
+    const seen = state === 'caughtUp' && isKnown(watch) ? advance(since, watch.position) : since;
+    this.#finish(waiter, answers.timeout(seen));
+  }
+
   /** The client has disconnected: it is not answered any more. */
   leave(waiter: Waiter): void {
     if (this.#release(waiter)) this.#unsubscribeIdle(waiter.watch);

@@ -61,7 +61,9 @@ export const METRICS_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
 /** How a set ended. */
 export type SetResult = 'stored' | 'conflict' | 'refused' | 'unauthorized' | 'unavailable';
 
-const MODES = ['callback', 'var', 'json'];
+/** How an answer is wrapped; text: in no way, since the name to call or assign was none. */
+const MODES = ['callback', 'var', 'json', 'text'];
+export type Mode = Form['mode'] | 'text';
 type Count = (label: string, another?: string) => void;
 
 /**
@@ -196,7 +198,7 @@ export class Metrics {
     this.#answers = counted(
       {
         name: 'tagwait_answers_total',
-        help: 'Polls answered, by mode (callback, var, json) and answer',
+        help: 'Polls answered, by mode (callback, var, json, text) and answer',
         labelNames: ['mode', 'answer'],
         registers,
       },
@@ -231,7 +233,7 @@ export class Metrics {
     this.#cuts.inc({ reason });
   }
 
-  asked(mode: Form['mode']): void {
+  asked(mode: Mode): void {
     this.#polls(mode);
   }
 
@@ -265,7 +267,7 @@ export class Metrics {
     this.#limits.inc({ limit });
   }
 
-  answered(mode: Form['mode'], answer: Kind): void {
+  answered(mode: Mode, answer: Kind): void {
     this.#answers(mode, answer);
   }
 

@@ -16,15 +16,13 @@ export interface Query {
   proof: string;
 }
 
-/** A parameter that is not allowed. The message says which and what is; it never repeats what was given. */
-export class BadParameter extends Error {
+/** A parameter that is not allowed: returned, not thrown. The message says which and what is; it never repeats what was given. */
+export class BadParameter {
   constructor(
-    message: string,
+    readonly message: string,
     /** what follows on the connection cannot be told from more of this request */
     readonly unreadable = false,
-  ) {
-    super(message);
-  }
+  ) {}
 }
 
 export const KEY = /^[A-Za-z0-9._~:-]{1,128}$/;
@@ -33,75 +31,114 @@ const HOLD = /^\d{1,4}(\.\d{1,3})?$/;
 /** Seconds that a page may always ask for: its script does so now and then, however short the service's own hold is. */
 const SHORT = 1;
 const LONGEST_PROOF = 128;
+/** Every parameter that is read. All others are passed over as they stand, `_` among them. */
 const NAMES = ['key', 'callback', 'var', 'since', 'hold', 'proof'] as const;
 type Name = (typeof NAMES)[number];
+/** A longer query is refused, and only so many of its bytes are read. */
+export const QUERY_BYTES = 2048;
+/** Characters of the longest name, escaped. */
+const LONGEST_NAME = 3 * Math.max(...NAMES.map(name => name.length));
+/** Escapes that are UTF-8 (RFC 3629 §4): what passes is decoded without throwing, and throwing costs 50 times as much. */
+const UTF8_ESCAPED = new RegExp(
+  `^(?:[^%]|${[
+    '[0-7]h',
+    '(?:C[2-9A-F]|Dh)t',
+    'E0%[AB]ht',
+    'E[1-9ABCEF]tt',
+    'ED%[89]ht',
+    'F0%[9AB]htt',
+    'F[1-3]ttt',
+    'F4%8htt',
+  ]
+    .map(bytes => `%${bytes.replaceAll('t', '%[89AB]h').replaceAll('h', '[\\dA-F]')}`)
+    .join('|')})*$`,
+  'i',
+);
 
 /** What each parameter was given as; `twice` holds the names that came more than once, `garbled` those not in UTF-8. */
 export interface Parameters {
   given: Partial<Record<Name, string>>;
   twice: Name[];
   garbled: Name[];
+  /** the query has more than `QUERY_BYTES` */
+  tooLong: boolean;
 }
 
-/** Splits a query string. Unknown parameters are left out: caches and trackers add their own. */
+/** The query string of a request's target. */
+export function queryOf(target: string): string {
+  const mark = target.indexOf('?');
+  return mark < 0 ? '' : target.slice(mark + 1);
+}
+
+/**
+ * Splits a query string. Of one that is too long, the pairs that are whole within its first bytes are read. Each
+ * parameter is decoded once at most: `key=%&` a thousand times costs no more than `key=a`.
+ */
 export function split(query: string): Parameters {
-  const parameters: Parameters = { given: {}, twice: [], garbled: [] };
-  eachPair(query, (given, value) => {
-    const name = NAMES[NAMES.indexOf(given as Name)];
-    if (name === undefined) return;
-    if (parameters.given[name] !== undefined) parameters.twice.push(name);
-    if (value === undefined) parameters.garbled.push(name);
-    parameters.given[name] = value ?? '';
-  });
+  const tooLong = query.length > QUERY_BYTES;
+  const parameters: Parameters = { given: {}, twice: [], garbled: [], tooLong };
+  const text = tooLong ? query.slice(0, query.lastIndexOf('&', QUERY_BYTES) + 1) : query;
+  for (let start = 0, end = 0; start < text.length; start = end + 1) {
+    end = text.indexOf('&', start);
+    if (end < 0) end = text.length;
+    take(parameters, text.slice(start, end));
+  }
   return parameters;
 }
 
-/** The decoded names and values of a query string or form; undefined where the percent-encoding is not UTF-8. */
-export function eachPair(
-  text: string,
-  take: (name: string | undefined, value: string | undefined) => void,
-): void {
-  if (text === '') return;
-  const read = text.includes('%') || text.includes('+') ? decode : asIs;
-  for (const pair of text.split('&')) {
-    const equals = pair.indexOf('=');
-    if (equals < 0) take(read(pair), '');
-    else take(read(pair.slice(0, equals)), read(pair.slice(equals + 1)));
+function take({ given, twice, garbled }: Parameters, pair: string): void {
+  const equals = pair.indexOf('=');
+  const name = nameOf(equals < 0 ? pair : pair.slice(0, equals));
+  if (name === undefined) return;
+  if (given[name] !== undefined) {
+    if (!twice.includes(name)) twice.push(name);
+    return;
   }
+  const value = equals < 0 ? '' : decodeEscapes(pair.slice(equals + 1));
+  if (value === undefined) garbled.push(name);
+  given[name] = value ?? '';
 }
 
-const asIs = (text: string) => text;
-
-function decode(text: string): string | undefined {
-  try {
-    return decodeURIComponent(text.replaceAll('+', ' '));
-  } catch {
-    return undefined;
-  }
+/** A name that is known, escaped or not. */
+function nameOf(given: string): Name | undefined {
+  const known = given.length <= LONGEST_NAME && given.includes('%') ? decodeEscapes(given) : given;
+  return NAMES[NAMES.indexOf(known as Name)];
 }
 
-/** Which form the answer must have. @throws {BadParameter} when that cannot be told: then no script may be sent */
-export function formOf({ given, twice, garbled }: Parameters, names: Names): Form {
+/** @returns undefined where the escapes are not UTF-8; throws nothing */
+export function decodeEscapes(text: string): string | undefined {
+  const spaced = text.replaceAll('+', ' ');
+  if (!spaced.includes('%')) return spaced;
+  return UTF8_ESCAPED.test(spaced) ? decodeURIComponent(spaced) : undefined;
+}
+
+/** Which form the answer must have; a fault when that cannot be told: then no script may be sent. */
+export function formOf({ given, twice, garbled }: Parameters, names: Names): Form | BadParameter {
   const { callback, var: variable } = given;
   if (callback === undefined && variable === undefined) return { mode: 'json', name: '' };
   if (callback !== undefined && variable !== undefined)
-    throw new BadParameter('callback, var: give one of them, not both');
+    return new BadParameter('callback, var: give one of them, not both');
   const mode = callback === undefined ? 'var' : 'callback';
   const name = callback ?? variable ?? '';
-  if (twice.includes(mode)) throw new BadParameter(`${mode}: give it once`);
-  if (garbled.includes(mode) || !names.allows(mode, name)) throw new BadParameter(`${mode}: ${NAME_ALLOWED}`);
+  if (twice.includes(mode)) return new BadParameter(`${mode}: give it once`);
+  if (garbled.includes(mode) || !names.allows(mode, name))
+    return new BadParameter(`${mode}: ${NAME_ALLOWED}`);
   return { mode, name };
 }
 
-/** The question itself. @param longest seconds a hold may last @throws {BadParameter} */
-export function questionOf({ given, twice, garbled }: Parameters, longest: number): Query {
-  for (const name of twice) throw new BadParameter(`${name}: give it once`);
-  for (const name of garbled) throw new BadParameter(`${name}: its percent-encoding is broken; give UTF-8`);
+/** The question itself, or its first fault. @param longest seconds a hold may last */
+export function questionOf(
+  { given, twice, garbled, tooLong }: Parameters,
+  longest: number,
+): Query | BadParameter {
+  if (tooLong) return new BadParameter(`the query: give at most ${QUERY_BYTES} bytes`);
+  for (const name of twice) return new BadParameter(`${name}: give it once`);
+  for (const name of garbled) return new BadParameter(`${name}: its percent-encoding is broken; give UTF-8`);
   const { key = '', since = '', hold, proof = '' } = given;
-  if (!KEY.test(key)) throw new BadParameter(KEY_ALLOWED);
-  if (!CURSOR.test(since)) throw new BadParameter('since: give the cursor of the last answer, or nothing');
+  if (!KEY.test(key)) return new BadParameter(KEY_ALLOWED);
+  if (!CURSOR.test(since)) return new BadParameter('since: give the cursor of the last answer, or nothing');
   if (hold !== undefined && (!HOLD.test(hold) || Number(hold) > Math.max(longest, SHORT)))
-    throw new BadParameter(`hold: give seconds from 0 to ${longest}`);
-  if (proof.length > LONGEST_PROOF) throw new BadParameter('proof: give the proof of the ticket');
+    return new BadParameter(`hold: give seconds from 0 to ${longest}`);
+  if (proof.length > LONGEST_PROOF) return new BadParameter('proof: give the proof of the ticket');
   return { key, since, hold: Math.min(Number(hold ?? longest), longest), proof };
 }

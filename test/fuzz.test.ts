@@ -12,7 +12,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { CURSOR } from '../src/brokers/broker.js';
 import { Limits } from '../src/limits.js';
 import { isName, Names } from '../src/protocol/names.js';
-import { BadParameter, formOf, KEY, questionOf, split } from '../src/question.js';
+import { BadParameter, decodeEscapes, formOf, KEY, questionOf, split } from '../src/question.js';
 import { assign, call, render } from '../src/script.js';
 import { proofOf, verify } from '../src/ticket.js';
 import { ASKED_FOR } from '../src/wire/exchange.js';
@@ -174,21 +174,44 @@ test(
     );
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 12 }), pieces => {
-        try {
-          const parameters = split(pieces.join(''));
-          const { mode, name: wrapped } = formOf(parameters, names);
-          const question = questionOf(parameters, 25);
-          expect(mode === 'json' || names.allows(mode, wrapped)).toBe(true);
-          expect(question.key).toMatch(KEY);
-          expect(question.since).toMatch(CURSOR);
-          expect(question.hold ?? 0).toBeGreaterThanOrEqual(0);
-          expect(question.hold ?? 0).toBeLessThanOrEqual(25);
-        } catch (error) {
-          expect(error).toBeInstanceOf(BadParameter);
-          expect((error as Error).message).toMatch(/^(key|callback|var|since|hold|proof|callback, var): /);
-        }
+        const parameters = split(pieces.join(''));
+        const form = formOf(parameters, names);
+        const question = questionOf(parameters, 25);
+        for (const fault of [form, question])
+          if (fault instanceof BadParameter)
+            expect(fault.message).toMatch(/^(key|callback|var|since|hold|proof|callback, var): /);
+        if (!(form instanceof BadParameter))
+          expect(form.mode === 'json' || names.allows(form.mode, form.name)).toBe(true);
+        if (question instanceof BadParameter) return;
+        expect(question.key).toMatch(KEY);
+        expect(question.since).toMatch(CURSOR);
+        expect(question.hold).toBeGreaterThanOrEqual(0);
+        expect(question.hold).toBeLessThanOrEqual(25);
       }),
       runs(),
+    );
+  },
+  timeout,
+);
+
+test(
+  'escapes: decoded as decodeURIComponent does, and never thrown at',
+  () => {
+    const part = fc.oneof(
+      fc.integer({ min: 0, max: 255 }).map(byte => `%${byte.toString(16).padStart(2, '0')}`),
+      fc.constantFrom('%e0', '%ED', '%f0', '%F4', '%80', '%8f', '%9F', '%a0', '%bf', '%', '%0', 'a', 'é'),
+      fc.string({ unit: 'binary', maxLength: 3 }).map(given => encodeURIComponent(wellFormed(given))),
+    );
+    fc.assert(
+      fc.property(fc.array(part, { maxLength: 6 }), parts => {
+        const given = parts.join('');
+        let known: string | undefined;
+        try {
+          known = decodeURIComponent(given);
+        } catch {}
+        expect(decodeEscapes(given)).toBe(known);
+      }),
+      { ...runs(), numRuns: runs().numRuns * 5 },
     );
   },
   timeout,

@@ -51,9 +51,10 @@ describe('held', () => {
     const { publicUrl, internalUrl } = await service({ maxHeldPerKey: 2 });
     const leave = holdOn(publicUrl, ['k', 'k']);
     await held(internalUrl, 'k', 2);
-    const json = await ask(publicUrl, { key: 'k' });
+    const from = '127.0.0.2';
+    const json = await ask(publicUrl, { key: 'k' }, { from });
     expect([json.status, json.reply]).toEqual([429, busy]);
-    const script = await ask(publicUrl, { key: 'k', callback: 'cb' });
+    const script = await ask(publicUrl, { key: 'k', callback: 'cb' }, { from });
     expect([script.status, script.reply]).toEqual([200, busy]);
     expect(script.text).toMatch(/^\/\*\*\/typeof cb=="function"&&cb\(\{/);
     expect(await poll(publicUrl, { key: 'other', hold: '0.1' })).toMatchObject({ code: -1 });

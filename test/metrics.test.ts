@@ -1,6 +1,7 @@
 /** What the operator's Prometheus reads. */
 import { expect, onTestFinished, test } from 'vitest';
 import { held, poll, service, set, spawned, until } from './harness.js';
+import { raw, request } from './raw.js';
 import { redisServer } from './redis.js';
 import { scrape } from './scrape.js';
 
@@ -50,7 +51,8 @@ test('limits and lost values', async () => {
   expect((await poll(publicUrl, { key: 'a' })).lost).toBe(2);
   const page = poll(publicUrl, { key: 'b' });
   await held(internalUrl, 'b', 1);
-  expect((await poll(publicUrl, { key: 'b' })).code).toBe(-3);
+  const stranger = raw(publicUrl, request('/status/get?key=b'), '127.0.0.2');
+  await until(() => stranger.text.includes('"code":-3'));
   const samples = await scrape(internalUrl);
   expect(samples.get('tagwait_lost_values_total')).toBe(2);
   expect(samples.get('tagwait_limits_reached_total{limit="held_per_key"}')).toBe(1);

@@ -68,7 +68,7 @@ describe('every answer is one that the document describes', () => {
     );
 
   test('a poll', async () => {
-    const { publicUrl, internalUrl, tagwait } = await service({ maxHeldPerKey: 1, history: 2 });
+    const { publicUrl, internalUrl, tagwait } = await service({ maxHeldPerIp: 1, history: 2 });
     for (const value of [1, { a: [] }, null]) await set(internalUrl, { key: 'a', value });
     await get(publicUrl, '/status/get?key=a');
     await get(publicUrl, '/status/get?key=a&callback=f');
@@ -98,6 +98,10 @@ describe('every answer is one that the document describes', () => {
       await get(publicUrl, path, described, { 'If-None-Match': tag, 'Cache-Control': 'max-age=0' });
     }
     await get(publicUrl, '/healthz');
+    const { publicUrl: limited } = await service({ maxPollsPerIp: 1 });
+    await get(limited, '/healthz');
+    for (const path of ['/healthz', '/client.js']) await get(limited, path);
+    await get(limited, `/client/${version}.js`, '/client/{version}.js');
   });
 
   test('what backends and operators get', async () => {

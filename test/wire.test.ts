@@ -147,8 +147,9 @@ describe('answered as it was meant', () => {
     ['/status/get?key=a&hold=0&__proto__=1&constructor=2', -1],
     ['/status/get?&&key=a&&hold=0&', -1],
     ['/status/get?key=a&hold=0#key=b', -4],
-    [`/status/get?${'&'.repeat(10_000)}key=a&hold=0`, -1],
-    [`/status/get?${'x&'.repeat(5_000)}key=a&hold=0`, -1],
+    [`/status/get?${'&'.repeat(2000)}key=a&hold=0`, -1],
+    [`/status/get?${'x&'.repeat(1000)}key=a&hold=0`, -1],
+    [`/status/get?key=a&hold=0&${'x'.repeat(10_000)}`, -4],
   ])('%s is answered %i', async (target, code) => {
     const { publicUrl } = await service();
     const connection = raw(publicUrl, request(target));

@@ -1,7 +1,7 @@
 /** Bodies of the internal port: JSON or forms, read within bounds and checked. */
 import { z } from 'zod';
 import { CURSOR } from '../brokers/broker.js';
-import { eachPair, KEY, KEY_ALLOWED } from '../question.js';
+import { decodeEscapes, KEY, KEY_ALLOWED } from '../question.js';
 import { Unread } from '../wire/bytes.js';
 import type { Exchange } from '../wire/exchange.js';
 
@@ -68,15 +68,29 @@ function parse(text: string, allowed: string): unknown {
   }
 }
 
+/** More than any form has: no more are decoded. */
+const FORM_FIELDS = 32;
+
 function fieldsOfForm(text: string): Record<string, unknown> {
+  if (text === '') return {};
   const fields = new Map<string, unknown>();
-  eachPair(text, (name, given) => {
-    if (name === undefined || given === undefined)
-      throw badRequest('the body: its percent-encoding is broken; give UTF-8');
+  const pairs = text.split('&', FORM_FIELDS + 1);
+  if (pairs.length > FORM_FIELDS) throw badRequest(`the body: give at most ${FORM_FIELDS} fields`);
+  for (const pair of pairs) {
+    const equals = pair.indexOf('=');
+    const name = decodeForm(equals < 0 ? pair : pair.slice(0, equals));
     if (fields.has(name)) throw badRequest('the body: give each field once');
+    const given = equals < 0 ? '' : decodeForm(pair.slice(equals + 1));
     fields.set(name, name === 'value' ? valueOfForm(given) : given);
-  });
+  }
   return Object.fromEntries(fields);
+}
+
+/** @throws {Refusal} 400: the first that is not UTF-8 ends the request */
+function decodeForm(text: string): string {
+  const decoded = decodeEscapes(text);
+  if (decoded === undefined) throw badRequest('the body: its percent-encoding is broken; give UTF-8');
+  return decoded;
 }
 
 /** JSON, or a bare word, which stands for itself: `value=scanned` is what people type into curl. */

@@ -5,7 +5,7 @@ import { Unavailable } from '../brokers/broker.js';
 import type { Logger } from '../log.js';
 import type { LongPoll } from '../longpoll.js';
 import { METRICS_TYPE } from '../metrics.js';
-import { KEY, KEY_ALLOWED } from '../question.js';
+import { KEY, KEY_ALLOWED, QUERY_BYTES, split } from '../question.js';
 import { newTicket } from '../ticket.js';
 import type { Route } from '../wire/exchange.js';
 import { HttpExchange } from '../wire/http.js';
@@ -78,8 +78,10 @@ export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: Inter
     ctx.body = { code: 0, ...newTicket(secret, Math.ceil(ttl)) };
   });
   router.get('/status/peek', bearer, async ctx => {
-    const { key } = ctx.query;
-    if (typeof key !== 'string' || !KEY.test(key)) throw badRequest(KEY_ALLOWED);
+    const { given, twice, tooLong } = split(ctx.querystring);
+    const { key = '' } = given;
+    if (tooLong) throw badRequest(`the query: give at most ${QUERY_BYTES} bytes`);
+    if (twice.includes('key') || !KEY.test(key)) throw badRequest(KEY_ALLOWED);
     const { entries, ttl, ...more } = await longpoll.peek(key);
     const shown = entries.map(({ value, cursor }) => ({ value: JSON.parse(value), cursor }));
     ctx.body = { code: 0, key, entries: shown, ...more, ttl: Math.ceil(ttl / 1000) };

@@ -72,6 +72,7 @@ function pollResponses() {
   };
   both(200, scripted);
   both(400, named);
+  both(429, named);
   return responses;
 }
 
@@ -97,7 +98,14 @@ const OPEN = { security: [] };
 /** @param hold seconds @param guarded whether the internal port asks for a token */
 export function openapi({ version, hold, guarded }: { version: string; hold: number; guarded: boolean }) {
   const pages = { servers: [{ url: '/', description: 'the public port, TAGWAIT_PUBLIC_PORT' }] };
-  const script = { 200: plain('the script', 'text/javascript'), 304: { description: 'unchanged' } };
+  const tooMany = {
+    429: plain('TAGWAIT_MAX_POLLS_PER_IP is reached; `Retry-After` says when', 'text/plain'),
+  };
+  const script = {
+    200: plain('the script', 'text/javascript'),
+    304: { description: 'unchanged' },
+    ...tooMany,
+  };
   return {
     openapi: '3.1.0',
     info: {
@@ -219,7 +227,11 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
         },
       },
       '/healthz': {
-        get: { ...OPEN, summary: 'Whether the process lives; on both ports', responses: { 200: well } },
+        get: {
+          ...OPEN,
+          summary: 'Whether the process lives; on both ports, 429 on the public one alone',
+          responses: { 200: well, ...tooMany },
+        },
       },
       '/readyz': {
         get: { ...OPEN, summary: 'Whether it takes pages', responses: { 200: well, 503: unavailable } },

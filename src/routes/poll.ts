@@ -6,10 +6,11 @@ import { type Logger, shortHash } from '../log.js';
 import type { LongPoll, Responder, Waiter } from '../longpoll.js';
 import type { Metrics } from '../metrics.js';
 import { Names } from '../protocol/names.js';
-import { BadParameter, type Form, formOf, type Query, questionOf, split } from '../question.js';
+import { BadParameter, type Form, formOf, type Query, queryOf, questionOf, split } from '../question.js';
 import { assign, call } from '../script.js';
 import { verify } from '../ticket.js';
 import { type Exchange, Fields, type Route } from '../wire/exchange.js';
+import { tooMany } from '../wire/http.js';
 import { Origins } from './origins.js';
 
 export interface PollOptions {
@@ -66,6 +67,8 @@ class Poll implements Responder {
   readonly from: string;
   /** counts among those that are held for its address */
   counted = false;
+  /** milliseconds until it may ask again, when a limit is reached: it is told so, or what is new, but not held */
+  wait = 0;
   /** its ticket ends before its hold would */
   ends = false;
   waiter: Waiter | undefined;
@@ -81,13 +84,18 @@ class Poll implements Responder {
 
   answer(given: Answer): void {
     const { metrics, longpoll } = this.#means;
-    const nothing = given.kind === 'timeout' || given.kind === 'unavailable';
-    const { kind, text } = this.ends && nothing ? answers.expired : given;
+    const { kind, text } = this.#outcome(given);
     metrics.answered(this.#mode, kind);
     if (longpoll.draining) this.exchange.last();
     if (this.#mode === 'callback') this.exchange.send(200, SCRIPT, call(this.#name, text));
     else if (this.#mode === 'var') this.exchange.send(200, SCRIPT, assign(this.#name, text));
     else this.exchange.send(ANSWERS[kind].status, this.#fields, text);
+  }
+
+  #outcome(given: Answer): Answer {
+    if (given.kind !== 'timeout' && given.kind !== 'unavailable') return given;
+    if (this.wait > 0) return answers.busy(this.wait);
+    return this.ends ? answers.expired : given;
   }
 
   over(): void {
@@ -118,34 +126,32 @@ export class PollRoute implements Route {
 
   handle(exchange: Exchange): void {
     const { limits, metrics } = this.#means;
-    const { url } = exchange;
-    const mark = url.indexOf('?');
-    const parameters = split(mark < 0 ? '' : url.slice(mark + 1));
-    let form: Form;
-    try {
-      form = formOf(parameters, this.#names);
-    } catch (error) {
-      if (!(error instanceof BadParameter)) throw error;
-      return exchange.send(400, TEXT, `${error.message}\n`);
-    }
-    metrics.asked(form.mode);
+    // first of all, so that no request is free
     const from = limits.networkOf(exchange.address, exchange.header('x-forwarded-for'));
-    const wait = limits.poll(from);
+    const wait = limits.request(from);
+    if (wait > 0 && this.#options.several) exchange.last();
+    const parameters = split(queryOf(exchange.url));
+    const form = formOf(parameters, this.#names);
+    if (form instanceof BadParameter) return this.#refuse(exchange, form, wait);
+    metrics.asked(form.mode);
     const fields = this.#fieldsFor(exchange, form);
     const poll = new Poll(this.#means, exchange, form, fields ?? JSON_FOR_NONE, from);
-    if (wait > 0) {
-      if (this.#options.several) exchange.last();
-      return poll.answer(answers.busy(wait));
-    }
+    if (wait > 0) return poll.answer(answers.busy(wait));
     if (!fields) return poll.answer(answers.forbidden);
-    try {
-      refuseBody(exchange);
-      this.#hold(poll, questionOf(parameters, this.#options.hold));
-    } catch (error) {
-      if (!(error instanceof BadParameter)) throw error;
-      if (error.unreadable) exchange.last();
-      poll.answer(answers.badRequest(error.message));
-    }
+    const question = bodyOf(exchange) ?? questionOf(parameters, this.#options.hold);
+    if (!(question instanceof BadParameter)) return this.#hold(poll, question);
+    if (question.unreadable) exchange.last();
+    poll.answer(answers.badRequest(question.message));
+  }
+
+  /** In plain text, which runs nowhere: the name that the answer should call or assign is none. */
+  #refuse(exchange: Exchange, { message }: BadParameter, wait: number): void {
+    const { metrics, longpoll } = this.#means;
+    metrics.asked('text');
+    metrics.answered('text', wait > 0 ? 'busy' : 'badRequest');
+    if (longpoll.draining) exchange.last();
+    if (wait > 0) exchange.send(429, TEXT, tooMany(wait));
+    else exchange.send(400, TEXT, `${message}\n`);
   }
 
   #hold(poll: Poll, { key, since, proof, hold: seconds }: Query): void {
@@ -164,15 +170,17 @@ export class PollRoute implements Route {
     // gone before it came here: nothing would tell of its leaving again
     if (exchange.gone) return;
     this.#log?.debug({ key: shortHash(key), hold }, 'asked');
-    if (!exchange.next) hold = 0;
-    const wait = hold > 0 ? limits.hold(from, longpoll.held, longpoll.heldFor(key)) : 0;
-    if (wait > 0) {
+    if (!exchange.next || exchange.method === 'HEAD') hold = 0;
+    if (hold > 0) {
+      // the pages of one address on one key give way to the newest: it may be the same page, whose leaving was not heard
+      if (limits.fullFor(longpoll.heldFor(key)))
+        longpoll.giveWay(key, other => other instanceof Poll && other.from === from);
+      poll.wait = limits.hold(from, longpoll.held, longpoll.heldFor(key));
+      poll.counted = poll.wait === 0;
       // its descriptor is wanted by others
-      if (several || limits.full(longpoll.held)) exchange.last();
-      return poll.answer(answers.busy(wait));
+      if (!poll.counted && (several || limits.full(longpoll.held))) exchange.last();
     }
-    poll.counted = hold > 0;
-    poll.waiter = longpoll.get({ key, since, hold }, poll);
+    poll.waiter = longpoll.get({ key, since, hold: poll.counted ? hold : 0 }, poll);
     exchange.onOver(poll);
   }
 
@@ -182,8 +190,7 @@ export class PollRoute implements Route {
    */
   #fieldsFor(exchange: Exchange, { mode }: Form): Fields | undefined {
     if (mode === 'json') return this.#origins.all ? JSON_FOR_ALL : this.#fieldsForOrigin(exchange);
-    const destination = exchange.header('sec-fetch-dest') ?? 'script';
-    return destination === 'script' && this.#isOfOurs(exchange) ? SCRIPT : undefined;
+    return isForScript(exchange) && this.#isOfOurs(exchange) ? SCRIPT : undefined;
   }
 
   /** An app, and curl, say no origin. */
@@ -208,13 +215,26 @@ export class PollRoute implements Route {
   }
 }
 
-/** A poll says everything in its URL: a body would only keep its connection busy. @throws {BadParameter} */
-function refuseBody(exchange: Exchange): void {
+/** A poll says everything in its URL: a body would only keep its connection busy. */
+function bodyOf(exchange: Exchange): BadParameter | undefined {
   if (
-    exchange.header('transfer-encoding') !== undefined ||
-    (exchange.header('content-length') ?? '0') !== '0'
+    exchange.header('transfer-encoding') === undefined &&
+    (exchange.header('content-length') ?? '0') === '0'
   )
-    throw new BadParameter('the body: give none', true);
+    return undefined;
+  return new BadParameter('the body: give none', true);
 }
 
-const originOf = (url: string) => (URL.canParse(url) ? new URL(url).origin : 'null');
+/** A service worker passes a script tag's request on as one for nothing (`empty`) that may not be read (`no-cors`). */
+function isForScript(exchange: Exchange): boolean {
+  const destination = exchange.header('sec-fetch-dest') ?? 'script';
+  return (
+    destination === 'script' || (destination === 'empty' && exchange.header('sec-fetch-mode') === 'no-cors')
+  );
+}
+
+/** A browser gives a page's URL in its normal form: what stands before the third slash is the origin. */
+function originOf(url: string): string {
+  const end = url.indexOf('/', url.indexOf('//') + 2);
+  return end < 0 ? url : url.slice(0, end);
+}

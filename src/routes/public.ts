@@ -22,7 +22,12 @@ export function publicRoutes(poll: PollRoute, options: PublicOptions): Middlewar
 
   router.get(poll.path, mount(poll));
   router.options(poll.path, ctx => {
-    ctx.set({ 'Access-Control-Allow-Methods': 'GET', 'Access-Control-Max-Age': '86400' });
+    // `*` stands for every name but this one (Fetch, CORS-preflight fetch)
+    ctx.set({
+      'Access-Control-Allow-Methods': 'GET, HEAD',
+      'Access-Control-Allow-Headers': '*, Authorization',
+      'Access-Control-Max-Age': '86400',
+    });
     const { origin } = ctx.headers;
     if (origins.all) ctx.set('Access-Control-Allow-Origin', '*');
     else if (origin && origins.allows(origin)) ctx.set('Access-Control-Allow-Origin', origin);

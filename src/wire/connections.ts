@@ -82,6 +82,10 @@ class Connection implements Exchange {
     socket.setTimeout(of.options.first * 1000);
   }
 
+  get method(): string {
+    return this.#plain?.method ?? '';
+  }
+
   get idle(): boolean {
     return this.#state === 'idle';
   }

@@ -27,12 +27,15 @@ export const ASKED_FOR = [
   'origin',
   'referer',
   'sec-fetch-dest',
+  'sec-fetch-mode',
   'transfer-encoding',
   'x-forwarded-for',
 ] as const;
 export type AskedFor = (typeof ASKED_FOR)[number];
 
 export interface Exchange {
+  /** GET, POST or, for a GET whose answer is to have no body, HEAD; only while it is being handed to its route */
+  readonly method: string;
   /** the request's target as it was sent */
   readonly url: string;
   /** of who is at the other end of the connection; '' once it is closed */
@@ -60,8 +63,8 @@ export interface Route {
   handle(exchange: Exchange): void;
 }
 
-/** Whether a request is for this route. @param url its target */
+/** Whether a request is for this route; HEAD is for the route of GET. @param url its target */
 export const isFor = (route: Route, method: string | undefined, url: string) =>
-  method === route.method &&
+  (method === route.method || (method === 'HEAD' && route.method === 'GET')) &&
   url.startsWith(route.path) &&
   (url.length === route.path.length || url[route.path.length] === '?');

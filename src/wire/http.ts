@@ -1,5 +1,6 @@
 /** Requests that Node's HTTP has read: of one route on their own request and response, all others by Koa. */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { Limits } from '../limits.js';
 import { readBytes } from './bytes.js';
 import { type AskedFor, type Exchange, type Fields, isFor, type Route } from './exchange.js';
 
@@ -11,6 +12,10 @@ export class HttpExchange implements Exchange {
   constructor(request: IncomingMessage, response: ServerResponse) {
     this.#request = request;
     this.#response = response;
+  }
+
+  get method(): string {
+    return this.#request.method ?? '';
   }
 
   get url(): string {
@@ -69,3 +74,27 @@ export function straight(
     }
   };
 }
+
+/** Counts each request for its address, and answers those that are too many, before anything else is read of them. */
+export function limited(limits: Limits, others: RequestListener): RequestListener {
+  return (request, response) => {
+    const { headers, socket } = request;
+    const forwarded = headers['x-forwarded-for'] as string | undefined;
+    const wait = limits.request(limits.networkOf(socket.remoteAddress ?? '', forwarded));
+    if (wait === 0) return others(request, response);
+    // a body is not worth reading
+    if (headers['content-length'] ?? headers['transfer-encoding']) response.shouldKeepAlive = false;
+    const text = tooMany(wait);
+    response.writeHead(429, {
+      'Content-Type': 'text/plain; charset=utf-8',
+      'Content-Length': text.length,
+      'X-Content-Type-Options': 'nosniff',
+      'Cache-Control': 'no-store',
+      'Retry-After': Math.ceil(wait / 1000),
+    });
+    response.end(text);
+  };
+}
+
+/** In plain text. @param wait milliseconds */
+export const tooMany = (wait: number) => `busy: ask again after ${Math.round(wait)} ms\n`;

@@ -4,7 +4,7 @@ import { type AddressInfo, isIPv6, type Socket } from 'node:net';
 import { type Limits, network } from '../limits.js';
 import { PlainConnections } from './connections.js';
 import type { Route } from './exchange.js';
-import { straight } from './http.js';
+import { limited, straight } from './http.js';
 import { HEADER_BYTES } from './plain.js';
 
 /** Seconds to send all headers, or the first byte of them: a page sends its own in one packet; 10 covers two lost ones. */
@@ -140,7 +140,8 @@ function createGuarded(silence: number): Server {
 export function publicPort(options: PublicPortOptions): Port {
   const { limits, connections, hold, onCut } = options;
   // a held request is silent for its hold; what is silent for longer is not being read
-  const port = new Port(hold, options, () => onCut('pipelining'));
+  const others = limited(limits, options.others);
+  const port = new Port(hold, { ...options, others }, () => onCut('pipelining'));
   let cleared = Number.NEGATIVE_INFINITY;
   const clear = () => {
     if (performance.now() - cleared < CLEARING) return;
