@@ -7,6 +7,7 @@ import { TAGWAIT } from '../bench/command.js';
 import { configOf } from '../src/config.js';
 import { type Service, startService } from '../src/service.js';
 import type { Config } from '../src/settings.js';
+import type { Owner } from './redis.js';
 
 export const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
 
@@ -38,6 +39,7 @@ export interface Spawned {
 export function run(
   args: string[] = [],
   env: Record<string, string> = {},
+  own: Owner = onTestFinished,
 ): Omit<Spawned, 'publicUrl' | 'internalUrl'> {
   const child = spawn(process.execPath, [...TAGWAIT, ...args], {
     env: { PATH: process.env.PATH, ...env },
@@ -51,7 +53,7 @@ export function run(
     output.stderr += text;
   });
   const ended = once(child, 'close').then(([code, signal]) => code ?? signal);
-  onTestFinished(async () => {
+  own(async () => {
     child.kill('SIGKILL');
     await ended;
   });
@@ -59,8 +61,12 @@ export function run(
 }
 
 /** As `run`, on free ports unless told otherwise, and waits until both listen. */
-export async function spawned(env: Record<string, string> = {}): Promise<Spawned> {
-  const child = run([], { TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0', TAGWAIT_DRAIN: '1', ...env });
+export async function spawned(
+  env: Record<string, string> = {},
+  own: Owner = onTestFinished,
+): Promise<Spawned> {
+  const ports = { TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0' };
+  const child = run([], { ...ports, TAGWAIT_DRAIN: '1', ...env }, own);
   let over = false;
   void child.ended.then(() => {
     over = true;

@@ -216,7 +216,8 @@ export class Link implements NodeChannel {
 
   /** Why the link does not work; undefined: it does. */
   #failure(): string | undefined {
-    if (!this.#subscriber.subscribed) return 'messages are not received';
+    if (!this.#subscriber.subscribed)
+      return `${addressOf(this.#options.connections.subscriber)}: no messages are delivered`;
     if (this.#servers.size === 0) return 'no server is known';
     return [...this.#servers.values()].find(({ failure }) => failure)?.failure;
   }
@@ -304,7 +305,8 @@ export class Link implements NodeChannel {
       if (server.received >= sent || this.#state === 'closed') return;
       this.#options.log.warn('Redis delivers no messages: subscribing again');
       this.#subscriber.reconnect();
-      this.#lose('no messages are delivered');
+      const failure = this.#failure();
+      if (failure) this.#lose(failure);
     }, ECHO).unref();
   }
 
