@@ -6,14 +6,16 @@
  * GBK), which also covers U+2028 and U+2029: line ends in scripts before ES2019. No `<`, so that it stays whole
  * inside an HTML page.
  */
+import { withExactIntegers } from './protocol/numbers.js';
 
 /** Nesting a value may have: parsers in pages recurse, and a page that cannot read an answer asks for it for ever. */
 const DEEPEST = 1000;
 
 /** A value as JSON text that is also safe script text. @throws {TypeError} naming what is wrong with the value */
 export function render(value: unknown): string {
-  refuseUnsafe(value);
-  return JSON.stringify(value).replace(/[\u007f-\uffff<]/g, escapeCharacter);
+  const large = refuseUnsafe(value);
+  const json = JSON.stringify(value);
+  return (large ? withExactIntegers(json) : json).replace(/[\u007f-\uffff<]/g, escapeCharacter);
 }
 
 const escapeCharacter = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
@@ -41,8 +43,10 @@ export function assign(name: string, data: string): string {
 /**
  * Refuses what a script literal could not say as it was meant: `{"__proto__": …}` would set the prototype, and a
  * number too large for a double would come out as null. Walks without recursion: the value comes from outside.
+ * @returns whether it holds an integer that JavaScript may print with other digits
  */
-function refuseUnsafe(value: unknown): void {
+function refuseUnsafe(value: unknown): boolean {
+  let large = false;
   let level: unknown[] = [value];
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > DEEPEST) throw new TypeError(`nested deeper than ${DEEPEST} levels`);
@@ -50,6 +54,7 @@ function refuseUnsafe(value: unknown): void {
     for (const item of level) {
       if (typeof item === 'number' && !Number.isFinite(item))
         throw new TypeError('holds a number too large for a double');
+      if (typeof item === 'number') large ||= Math.abs(item) > Number.MAX_SAFE_INTEGER;
       if (typeof item !== 'object' || item === null) continue;
       if (!Array.isArray(item) && Object.hasOwn(item, '__proto__'))
         throw new TypeError(
@@ -59,4 +64,5 @@ function refuseUnsafe(value: unknown): void {
     }
     level = next;
   }
+  return large;
 }

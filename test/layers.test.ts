@@ -55,7 +55,7 @@ const MAY: Record<string, string[]> = {
   answers: ['broker'],
   question: ['protocol', 'broker'],
   protocol: ['protocol'],
-  script: [],
+  script: ['protocol'],
   ticket: [],
   broker: [],
   config: ['address', 'settings', 'environment', 'loopback'],

@@ -167,7 +167,10 @@ describe('POST /status/set', () => {
   test('id: a retry stores nothing and is answered as the first was', async () => {
     const { internalUrl } = await service();
     const first = await set(internalUrl, { key: 'a', value: 1, id: 'try-1', expect: '' });
-    expect(await set(internalUrl, { key: 'a', value: 1, id: 'try-1', expect: '' })).toEqual(first);
+    expect(await set(internalUrl, { key: 'a', value: 1, id: 'try-1', expect: '' })).toEqual({
+      status: 200,
+      body: { ...first.body, repeated: true },
+    });
     expect((await request(internalUrl).get('/status/peek?key=a')).body.entries).toHaveLength(1);
   });
 

@@ -1,6 +1,7 @@
 /** Bodies of the internal port: JSON or forms, read within bounds and checked. */
 import { z } from 'zod';
 import { CURSOR } from '../brokers/broker.js';
+import { losesDigits, writtenNumber } from '../protocol/numbers.js';
 import { decodeEscapes, KEY, KEY_ALLOWED } from '../question.js';
 import { Unread } from '../wire/bytes.js';
 import type { Exchange } from '../wire/exchange.js';
@@ -31,12 +32,12 @@ const UTF8 = new TextDecoder('utf-8', { fatal: true });
 const bodyLimit = (maxValueBytes: number) => maxValueBytes * 6 + 8192;
 
 /**
- * The fields of a body: an object from JSON; from a form, texts, but `value` as the JSON that it holds.
+ * The fields of a body: an object from JSON; from a form, texts, but `value` as the JSON that it holds. An empty body has none.
  * @throws {Refusal} 400, 413 or 415
  */
 export async function readBody(exchange: Exchange, maxValueBytes: number): Promise<unknown> {
-  if (exchange.header('content-length') === undefined && exchange.header('transfer-encoding') === undefined)
-    return {};
+  const length = exchange.header('content-length') ?? '0';
+  if (length === '0' && exchange.header('transfer-encoding') === undefined) return {};
   const type = exchange.header('content-type')?.split(';', 1)[0]?.trim().toLowerCase();
   if ((type !== JSON_TYPE && type !== FORM_TYPE) || exchange.header('content-encoding'))
     throw new Refusal(415, 'unsupported media type', {
@@ -49,6 +50,7 @@ export async function readBody(exchange: Exchange, maxValueBytes: number): Promi
     if (!(error instanceof Unread)) throw error;
     throw error.why === 'too large' ? tooLarge(maxValueBytes) : badRequest('the body: it ended early');
   }
+  if (text === '') return {};
   return type === JSON_TYPE ? parse(text, 'the body: give JSON') : fieldsOfForm(text);
 }
 
@@ -61,18 +63,21 @@ function decode(bytes: Buffer): string {
 }
 
 function parse(text: string, allowed: string): unknown {
+  let parsed: unknown;
   try {
-    return JSON.parse(text);
+    parsed = JSON.parse(text);
   } catch {
     throw badRequest(allowed);
   }
+  if (losesDigits(text))
+    throw badRequest('the body: holds an integer that a double cannot hold exactly; give it as a string');
+  return parsed;
 }
 
 /** More than any form has: no more are decoded. */
 const FORM_FIELDS = 32;
 
 function fieldsOfForm(text: string): Record<string, unknown> {
-  if (text === '') return {};
   const fields = new Map<string, unknown>();
   const pairs = text.split('&', FORM_FIELDS + 1);
   if (pairs.length > FORM_FIELDS) throw badRequest(`the body: give at most ${FORM_FIELDS} fields`);
@@ -93,15 +98,20 @@ function decodeForm(text: string): string {
   return decoded;
 }
 
-/** JSON, or a bare word, which stands for itself: `value=scanned` is what people type into curl. */
+const WORDS = new Map<string, unknown>([
+  ['true', true],
+  ['false', false],
+  ['null', null],
+]);
+
+/**
+ * A value in a form: an object, array or quoted string is JSON, and so are `true`, `false`, `null` and a number that
+ * JavaScript prints back exactly as given. Everything else is text: `scanned`, but also `1.10`, `007` and an account number of 28 digits.
+ */
 function valueOfForm(text: string): unknown {
   if (/^\s*["[{]/.test(text))
     return parse(text, 'value: give JSON, or text that does not begin with " [ or {');
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
+  return WORDS.has(text) ? WORDS.get(text) : (writtenNumber(text) ?? text);
 }
 
 const LONGEST_TTL = 31_536_000;
@@ -114,17 +124,20 @@ const object = <Shape extends z.ZodRawShape>(shape: Shape) =>
 const numberOfForm = (given: unknown) =>
   typeof given === 'string' && /^\d+(\.\d+)?$/.test(given) ? Number(given) : given;
 const booleanOfForm = (given: unknown) => (given === 'true' ? true : given === 'false' ? false : given);
+/** JSON of many languages says null for what is not given. */
+const orAbsent = <T extends z.ZodType>(schema: T) =>
+  z.preprocess(given => given ?? undefined, schema.optional()).optional();
 
-const ttl = z
-  .preprocess(numberOfForm, z.number(TTL_ALLOWED).gt(0, TTL_ALLOWED).max(LONGEST_TTL, TTL_ALLOWED))
-  .optional();
+const ttl = orAbsent(
+  z.preprocess(numberOfForm, z.number(TTL_ALLOWED).gt(0, TTL_ALLOWED).max(LONGEST_TTL, TTL_ALLOWED)),
+);
 const setFields = object({
   key: text(KEY_ALLOWED, KEY),
   value: z.unknown().refine(given => given !== undefined, 'value: give any JSON'),
   ttl,
-  final: z.preprocess(booleanOfForm, z.boolean(FINAL_ALLOWED)).optional(),
+  final: orAbsent(z.preprocess(booleanOfForm, z.boolean(FINAL_ALLOWED))),
   expect: text('expect: give a cursor, or "" for nothing set yet', CURSOR).optional(),
-  id: text('id: give 1 to 64 printable ASCII characters without spaces', /^[\x21-\x7e]{1,64}$/).optional(),
+  id: orAbsent(text('id: give 1 to 64 printable ASCII characters without spaces', /^[\x21-\x7e]{1,64}$/)),
 });
 const newFields = object({ ttl });
 
@@ -136,4 +149,6 @@ function check<T extends z.ZodType>(schema: T, given: unknown): z.output<T> {
 }
 
 export const checkSet = (given: unknown) => check(setFields, given);
-export const checkNew = (given: unknown) => check(newFields, given);
+/** PHP writes an array without members as `[]`, whatever it stands for. */
+export const checkNew = (given: unknown) =>
+  check(newFields, Array.isArray(given) && given.length === 0 ? {} : given);

@@ -83,8 +83,11 @@ export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: Inter
     if (tooLong) throw badRequest(`the query: give at most ${QUERY_BYTES} bytes`);
     if (twice.includes('key') || !KEY.test(key)) throw badRequest(KEY_ALLOWED);
     const { entries, ttl, ...more } = await longpoll.peek(key);
-    const shown = entries.map(({ value, cursor }) => ({ value: JSON.parse(value), cursor }));
-    ctx.body = { code: 0, key, entries: shown, ...more, ttl: Math.ceil(ttl / 1000) };
+    // values as they are kept: reading and printing them again could change digits
+    const shown = entries.map(({ value, cursor }) => `{"value":${value},"cursor":"${cursor}"}`);
+    const rest = JSON.stringify({ ...more, ttl: Math.ceil(ttl / 1000) }).slice(1);
+    ctx.type = 'json';
+    ctx.body = `{"code":0,"key":"${key}","entries":[${shown.join()}],${rest}`;
   });
   router.get('/nodes', bearer, async ctx => {
     ctx.body = { code: 0, nodes: await longpoll.nodes() };

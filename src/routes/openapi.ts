@@ -91,7 +91,12 @@ const well = json('yes', object({ code: is(0), message: is('success') }));
 const body = (schema: Schema) => ({
   content: { 'application/json': { schema }, 'application/x-www-form-urlencoded': { schema } },
 });
-const ttl: Schema = { type: 'number', exclusiveMinimum: 0, maximum: 31_536_000, description: 'seconds' };
+const ttl: Schema = {
+  type: ['number', 'null'],
+  exclusiveMinimum: 0,
+  maximum: 31_536_000,
+  description: 'seconds',
+};
 const key = ref('Key');
 const OPEN = { security: [] };
 
@@ -166,9 +171,13 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
                 { key, value: ref('Value') },
                 {
                   ttl,
-                  final: { type: 'boolean', description: 'the key ends here' },
+                  final: { type: ['boolean', 'null'], description: 'the key ends here' },
                   expect: { ...ref('Cursor'), description: 'the newest cursor must be this; "" for none' },
-                  id: { type: 'string', pattern: '^[\\x21-\\x7e]{1,64}$', description: 'makes a retry safe' },
+                  id: {
+                    type: ['string', 'null'],
+                    pattern: '^[\\x21-\\x7e]{1,64}$',
+                    description: 'makes a retry safe',
+                  },
                 },
               ),
             ),
@@ -177,12 +186,15 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
           responses: {
             200: json(
               'stored, and on its way',
-              object({
-                code: is(0),
-                message: is('success'),
-                cursor: ref('Cursor'),
-                watched: { type: 'boolean' },
-              }),
+              object(
+                {
+                  code: is(0),
+                  message: is('success'),
+                  cursor: ref('Cursor'),
+                  watched: { type: 'boolean' },
+                },
+                { repeated: is(true) },
+              ),
             ),
             409: refusal(409, 'conflict'),
             ...REFUSALS,

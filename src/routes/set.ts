@@ -4,6 +4,7 @@ import { Conflict, type Receipt, Unavailable } from '../brokers/broker.js';
 import { type Logger, shortHash } from '../log.js';
 import type { LongPoll } from '../longpoll.js';
 import type { Metrics, SetResult } from '../metrics.js';
+import { WrittenNumber } from '../protocol/numbers.js';
 import { render } from '../script.js';
 import { type Exchange, Fields, type Route } from '../wire/exchange.js';
 import { badRequest, checkSet, Refusal, readBody, tooLarge } from './body.js';
@@ -87,8 +88,8 @@ export class SetRoute implements Route {
 }
 
 /** A cursor is letters, digits and a dash. */
-const stored = ({ cursor, watched }: Receipt) =>
-  `{"code":0,"message":"success","cursor":"${cursor}","watched":${watched}}`;
+const stored = ({ cursor, watched, repeated }: Receipt) =>
+  `{"code":0,"message":"success","cursor":"${cursor}","watched":${watched}${repeated ? ',"repeated":true' : ''}}`;
 
 export const unauthorized = () =>
   new Refusal(401, 'unauthorized', {
@@ -119,7 +120,7 @@ export function authorizer(tokens: readonly string[] | undefined): (header: stri
 function renderWithin(value: unknown, most: number): string {
   let rendered: string;
   try {
-    rendered = render(value);
+    rendered = value instanceof WrittenNumber ? value.text : render(value);
   } catch (error) {
     if (error instanceof TypeError) throw badRequest(`value: ${error.message}`);
     throw error;
