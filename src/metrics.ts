@@ -12,6 +12,8 @@ import { ANSWERS, type Kind } from './answers.js';
 import type { NodeInfo, StoreStatus } from './brokers/broker.js';
 import { LIMITS, type Limit } from './limits.js';
 import type { Form } from './question.js';
+import { SLOW_REASONS, type SlowReason } from './wire/fast-path.js';
+import { CUTS, type Cut } from './wire/port.js';
 
 /** What can only be looked at, when somebody asks. */
 export interface Sight {
@@ -99,6 +101,7 @@ export class Metrics {
   readonly #sets: Count;
   readonly #cuts: Counter<'reason'>;
   readonly #polls: Count;
+  readonly #slow: Count;
   /** seconds, not yet observed: one by one, between all else, they cost several times what they do together */
   readonly #latencies: number[] = [];
   readonly #latency: Histogram;
@@ -215,22 +218,36 @@ export class Metrics {
     );
     this.#cuts = new Counter({
       name: 'tagwait_connections_cut_total',
-      help: 'Connections of the public port closed unasked, by reason (address, full, pipelining)',
+      help: `Connections of the public port closed unasked, by reason (${CUTS.join(', ')})`,
       labelNames: ['reason'],
       registers,
     });
+    this.#slow = counted(
+      {
+        name: 'tagwait_slow_path_requests_total',
+        help: `Requests of both ports that were not on the fast path, by reason (${SLOW_REASONS.join(', ')})`,
+        labelNames: ['reason'],
+        registers,
+      },
+      SLOW_REASONS.map(reason => [reason]),
+    );
     this.#begin();
   }
 
   /** Every series from the start, at 0: what has never happened can be told from what is not measured. */
   #begin(): void {
     for (const limit of LIMITS) this.#limits.inc({ limit }, 0);
-    for (const reason of ['address', 'full', 'pipelining']) this.#cuts.inc({ reason }, 0);
+    for (const reason of CUTS) this.#cuts.inc({ reason }, 0);
   }
 
   /** @param reason address: it has too many connections; full: all are in use; pipelining */
-  wasCut(reason: 'address' | 'full' | 'pipelining'): void {
+  wasCut(reason: Cut): void {
     this.#cuts.inc({ reason });
+  }
+
+  /** A request was not on the fast path. */
+  wasSlow(reason: SlowReason): void {
+    this.#slow(reason);
   }
 
   asked(mode: Mode): void {

@@ -23,6 +23,7 @@ import { PollRoute } from './routes/poll.js';
 import { publicRoutes } from './routes/public.js';
 import { SetRoute } from './routes/set.js';
 import type { Config, LibraryOptions } from './settings.js';
+import type { SlowReason } from './wire/fast-path.js';
 import { internalPort, type Port, publicPort } from './wire/port.js';
 
 const fromRoot = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
@@ -259,10 +260,15 @@ export async function startService(config: Config, fellows?: Fellows): Promise<S
   const backends = new Koa();
   const failed = (error: unknown) => log.error({ err: error }, 'a request failed');
   for (const app of [pages, backends]) app.on('error', failed);
+  const onSlowPath = (reason: SlowReason) => {
+    metrics.wasSlow(reason);
+    log.debug({ reason }, 'not on the fast path');
+  };
   const internal = internalPort({
     route: set,
     others: backends.use(tagwait.internalRoutes).callback(),
     failed,
+    onSlowPath,
     connections: shares.internal,
   });
   let stopCollecting = () => {};
@@ -281,6 +287,7 @@ export async function startService(config: Config, fellows?: Fellows): Promise<S
       route: poll,
       others: pages.use(tagwait.publicRoutes).callback(),
       failed,
+      onSlowPath,
       limits,
       connections: shares.connections,
       hold: config.hold,

@@ -43,7 +43,7 @@ const MAY: Record<string, string[]> = {
     'broker',
     'log',
   ],
-  metrics: ['answers', 'broker', 'question', 'limits'],
+  metrics: ['answers', 'broker', 'question', 'limits', 'wire'],
   wire: ['wire', 'limits'],
   limits: [],
   memory: [],

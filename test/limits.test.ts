@@ -329,6 +329,7 @@ describe('descriptors', () => {
       route: here,
       others: (_, response) => response.end('here'),
       failed: () => {},
+      onSlowPath: () => {},
       limits,
       connections: 20,
       hold: 25,

@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { PlainConnections } from '../src/wire/connections.js';
+import { Connections } from '../src/wire/connections.js';
 import { type Exchange, Fields } from '../src/wire/exchange.js';
-import { readPlain } from '../src/wire/plain.js';
+import { readHead } from '../src/wire/fast-path.js';
 import { held, service, set, until } from './harness.js';
 import { type Raw, raw, request } from './raw.js';
 import { scrape } from './scrape.js';
@@ -41,49 +41,94 @@ async function ask(connection: Raw, bytes: string): Promise<{ head: string; body
   });
 }
 
-describe('what is plain', () => {
+/** What a head is read as, and where its request ends. */
+const read = (text: string) => {
+  const { slow = 'fast', length, body } = readHead(Buffer.from(text, 'latin1')) ?? {};
+  return body === undefined ? 'a part' : [slow, typeof body === 'number' ? Number(length) + body : body];
+};
+
+describe('the fast path reads', () => {
   test.each([
     ['a poll', request('/status/get?key=k&callback=cb')],
     ['of another route', request('/client.js')],
     ['names and values in any case', request('/', ['cONNECTION: Keep-Alive', 'oRIGIN:\thttps://a.example '])],
     ['told to close', request('/', ['Connection: close'])],
     ['a field twice that nothing is decided by', request('/', ['Cookie: a=1', 'Cookie: b=2'])],
+    ['HEAD', request('/', [], 'HEAD')],
+    ['OPTIONS', request('/', ['Access-Control-Request-Method: GET'], 'OPTIONS')],
     ['a set', SET],
     ['a body of nothing', post('/', '')],
+    ['a GET whose body is announced as empty', request('/', ['Content-Length: 0'])],
   ])('%s', (_, text) => {
-    expect(readPlain(Buffer.from(text))).toMatchObject({ url: text.split(' ')[1] });
+    expect(read(text)).toEqual(['fast', Buffer.byteLength(text)]);
+    expect(readHead(Buffer.from(text))?.url).toBe(text.split(' ')[1]);
   });
 
   test.each([
-    ['in parts', request('/').slice(0, -1)],
-    ['two at once', request('/') + request('/')],
-    ['a body in parts', SET.slice(0, -1)],
-    ['more than its body', `${SET} `],
-    ['a GET with a body', request('/', ['Content-Length: 0'])],
-    ['a POST without a length', request('/', [], 'POST')],
-    ['chunks', request('/', ['Transfer-Encoding: chunked'], 'POST')],
-    ['two lengths', post('/', 'a', ['Content-Length: 1'])],
-    ['a length that is none', request('/', ['Content-Length: +1'], 'POST')],
-    ['a field twice that something is decided by', request('/', ['Origin: a', 'Origin: b'])],
-    ['another method', request('/', [], 'HEAD')],
-    ['an absolute URL', request('http://status.example/')],
-    ['HTTP/1.0', 'GET / HTTP/1.0\r\nHost: h\r\n\r\n'],
-    ['no host', 'GET / HTTP/1.1\r\nAccept: */*\r\n\r\n'],
-    ['two hosts', request('/', ['Host: other'])],
-    ['no fields', 'GET / HTTP/1.1\r\n\r\n'],
+    ['a head in parts', request('/').slice(0, -1)],
+    ['the first byte', 'G'],
+    ['a method', 'OPTIONS '],
+    ['half a line end', 'GET / HTTP/1.1\r'],
+  ])('on after %s', (_, text) => {
+    expect(read(text)).toBe('a part');
+  });
+
+  test('as much as a request has: what follows is not of it', () => {
+    expect(read(request('/') + request('/'))).toEqual(['fast', request('/').length]);
+    const { length } = Buffer.from(SET);
+    expect(read(SET.slice(0, -1))).toEqual(['fast', length]);
+    expect(read(`${SET} `)).toEqual(['fast', length]);
+  });
+
+  test.each([
+    ['a GET with a body', request('/', ['Content-Length: 1']), 'body', 1],
+    ['a POST without a length', request('/', [], 'POST'), 'body', 0],
+    ['chunks', request('/', ['Transfer-Encoding: chunked'], 'POST'), 'chunked', 'chunked'],
+    ['other codings', request('/', ['Transfer-Encoding: gzip, chunked'], 'POST'), 'chunked', 'unclear'],
+    ['chunks and a length', post('/', '', ['Transfer-Encoding: chunked']), 'chunked', 'unclear'],
+    ['two lengths', post('/', 'a', ['Content-Length: 1']), 'repeated_header', 'unclear'],
+    ['a length that is none', request('/', ['Content-Length: +1'], 'POST'), 'body', 'unclear'],
+    [
+      'a field twice that something is decided by',
+      request('/', ['Origin: a', 'Origin: b']),
+      'repeated_header',
+      0,
+    ],
+    ['another method', request('/', ['Content-Length: 2'], 'PUT'), 'method', 2],
+    ['an absolute URL', request('http://status.example/'), 'target', 0],
+    ['bytes above ASCII in the URL', request('/\xff'), 'target', 0],
+    ['HTTP/1.0', 'GET / HTTP/1.0\r\nHost: h\r\n\r\n', 'version', 0],
+    ['no host', 'GET / HTTP/1.1\r\nAccept: */*\r\n\r\n', 'host', 0],
+    ['two hosts', request('/', ['Host: other']), 'repeated_header', 0],
+    ['no fields', 'GET / HTTP/1.1\r\n\r\n', 'host', 0],
+    ['bytes above ASCII', request('/', ['X-Name: Zo\xeb']), 'non_ascii', 0],
+    ['an upgrade', request('/', ['Connection: Upgrade', 'Upgrade: websocket']), 'upgrade', 0],
+    ['another Connection', request('/', ['Connection: TE']), 'connection', 0],
+    ['an expectation', post('/', 'a', ['Expect: 100-continue']), 'expect', 1],
+  ])('not %s, and knows where it ends', (_, text, slow, body) => {
+    const [reason, end] = read(text) as [string, number | string];
+    const head = text.indexOf('\r\n\r\n') + 4;
+    expect([reason, typeof end === 'number' ? end - head : end]).toEqual([slow, body]);
+  });
+
+  test.each([
     ['two spaces', request('/').replace(' /', '  /')],
     ['lines ended by LF', request('/').replaceAll('\r\n', '\n')],
-    ['an empty line in front', `\r\n${request('/')}`],
+    ['a line ended by LF', 'GET / HTTP/1.1\n'],
     ['a folded field', request('/', ['X-Fold: a\r\n b'])],
     ['a space before the colon', request('/', ['Origin : a'])],
     ['a space in the URL', request('/a b')],
-    ['bytes above ASCII', request('/', ['X-Name: Zoë'])],
     ['a null byte', request('/', ['X-Null: a\0b'])],
-    ['an upgrade', request('/', ['Connection: Upgrade', 'Upgrade: websocket'])],
-    ['an expectation', post('/', 'a', ['Expect: 100-continue'])],
-    ['a head beyond 16 KiB', request('/', [`X-Long: ${'x'.repeat(16_384)}`])],
-  ])('not: %s', (_, text) => {
-    expect(readPlain(Buffer.from(text))).toBeUndefined();
+    ['TLS', '\x16\x03\x01\x00\xf8'],
+    ['a method that is none', 'G'.repeat(30)],
+  ])('not %s, and not what follows', (_, text) => {
+    expect(read(text)).toEqual(['malformed', 'unclear']);
+  });
+
+  test('no head beyond 16 KiB, whole or not', () => {
+    const text = request('/', [`X-Long: ${'x'.repeat(16_384)}`]);
+    expect(read(text)).toEqual(['large_head', 'unclear']);
+    expect(read(text.slice(0, -1))).toEqual(['large_head', 'unclear']);
   });
 });
 
@@ -253,7 +298,10 @@ describe('a connection', () => {
 
 describe('deadlines, in seconds', () => {
   const LARGE = 'x'.repeat(16_000_000);
-  async function serving(deadlines: { first: number; silence: number; unread: number }, method = 'GET') {
+  async function serving(
+    deadlines: { firstRequestTimeout: number; silenceTimeout: number; drainTimeout: number },
+    method = 'GET',
+  ) {
     const asked: Exchange[] = [];
     const server = createServer();
     const handle = (exchange: Exchange) => {
@@ -261,10 +309,13 @@ describe('deadlines, in seconds', () => {
       if (exchange.url === '/a?large') exchange.send(200, new Fields({}), LARGE);
       if (exchange.url === '/a?small') exchange.send(200, new Fields({}), 'here');
     };
-    const connections = new PlainConnections(server, {
+    const connections = new Connections(server, {
       route: { method, path: '/a', handle },
-      promised: 1,
+      headersTimeout: 60,
+      requestTimeout: 60,
+      keepAliveHint: 1,
       failed: () => {},
+      onSlowPath: () => {},
       onPipelining: undefined,
       ...deadlines,
     });
@@ -276,26 +327,26 @@ describe('deadlines, in seconds', () => {
     return { asked, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
   }
 
-  test('to ask first: who says nothing is closed', async () => {
-    const { url } = await serving({ first: 0.1, silence: 60, unread: 60 });
+  test('to ask firstRequestTimeout: who says nothing is closed', async () => {
+    const { url } = await serving({ firstRequestTimeout: 0.1, silenceTimeout: 60, drainTimeout: 60 });
     await raw(url).ended;
   });
 
   test('to go on: who asked once and says nothing more is closed', async () => {
-    const { url } = await serving({ first: 60, silence: 0.2, unread: 60 });
+    const { url } = await serving({ firstRequestTimeout: 60, silenceTimeout: 0.2, drainTimeout: 60 });
     const connection = raw(url, request('/a?small'));
     await connection.ended;
     expect(connection.text).toContain('here');
   });
 
   test('to read: who does not is closed, and let go', async () => {
-    const { url, asked } = await serving({ first: 60, silence: 60, unread: 0.2 });
+    const { url, asked } = await serving({ firstRequestTimeout: 60, silenceTimeout: 60, drainTimeout: 0.2 });
     raw(url, request('/a?large')).socket.pause();
     await until(() => asked[0]?.gone);
   });
 
   test('but a request that is held is no silence of its page, while it is not over', async () => {
-    const { url, asked } = await serving({ first: 0.1, silence: 60, unread: 0.1 });
+    const { url, asked } = await serving({ firstRequestTimeout: 0.1, silenceTimeout: 60, drainTimeout: 0.1 });
     const connection = raw(url, request('/a'));
     await until(() => asked[0]);
     await raw(url).ended;
@@ -304,7 +355,10 @@ describe('deadlines, in seconds', () => {
   });
 
   test('and who is read no further because much came early is read again when its turn comes', async () => {
-    const { url, asked } = await serving({ first: 60, silence: 60, unread: 60 }, 'POST');
+    const { url, asked } = await serving(
+      { firstRequestTimeout: 60, silenceTimeout: 60, drainTimeout: 60 },
+      'POST',
+    );
     const connection = raw(url, post('/a?1', ''));
     await until(() => asked.length === 1);
     connection.socket.write(post('/a?2', 'x'.repeat(20_000)));

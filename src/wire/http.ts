@@ -3,6 +3,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import type { Limits } from '../limits.js';
 import { readBytes } from './bytes.js';
 import { type AskedFor, type Exchange, type Fields, isFor, type Route } from './exchange.js';
+import { Relay } from './relay.js';
 
 /** An exchange on Node's request and response. */
 export class HttpExchange implements Exchange {
@@ -44,6 +45,8 @@ export class HttpExchange implements Exchange {
   }
 
   onOver(told: { over(): void }): void {
+    const connection: unknown = this.#request.socket;
+    if (connection instanceof Relay) connection.endWithClient();
     this.#response.on('close', () => told.over());
   }
 

@@ -2,10 +2,11 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { type AddressInfo, isIPv6, type Socket } from 'node:net';
 import { type Limits, network } from '../limits.js';
-import { PlainConnections } from './connections.js';
+import { Connections } from './connections.js';
 import type { Route } from './exchange.js';
+import { HEADER_BYTES, type SlowReason } from './fast-path.js';
 import { limited, straight } from './http.js';
-import { HEADER_BYTES } from './plain.js';
+import { Relay } from './relay.js';
 
 /** Seconds to send all headers, or the first byte of them: a page sends its own in one packet; 10 covers two lost ones. */
 const HEADERS_SECONDS = 10;
@@ -13,6 +14,8 @@ const HEADERS_SECONDS = 10;
 const REQUEST_SECONDS = 15;
 /** Longer than the 60 s after which balancers drop their idle connections, so that it is they who do. */
 const KEEP_ALIVE_SECONDS = 65;
+/** Connections stay open for longer than responses say, for a request that is sent at the last moment. */
+const GRACE_SECONDS = 2;
 /** How far the deadlines above may be overrun. Often, so that a crowd that came at once is not closed at once. */
 const CHECK_SECONDS = 0.25;
 /**
@@ -20,8 +23,6 @@ const CHECK_SECONDS = 0.25;
  * Node's 511, a crowd that comes back has the others' first packets dropped, and they wait 1, 3 and 7 s to send again.
  */
 const BACKLOG = 4096;
-/** Requests that a connection may send, in all, before the one in front was answered. Browsers and proxies send none. */
-const PIPELINED = 16;
 /** With this share of its connections in use, a server closes those that nobody asks on. */
 const CROWDED = 0.9;
 /** Milliseconds between two such clearings. */
@@ -32,7 +33,8 @@ const SILENCE_SECONDS = 10;
 /** Seconds that a store may take to answer a backend: ioredis gives up sooner. */
 const STORE_SECONDS = 30;
 /** Why a connection was closed unasked. */
-export type Cut = 'address' | 'full' | 'pipelining';
+export const CUTS = ['address', 'full', 'pipelining'] as const;
+export type Cut = (typeof CUTS)[number];
 
 interface PortOptions {
   /** answers plain requests straight from the wire, and the others of its path without Koa */
@@ -41,6 +43,8 @@ interface PortOptions {
   others: RequestListener;
   /** an error that the route did not expect */
   failed(error: unknown): void;
+  /** a request was read that is not on the fast path */
+  onSlowPath(reason: SlowReason): void;
   /** sockets at most */
   connections: number;
 }
@@ -54,21 +58,19 @@ export interface PublicPortOptions extends PortOptions {
 
 export class Port {
   readonly #server: Server;
-  readonly #plain: PlainConnections;
+  readonly #connections: Connections;
 
   /** @param waits seconds for which a request may have to wait for its answer @param onPipelining absent: who pipelines may */
-  constructor(waits: number, { route, others, failed }: PortOptions, onPipelining?: () => void) {
+  constructor(waits: number, options: PortOptions, onPipelining?: () => void) {
+    const { route, others, failed, onSlowPath } = options;
     this.#server = createGuarded(waits + SILENCE_SECONDS);
-    const answering = straight(route, others, failed);
-    this.#server.on('request', onPipelining ? unpipelined(answering, onPipelining) : answering);
-    this.#plain = new PlainConnections(this.#server, {
+    Relay.serve(this.#server, straight(route, others, failed));
+    this.#connections = new Connections(this.#server, {
       route,
       failed,
+      onSlowPath,
       onPipelining,
-      first: HEADERS_SECONDS,
-      silence: Math.max(waits + SILENCE_SECONDS, KEEP_ALIVE_SECONDS),
-      promised: KEEP_ALIVE_SECONDS,
-      unread: SILENCE_SECONDS,
+      ...timeoutsOf(waits),
     });
   }
 
@@ -99,14 +101,13 @@ export class Port {
 
   /** Closes the connections that nobody asks on. */
   closeIdle(): void {
-    this.#plain.closeIdle();
-    this.#server.closeIdleConnections();
+    this.#connections.closeIdle();
   }
 
   /** Takes no more connections, and resolves when the last is gone. */
   close(): Promise<void> {
     return new Promise(resolve => {
-      this.#plain.closing = true;
+      this.#connections.closing = true;
       this.#server.close(() => resolve());
       this.closeIdle();
     });
@@ -114,10 +115,20 @@ export class Port {
 
   /** Closes all connections, whatever they wait for. */
   cut(): void {
-    this.#plain.closeAll();
+    this.#connections.closeAll();
     this.#server.closeAllConnections();
   }
 }
+
+/** @param waits seconds for which a request may have to wait for its response */
+export const timeoutsOf = (waits: number) => ({
+  firstRequestTimeout: HEADERS_SECONDS,
+  headersTimeout: HEADERS_SECONDS,
+  requestTimeout: REQUEST_SECONDS,
+  silenceTimeout: Math.max(waits + SILENCE_SECONDS, KEEP_ALIVE_SECONDS + GRACE_SECONDS),
+  keepAliveHint: KEEP_ALIVE_SECONDS,
+  drainTimeout: SILENCE_SECONDS,
+});
 
 /** A server that closes what is slow. @param silence seconds without a byte either way after which a socket is closed */
 function createGuarded(silence: number): Server {
@@ -189,28 +200,6 @@ function bound(port: Port, connections: number, onFull: () => void): void {
       open--;
     });
   });
-}
-
-/**
- * Closes a connection that sends request after request without waiting for answers: all would be kept in memory behind
- * the first, which may be held. A response that waits for another has no socket yet.
- */
-function unpipelined(listener: RequestListener, onPipelining: () => void): RequestListener {
-  const early = new WeakMap<Socket, number>();
-  return (request, response) => {
-    const { socket } = request;
-    if (socket.destroyed) return;
-    if (response.socket === null) {
-      const count = (early.get(socket) ?? 0) + 1;
-      early.set(socket, count);
-      if (count > PIPELINED) {
-        onPipelining();
-        socket.destroy();
-        return;
-      }
-    }
-    listener(request, response);
-  };
 }
 
 function reachable(host: string): string {

@@ -1,0 +1,102 @@
+/** Where a request ends: counts the bytes of one that Node's HTTP reads. */
+
+/** Bytes of a body; or in chunks; or unclear: then everything that follows counts as the request's. */
+export type Body = number | 'chunked' | 'unclear';
+
+const CR = 13;
+const LF = 10;
+/** Digits of a chunk's size: 4 GiB. */
+const SIZE_DIGITS = 8;
+
+/**
+ * Only chunks that every reader takes alike are counted: a size in hex digits, without extensions, and no trailers.
+ * Any other makes the end unclear.
+ */
+export class Framing {
+  /** bytes that are still to come: of the head, of a body with a length, or of a chunk with its CRLF */
+  #left: number;
+  /** size, sizeEnd: in a chunk's size, and before its LF; last, lastEnd: the same of the CRLF after the last chunk */
+  #state: 'counting' | 'chunk' | 'size' | 'sizeEnd' | 'last' | 'lastEnd' | 'done' | 'unclear';
+  readonly #chunked: boolean;
+  #size = 0;
+  #digits = 0;
+  /** bytes of a chunk's CRLF seen */
+  #ending = 0;
+
+  /** @param head bytes */
+  constructor(head: number, body: Body) {
+    this.#chunked = body === 'chunked';
+    this.#left = head + (typeof body === 'number' ? body : 0);
+    this.#state = body === 'unclear' ? 'unclear' : 'counting';
+  }
+
+  /** The request has ended, with the last byte that was taken. */
+  get done(): boolean {
+    return this.#state === 'done';
+  }
+
+  get unclear(): boolean {
+    return this.#state === 'unclear';
+  }
+
+  /** @returns how many of these bytes belong to the request */
+  take(bytes: Buffer): number {
+    let at = 0;
+    while (at < bytes.length && this.#state !== 'done') {
+      if (this.#state === 'unclear') return bytes.length;
+      at =
+        this.#state === 'counting' || this.#state === 'chunk' ? this.#skip(bytes, at) : this.#step(bytes, at);
+    }
+    return at;
+  }
+
+  #skip(bytes: Buffer, at: number): number {
+    const taken = Math.min(this.#left, bytes.length - at);
+    this.#left -= taken;
+    if (this.#left > 0) return at + taken;
+    if (this.#state === 'chunk') return this.#endChunk(bytes, at + taken);
+    this.#state = this.#chunked ? 'size' : 'done';
+    return at + taken;
+  }
+
+  /** The CRLF after a chunk's data. */
+  #endChunk(bytes: Buffer, start: number): number {
+    let at = start;
+    while (at < bytes.length && this.#ending < 2) {
+      if (bytes[at] !== (this.#ending === 0 ? CR : LF)) this.#state = 'unclear';
+      at++;
+      this.#ending++;
+    }
+    if (this.#ending === 2 && this.#state === 'chunk') {
+      this.#ending = 0;
+      this.#state = 'size';
+    }
+    return at;
+  }
+
+  /** One byte around a chunk. */
+  #step(bytes: Buffer, at: number): number {
+    const byte = bytes[at] as number;
+    if (this.#state === 'size' && byte !== CR) this.#addDigit(byte);
+    else if (this.#state === 'size' && this.#digits > 0) this.#state = 'sizeEnd';
+    else if (this.#state === 'sizeEnd' && byte === LF) this.#beginChunk();
+    else if (this.#state === 'last' && byte === CR) this.#state = 'lastEnd';
+    else if (this.#state === 'lastEnd' && byte === LF) this.#state = 'done';
+    else this.#state = 'unclear';
+    return at + 1;
+  }
+
+  #addDigit(byte: number): void {
+    const digit = Number.parseInt(String.fromCharCode(byte), 16);
+    this.#digits++;
+    if (Number.isNaN(digit) || this.#digits > SIZE_DIGITS) this.#state = 'unclear';
+    else this.#size = this.#size * 16 + digit;
+  }
+
+  #beginChunk(): void {
+    this.#left = this.#size;
+    this.#state = this.#size > 0 ? 'chunk' : 'last';
+    this.#size = 0;
+    this.#digits = 0;
+  }
+}

@@ -1,0 +1,147 @@
+/** Reads requests off a socket, one at a time: parts of one are kept until it is whole, and what comes early until its turn. */
+import type { Socket } from 'node:net';
+import { BODY_BYTES } from './bytes.js';
+import { isFor } from './exchange.js';
+import { HEADER_BYTES, type Head, readHead, skipEmptyLines } from './fast-path.js';
+import type { ConnectionOptions } from './options.js';
+import { TIMED_OUT } from './response.js';
+
+/**
+ * fresh: nothing was asked yet; idle: nothing is asked now; part: a part of a request is here;
+ * held: the route has the request; relayed: Node's HTTP has it; flushing: the client has to read the response;
+ * queued: the next request is here and is read in the next turn of the event loop; closed
+ */
+export type State = 'fresh' | 'idle' | 'part' | 'held' | 'relayed' | 'flushing' | 'queued' | 'closed';
+
+interface Part {
+  bytes: Buffer;
+  /** when it is whole, and a part of the body is missing */
+  head: Head | undefined;
+  deadline: NodeJS.Timeout;
+}
+
+export abstract class Reader {
+  protected readonly socket: Socket;
+  protected readonly options: ConnectionOptions;
+  protected state: State = 'fresh';
+  /** what came before the response to the request that is held or relayed */
+  protected early: Buffer | undefined;
+  #part: Part | undefined;
+
+  constructor(socket: Socket, options: ConnectionOptions) {
+    this.socket = socket;
+    this.options = options;
+    socket.setTimeout(options.firstRequestTimeout * 1000);
+  }
+
+  /** A request for the route, whole. @param end of the request in these bytes */
+  protected abstract handle(head: Head, bytes: Buffer, end: number): void;
+  /** A request for Node's HTTP. @param bytes its first, head included */
+  protected abstract pass(head: Head, bytes: Buffer): void;
+  /** More of that. */
+  protected abstract passMore(bytes: Buffer): void;
+  /** Closes once everything is sent. */
+  abstract end(): void;
+
+  protected onData = (bytes: Buffer): void => {
+    if (this.state === 'idle' || this.state === 'fresh') this.#read(bytes);
+    else if (this.state === 'part') this.#readOn(bytes);
+    else if (this.state === 'relayed') this.passMore(bytes);
+    else if (this.state !== 'closed') this.bufferEarly(bytes);
+  };
+
+  /** @param seen how many of the bytes were looked at before, all of them after the empty lines */
+  #read(given: Buffer, seen = 0): void {
+    const bytes = skipEmptyLines(given);
+    if (bytes.length === 0) return this.#rest();
+    const head = readHead(bytes, seen);
+    if (!head) this.#keep(bytes, undefined);
+    else if (head.slow || !isFor(this.options.route, head.method, head.url)) this.pass(head, bytes);
+    else if (Number(head.body) > BODY_BYTES) this.pass({ ...head, slow: 'large_body' }, bytes);
+    else this.#readBody(head, bytes);
+  }
+
+  #readBody(head: Head, bytes: Buffer): void {
+    const end = head.length + Number(head.body);
+    if (bytes.length < end) this.#keep(bytes, head);
+    else this.handle(head, bytes, end);
+  }
+
+  #readOn(more: Buffer): void {
+    const { bytes, head } = this.#part as Part;
+    const all = Buffer.concat([bytes, more]);
+    if (head) this.#readBody(head, all);
+    else this.#read(all, bytes.length);
+  }
+
+  /** Keeps a part of a request. Its time begins with its first byte, and again with the end of its head. */
+  #keep(bytes: Buffer, head: Head | undefined): void {
+    if (this.socket.readableEnded) return this.end();
+    this.state = 'part';
+    if (this.#part && this.#part.head === head) {
+      this.#part.bytes = bytes;
+      return;
+    }
+    const { headersTimeout, requestTimeout } = this.options;
+    this.forget();
+    this.#settle();
+    const deadline = setTimeout(this.#onDeadline, (head ? requestTimeout : headersTimeout) * 1000);
+    this.#part = { bytes, head, deadline };
+  }
+
+  /** Forgets a part of a request. */
+  protected forget(): void {
+    clearTimeout(this.#part?.deadline);
+    this.#part = undefined;
+  }
+
+  /** A request is answered from here on. @param early what follows it */
+  protected begin(state: 'held' | 'relayed', early: Buffer | undefined): void {
+    this.#settle();
+    if (this.#part) this.forget();
+    this.state = state;
+    if (early) this.bufferEarly(early);
+  }
+
+  /** The time-out for the first request is over. */
+  #settle(): void {
+    const silence = this.options.silenceTimeout * 1000;
+    if (this.socket.timeout !== silence) this.socket.setTimeout(silence);
+  }
+
+  /** Buffers up to 16 KiB instead of pausing: a paused socket does not say that its client has gone. */
+  protected bufferEarly(bytes: Buffer): void {
+    this.early = this.early ? Buffer.concat([this.early, bytes]) : bytes;
+    if (this.early.length <= HEADER_BYTES) return;
+    const { onPipelining } = this.options;
+    if (!onPipelining) return void this.socket.pause();
+    onPipelining();
+    this.socket.destroy();
+  }
+
+  /** Ready for the next request, which may be here already. */
+  protected proceed(): void {
+    if (!this.early) return this.#rest();
+    this.state = 'queued';
+    // not here: the caller may have more to do with the last one; nor at once: other connections are read in between
+    setImmediate(this.#readEarly);
+  }
+
+  #readEarly = (): void => {
+    const { early } = this;
+    if (!early || this.state !== 'queued') return;
+    this.early = undefined;
+    this.socket.resume();
+    this.#read(early);
+  };
+
+  #rest(): void {
+    if (this.socket.readableEnded) return this.end();
+    this.state = 'idle';
+  }
+
+  #onDeadline = (): void => {
+    this.socket.write(TIMED_OUT);
+    this.end();
+  };
+}
