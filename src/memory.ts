@@ -1,11 +1,35 @@
 /** Garbage: what is collected while pages are served, and what a crowd leaves behind. */
-import { setFlagsFromString } from 'node:v8';
+import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+
+/** Bytes of V8's young generation: two halves of 2 MiB, as `--max-semi-space-size=2` allows. */
+const YOUNG = 2 * 2 * 1024 * 1024;
+
+/**
+ * Does what the flags of cli.ts do, in a V8 that runs already: lets the young generation grow to its size and no further,
+ * and has no thread collect garbage. Must be called before there is any. `--no-parallel-marking` is not among the flags:
+ * changed at run time, it makes V8 end the process at a failed check (seen with Node 20, 22 and 24).
+ */
+export function setFlagsLate(): void {
+  for (const work of [
+    'concurrent-marking',
+    'concurrent-sweeping',
+    'parallel-scavenge',
+    'parallel-compaction',
+  ])
+    setFlagsFromString(`--no-${work}`);
+  const size = () => getHeapSpaceStatistics().find(space => space.space_name === 'new_space')?.space_size;
+  // it grows when it is collected and much is still in use: some 20 times 1000 objects
+  const kept: object[] = [];
+  for (let round = 0; round < 100 && (size() ?? YOUNG) < YOUNG; round++)
+    for (let count = 0; count < 1000; count++) kept.push({ round, count });
+  setFlagsFromString('--semi-space-growth-factor=1');
+}
 
 /**
  * Has V8 mark what lives in steps, as it allocates. By default it also marks in tasks of its own between requests, and
  * on four threads: with 10,000 held on one core that took all of it for 200 ms every half minute (bench/README.md).
- * The threads are turned off by `--single-threaded-gc`, in the first line of cli.ts; a flag that a later Node may not
+ * The threads are turned off by `--single-threaded-gc`, in cli.ts; a flag that a later Node may not
  * know is set here, where it costs a line on stderr and not the start.
  */
 export function markInSteps(): void {

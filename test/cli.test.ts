@@ -1,9 +1,48 @@
 /** The command, as a process: settings, the line it prints, signals, exit codes. */
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { parse } from 'acorn';
 import { describe, expect, test } from 'vitest';
 import { SERVER_ALLOWED } from '../src/brokers/redis/address.js';
-import { held, poll, run, set, spawned, until } from './harness.js';
+import { CLI, held, poll, run, set, spawned, until } from './harness.js';
+import { scrape } from './scrape.js';
+
+describe('the first lines', () => {
+  const text = readFileSync(CLI, 'utf8');
+
+  test('the shebang has one word after env, because the env of busybox takes no options', () => {
+    expect(text.split('\n', 1)).toEqual(['#!/usr/bin/env node']);
+  });
+
+  test('an old Node can read the file, and has to load no other before the check', () => {
+    const { body } = parse(text, { ecmaVersion: 2020, sourceType: 'module', allowHashBang: true });
+    expect(body.map(({ type }) => type)).not.toContain('ImportDeclaration');
+  });
+
+  test.each([
+    ['v18.20.8', 1, 'tagwait needs Node 20 or later; this is v18.20.8\n'],
+    ['v9.11.2', 1, 'tagwait needs Node 20 or later; this is v9.11.2\n'],
+    ['v20.0.0', 0, ''],
+    ['v100.0.0', 0, ''],
+  ])('as Node %s: exit %i', (version, code, stderr) => {
+    const pretend = `Object.defineProperties(process, {
+      version: { value: '${version}' }, versions: { value: { node: '${version.slice(1)}' } }, execve: { value: undefined },
+    })`;
+    const args = ['--import', `data:text/javascript,${encodeURIComponent(pretend)}`, CLI, '--version'];
+    const child = spawnSync(process.execPath, args, { encoding: 'utf8' });
+    expect({ code: child.status, stderr: child.stderr }).toEqual({ code, stderr });
+  });
+
+  test('the young generation is small without flags on the command line', async () => {
+    const { publicUrl, internalUrl } = await spawned({ TAGWAIT_MAX_POLLS_PER_IP: '0' });
+    for (let round = 0; round < 10; round++)
+      await Promise.all(Array.from({ length: 50 }, () => poll(publicUrl, { key: 'a', hold: '0' })));
+    const young = (await scrape(internalUrl)).get('nodejs_heap_space_size_total_bytes{space="new"}');
+    expect(young).toBeLessThanOrEqual(4 * 1024 * 1024);
+  });
+});
 
 describe('settings', () => {
   test('all faults at once, each naming what is allowed, and exit 2', async () => {

@@ -9,7 +9,8 @@ const src = fileURLToPath(new URL('../src', import.meta.url));
 /** What each file may import of ours. A folder stands for its files. */
 const MAY: Record<string, string[]> = {
   index: ['service', 'broker', 'config', 'settings'],
-  cli: ['workers', 'service', 'config', 'settings', 'environment', 'broker', 'demo', 'log', 'memory'],
+  cli: ['main', 'memory'],
+  main: ['workers', 'service', 'config', 'settings', 'environment', 'broker', 'demo', 'log', 'memory'],
   workers: ['service', 'settings', 'live', 'metrics', 'log'],
   service: [
     'config',
@@ -71,7 +72,7 @@ const KNOWS: Record<string, RegExp> = {
   koa: /^(routes\/|service|demo\/)/,
   '@koa/router': /^(routes\/|demo\/)/,
   zod: /^(settings|config|routes\/body)/,
-  commander: /^(config|cli)/,
+  commander: /^(config|main)/,
   pino: /^log/,
   'ipaddr.js': /^limits/,
   'prom-client': /^metrics/,

@@ -1,5 +1,5 @@
 /** What is depended on, and what is handed out: no more than is meant. */
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -74,6 +74,8 @@ test('the package holds what is meant, and nothing else', () => {
 describe('installed from the packed file', () => {
   let home: string;
   let packed: string;
+  /** downloaded from npm while the other tests run */
+  let old: Promise<{ stderr: string; code: unknown }>;
   const bin = (name: string) => join(root, 'node_modules/.bin', name);
   /** Runs a program there; its output, or what it wrote when it failed. */
   const there = (command: string, ...args: string[]) => {
@@ -96,6 +98,12 @@ describe('installed from the packed file', () => {
     packed = join(home, readdirSync(home).find(name => name.endsWith('.tgz')) as string);
     write('package.json', '{"private":true}');
     there('npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', packed);
+    const command = ['--package=node@18.20.8', '--', 'node', 'node_modules/tagwait/dist/cli.js'];
+    old = new Promise(resolve =>
+      execFile('npm', ['exec', '--yes', ...command], { cwd: join(home, 'app') }, (error, _, stderr) =>
+        resolve({ stderr, code: error?.code }),
+      ),
+    );
   }, 300_000);
   afterAll(() => rmSync(home, { recursive: true, force: true }));
 
@@ -216,4 +224,10 @@ describe('installed from the packed file', () => {
     // node10: a resolution that knows no "exports", and that TypeScript has given up
     there(bin('attw'), '--profile', 'node16', packed);
   }, 60_000);
+
+  test('on Node 18, the real one, it says what it needs', async () => {
+    const { stderr, code } = await old;
+    expect(stderr).toBe('tagwait needs Node 20 or later; this is v18.20.8\n');
+    expect(code).toBe(1);
+  }, 120_000);
 });

@@ -1,0 +1,105 @@
+/** argv and environment → settings → service; signals and exit codes. Loaded by cli.ts. */
+import { CommanderError } from 'commander';
+import { WrongStore } from './brokers/broker.js';
+import { Misconfigured, readConfig } from './config.js';
+import { originForPhones } from './demo/address.js';
+import { readEnvironment } from './environment.js';
+import { createLog } from './log.js';
+import { markInSteps } from './memory.js';
+import { newNodeId, type Service, startService, version } from './service.js';
+import type { Config } from './settings.js';
+import { type Failure, isWorker, settingsOfWorker, startWorkers, work, workersOf } from './workers.js';
+
+/** Settings at fault: 2. Everything else that keeps it from running: 1. */
+function fail(lines: string[], code: number): never {
+  for (const line of lines) process.stderr.write(`tagwait: ${line}\n`);
+  process.exit(code);
+}
+
+function settings(): Config {
+  try {
+    return readConfig(process.argv.slice(2), process.env, version);
+  } catch (error) {
+    if (error instanceof Misconfigured) fail(error.faults, 2);
+    if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2);
+    throw error;
+  }
+}
+
+function explain(error: NodeJS.ErrnoException & { address?: string; port?: number }): string {
+  const where = `${error.address ?? ''}:${error.port ?? ''}`;
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return `port ${where} is taken by another program; give another, or 0 for a free one`;
+    case 'EACCES':
+      return error.syscall === 'listen'
+        ? `not allowed to listen on ${where}`
+        : `not allowed to read ${error.path}`;
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return `no address ${error.address ?? (error as { hostname?: string }).hostname} on this machine`;
+    case 'ENOENT':
+      return `cannot read ${error.path}; npm run build makes it`;
+    default:
+      return error.message;
+  }
+}
+
+const failureOf = (error: Error): Failure => ({
+  line: explain(error as NodeJS.ErrnoException),
+  code: error instanceof WrongStore ? 2 : 1,
+});
+
+function announce({ publicUrl, internalUrl }: Pick<Service, 'publicUrl' | 'internalUrl'>): void {
+  process.stdout.write(`tagwait ${version} public ${publicUrl} internal ${internalUrl}\n`);
+  if (config.demo)
+    process.stdout.write(
+      `\n  Open ${publicUrl}/demo and scan its code with a phone in the same network` +
+        ` (it goes to ${originForPhones(publicUrl, config.publicHost)}).\n\n`,
+    );
+}
+
+/** The whole service in this process. */
+async function alone(): Promise<void> {
+  let service: Service;
+  try {
+    service = await startService(config);
+  } catch (error) {
+    const { line, code } = failureOf(error as Error);
+    fail([line], code);
+  }
+  let stopping = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.on(signal, () => {
+      if (stopping) process.exit(1);
+      stopping = true;
+      service.stop().then(
+        () => process.exit(0),
+        error => fail([error.message], 1),
+      );
+    });
+  announce(service);
+}
+
+/** Variables that look like settings and have no effect. */
+function warnOfVariables(): void {
+  const { warnings } = readEnvironment(process.env);
+  if (warnings.length === 0) return;
+  const log = createLog(config.logLevel, newNodeId());
+  for (const line of warnings) log.warn(line);
+}
+
+// first of all: the command line may hold secrets, and everyone on the machine can list it
+process.title = isWorker ? 'tagwait worker' : 'tagwait';
+const config = settings();
+markInSteps();
+if (!isWorker) warnOfVariables();
+if (isWorker) await work(fellows => startService(settingsOfWorker(config), fellows), failureOf);
+else if (workersOf(config) === 1) await alone();
+else
+  startWorkers({
+    config,
+    log: createLog(config.logLevel, `${newNodeId()}-primary`),
+    ready: announce,
+    ended: failure => (failure ? fail([failure.line], failure.code) : process.exit(0)),
+  });
