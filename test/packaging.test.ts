@@ -116,7 +116,7 @@ describe('installed from the packed file', () => {
     expect(await poll(publicUrl, { key: 'a' })).toMatchObject({ code: 0, data: 'scanned' });
     expect(await (await fetch(`${publicUrl}/client.js`)).text()).toContain('tagwait');
     expect(await (await fetch(internalUrl)).text()).toContain('<html');
-  });
+  }, 60_000);
 
   test('import and require give the same, of both entries', () => {
     write(
