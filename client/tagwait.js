@@ -16,10 +16,32 @@ function create(window, document, included) {
   var SEATS = 3; // tabs of a site that hold at leisure: a browser has six connections to a host
   var NAP = 30000; // ms between the polls of a hidden tab without a seat
 
-  // The including tag: today's browsers say which it is, in the old ones it is the last whose name is ours.
-  var tag = included && document.currentScript;
-  var list = document.getElementsByTagName('script');
-  for (var i = included ? list.length : 0; !tag && i--; ) if (/\/client\b/.test(list[i].src)) tag = list[i];
+  // Calls a method of the document. A form named `createElement` takes the place of the document's own (DOM
+  // clobbering), but not of what Document.prototype has. Old engines have nothing there.
+  function call(method, argument) {
+    try {
+      return Document.prototype[method].call(document, argument);
+    } catch (e) {
+      return document[method](argument);
+    }
+  }
+
+  // The including tag: a script element with our address that current browsers name; in old ones, and for a module, the
+  // last one. Where errors have a stack it must hold that address: an injected element has not run.
+  var list = included ? call('getElementsByTagName', 'script') : '';
+  var stack = new Error().stack;
+  var tag, origin;
+  for (var i = list.length; i--; ) {
+    var element = list[i];
+    var found = /^(\w*:?\/\/[^/]+)?[^?#]*\/client(\/\d[\w.-]*)?\.js([?#]|$)/.exec(element.src);
+    if (
+      found &&
+      (element === document.currentScript || (!tag && (!stack || stack.indexOf(element.src) > 0)))
+    ) {
+      tag = element;
+      origin = found[1];
+    }
+  }
 
   // One global for all callbacks, unlike that of any other copy or tab: so no URL is ever asked for twice.
   var registry = 'tagwait_' + Math.floor(Math.random() * 1e15);
@@ -44,7 +66,7 @@ function create(window, document, included) {
     options = options || {};
     var path = 'w' + ++watches;
     var mine = (calls[path] = {});
-    var base = options.url || /^(\w*:?\/\/[^/]+)?/.exec(tag ? tag.src : '')[0];
+    var base = options.url || origin || '';
     var url = base.replace('{n}', Math.floor(Math.random() * 10)).replace(/\/$/, '');
     var nonce = options.nonce || (tag && (tag.nonce || tag.getAttribute('nonce')));
     var since = options.since;
@@ -130,10 +152,10 @@ function create(window, document, included) {
       var from = since;
       var hold = options.hold;
       var full = crowded();
-      var head = document.getElementsByTagName('head')[0];
+      var head = call('getElementsByTagName', 'head')[0];
       retire();
       meet();
-      napping = full && document.hidden && !napping;
+      napping = full && document.hidden === true && !napping;
       if (napping) return later(ask, NAP, true);
 
       // Short where a held answer is in the way: of other tabs (a new one has not heard of them yet), or of the
@@ -164,7 +186,7 @@ function create(window, document, included) {
         pair('hold', hold) +
         pair('proof', options.proof);
       try {
-        var element = (script = document.createElement('script'));
+        var element = (script = call('createElement', 'script'));
         element.async = true;
         if (nonce) element.setAttribute('nonce', nonce);
         element.src = policy.createScriptURL(source);

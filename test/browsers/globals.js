@@ -37,15 +37,20 @@ MozBlobBuilder java Packages sun JavaPackage layers back forward home disableExt
 setResizable onuserproximity ondeviceproximity ondevicelight u2f cordova Android AndroidInterface ReactNativeWebView
 WeixinJSBridge StyleMedia styleMedia SVGElementInstance Intl Iterator StopIteration uneval toSource watch unwatch eval`;
 
-/** Runs in the page, in engines of any age: every name on window and on what it inherits from. */
+/** Runs in the page, in engines of any age. → every name on window and on what it inherits from */
+export const collector = () => {
+  var names = [];
+  var object = window;
+  function take(name) {
+    if (/^[A-Za-z_$][A-Za-z0-9_$]*$/.test(name)) names.push(name);
+  }
+  for (; object; object = Object.getPrototypeOf(object)) Object.getOwnPropertyNames(object).forEach(take);
+  return names;
+};
+
 const page = `<!doctype html><title>globals</title><script>
 (function () {
-  var names = [], images = [];
-  for (var object = window; object; object = Object.getPrototypeOf(object)) {
-    var own = Object.getOwnPropertyNames(object);
-    for (var i = 0; i < own.length; i++) if (/^[A-Za-z_$][A-Za-z0-9_$]*$/.test(own[i])) names.push(own[i]);
-  }
-  var parts = Math.ceil(names.length / 50);
+  var names = (${collector})(), images = [], parts = Math.ceil(names.length / 50);
   for (var part = 0; part < parts; part++) {
     images[part] = new Image();
     images[part].src = '/names?part=' + part + '&of=' + parts + '&names=' + names.slice(part * 50, part * 50 + 50).join('+');
@@ -54,7 +59,7 @@ const page = `<!doctype html><title>globals</title><script>
 </script>`;
 
 /** What an engine defines on a page of its own. */
-export async function namesIn(engine) {
+async function namesIn(engine) {
   const parts = new Map();
   let wanted = 0;
   const server = createServer((request, response) => {
