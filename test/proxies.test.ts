@@ -4,7 +4,8 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { SETTINGS } from '../src/settings.js';
 import { launch } from './chromium.js';
 import { held, type Spawned, set, spawned, until } from './harness.js';
-import { ask, deployed, hangUp, KNOWN, program, proxy } from './proxies.js';
+import { ask, deployed, fetchBy, hangUp, KNOWN, program, proxy } from './proxies.js';
+import { raw, request } from './raw.js';
 import { freePort, redisServer } from './redis.js';
 import { scrape } from './scrape.js';
 
@@ -187,6 +188,57 @@ describe.each(KNOWN)('behind a real %s', kind => {
     },
   );
 });
+
+test.skipIf(!program('nginx'))(
+  'behind nginx, with health checks, preflights and split packets between them, 95 % of polls are on the fast path',
+  { timeout: 60_000 },
+  async () => {
+    const { nodes, front } = await twoNodes('nginx', { TAGWAIT_MAX_POLLS_PER_IP: '0' });
+    const poll = '/status/get?key=a&hold=0';
+    for (let round = 0; round < 20; round++) {
+      const polls = Array.from({ length: 10 }, () => ask(front + poll));
+      const odd = { Cookie: 'name=Zo\xeb' };
+      const others = [
+        fetchBy('HEAD', `${front}/healthz`),
+        fetchBy('OPTIONS', front + poll, undefined, {
+          Origin: 'https://shop.example',
+          'Access-Control-Request-Method': 'GET',
+        }),
+        // what a person's name in a cookie costs, now and then
+        ...(round % 4 === 0 ? [fetchBy('GET', front + poll, undefined, odd)] : []),
+      ];
+      for (const { reply } of await Promise.all(polls)) expect(reply.code).toBe(-1);
+      for (const { status } of await Promise.all(others)) expect([200, 204]).toContain(status);
+      for (const { publicUrl } of nodes) await inPackets(publicUrl, request(poll));
+    }
+    const [polls, slow] = await Promise.all(
+      ['tagwait_polls_total', 'tagwait_slow_path_requests_total'].map(name => sumOf(nodes, name)),
+    );
+    expect(polls).toBeGreaterThan(200);
+    // the cookies, and nothing that nginx or anything above makes of a poll
+    expect(slow).toBe(5);
+    expect((slow as number) / (polls as number)).toBeLessThan(0.05);
+  },
+);
+
+/** Sends a request in three packets, and waits for its response. */
+async function inPackets(url: string, text: string): Promise<void> {
+  const connection = raw(url);
+  connection.socket.setNoDelay();
+  for (const part of [text.slice(0, 3), text.slice(3, 40), text.slice(40)]) {
+    connection.socket.write(part);
+    await new Promise(setImmediate);
+  }
+  await until(() => connection.text.includes('"code":-1'));
+  connection.socket.end();
+}
+
+/** A metric, over its labels and all nodes. */
+async function sumOf(nodes: Spawned[], metric: string): Promise<number> {
+  const scrapes = await Promise.all(nodes.map(node => scrape(node.internalUrl)));
+  const samples = scrapes.flatMap(scraped => [...scraped]).filter(([name]) => name.startsWith(`${metric}{`));
+  return samples.reduce((sum, [, value]) => sum + value, 0);
+}
 
 // together, because a hold takes its time
 test.skipIf(installed.length === 0)(

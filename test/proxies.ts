@@ -2,7 +2,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { Agent, get } from 'node:https';
+import { Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -138,26 +138,36 @@ export function hangUp(): void {
 }
 
 /** Asks over HTTPS, trusting any certificate. @param from the address to ask from, one of this machine's */
-export function ask(
+export async function ask(
   url: string,
   from = '127.0.0.1',
   headers = {},
 ): Promise<{ status: number; reply: Reply }> {
+  const { status, body } = await fetchBy('GET', url, from, headers);
+  try {
+    return { status, reply: JSON.parse(body) };
+  } catch {
+    throw new Error(`${status} ${body}`);
+  }
+}
+
+/** The same with any method. */
+export function fetchBy(
+  method: string,
+  url: string,
+  from = '127.0.0.1',
+  headers = {},
+): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
-    get(url, { agent: agent(from), headers }, response => {
+    const asked = request(url, { method, agent: agent(from), headers }, response => {
       let body = '';
       response.setEncoding('utf8');
       response.on('data', chunk => {
         body += chunk;
       });
       response.on('error', reject);
-      response.on('end', () => {
-        try {
-          resolve({ status: response.statusCode ?? 0, reply: JSON.parse(body) });
-        } catch {
-          reject(new Error(`${response.statusCode} ${body}`));
-        }
-      });
-    }).on('error', reject);
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
+    });
+    asked.on('error', reject).end();
   });
 }
