@@ -22,8 +22,9 @@ test('what is slow is closed in time, and a held poll is not: it is only waiting
   const slowHeaders = raw(publicUrl, 'GET /status/get?key=k HTTP/1.1\r\n');
   const drip = setInterval(() => slowHeaders.socket.write('X-Slow: 1\r\n'), 1000);
   const body =
-    'POST /status/set HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{';
+    'POST /status/set HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n1\r\n{';
   const slowBody = raw(internalUrl, body);
+  const slowChunks = raw(internalUrl, body.replace('Content-Length: 9', 'Transfer-Encoding: chunked'));
   const unread = raw(short.publicUrl, request('/status/get?key=big'));
   unread.socket.pause();
 
@@ -31,7 +32,8 @@ test('what is slow is closed in time, and a held poll is not: it is only waiting
   expect(await slowHeaders.ended).toBeLessThan(14_000);
   clearInterval(drip);
   expect(await slowBody.ended).toBeLessThan(19_000);
-  expect(slowBody.text).toMatch(/^HTTP\/1\.1 408 /);
+  expect(await slowChunks.ended).toBeLessThan(19_000);
+  for (const { text } of [slowBody, slowChunks]) expect(text).toMatch(/^HTTP\/1\.1 408 /);
   expect(await patient).toMatchObject({ code: -1 });
   // the client cannot see its socket's end without reading on: ask the server
   await until(async () => /tagwait_held 0/.test(await metrics(short.internalUrl)), { within: 5000 });

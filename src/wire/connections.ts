@@ -13,7 +13,10 @@ export class Connections implements Owner<Connection> {
   readonly #server: Server;
   closing = false;
 
-  /** Takes a server's connections, in place of its own HTTP. */
+  /**
+   * Takes a server's connections, in place of its own HTTP, which listens to 'connection' as others may. That its listener
+   * is the first one is not documented; test/slowpath.test.ts fails when it is not.
+   */
   constructor(server: Server, options: ConnectionOptions) {
     this.#server = server;
     this.options = options;

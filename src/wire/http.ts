@@ -51,7 +51,7 @@ export class HttpExchange implements Exchange {
   }
 
   last(): void {
-    this.#response.shouldKeepAlive = false;
+    this.#response.setHeader('Connection', 'close');
   }
 
   send(status: number, { list }: Fields, text: string): void {
@@ -86,7 +86,7 @@ export function limited(limits: Limits, others: RequestListener): RequestListene
     const wait = limits.request(limits.networkOf(socket.remoteAddress ?? '', forwarded));
     if (wait === 0) return others(request, response);
     // a body is not worth reading
-    if (headers['content-length'] ?? headers['transfer-encoding']) response.shouldKeepAlive = false;
+    if (headers['content-length'] ?? headers['transfer-encoding']) response.setHeader('Connection', 'close');
     const text = tooMany(wait);
     response.writeHead(429, {
       'Content-Type': 'text/plain; charset=utf-8',
