@@ -1,10 +1,12 @@
 /**
- * 10,000 idle attackers and 1,000 honest pages on one node, all on this machine's loopback; stops by itself.
+ * 10,000 idle attackers, or one with dear requests, and 1,000 honest pages on one node, all on this machine's loopback;
+ * stops by itself.
  *
  *     npm run attack
  *
  * An attacker connects and says nothing, or one header a second, or asks once and stays, or holds a poll of a key that
- * nobody sets; whatever is closed comes back. An honest page polls its key again and again, and every second some new
+ * nobody sets; whatever is closed comes back. One address sends, within its limit, the dearest requests that are known
+ * (dear.js), each on a connection of its own. An honest page polls its key again and again, and every second some new
  * ones come. A backend sets a hundred values a second. Measured: from when a set was due until its page has it, from a
  * new page's first byte until its answer, and what the service has open and in memory before, during and after.
  */
@@ -18,8 +20,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { TAGWAIT } from '../bench/command.js';
 import { until } from '../bench/until.js';
+import { DEAR } from './dear.js';
 
 const ATTACKERS = Number(process.env.ATTACKERS ?? 10_000);
+const DEAR_A_SECOND = 200;
 const PAGES = 1000;
 const SETS_A_SECOND = 100;
 const NEW_A_SECOND = 20;
@@ -31,7 +35,7 @@ const SLOWLY = { within: 60_000, every: 200 };
 const PER_PROCESS = 2500;
 
 const now = () => performance.timeOrigin + performance.now();
-const roles = { attack, pages, newcomers };
+const roles = { attack, dear, pages, newcomers };
 const [role, ...given] = process.argv.slice(2);
 if (role) await roles[role](...given);
 else await main();
@@ -70,6 +74,33 @@ async function attack(url, many, network) {
     if (number % 50 === 49) await sleep(20);
   }
   setInterval(() => process.send({ connected }), 500);
+}
+
+/** Requests of every dear kind in turn, from one address; tells how many were answered. */
+function dear(url, aSecond) {
+  setPriority(constants.priority.PRIORITY_LOW);
+  const { hostname, port } = new URL(url);
+  const kinds = DEAR.filter(kind => kind.port === 'public');
+  const began = now();
+  let sent = 0;
+  let answered = 0;
+  const send = packets => {
+    const socket = connect({
+      host: hostname,
+      port: Number(port),
+      localAddress: '127.150.0.1',
+      noDelay: true,
+    });
+    socket.on('error', () => {});
+    socket.once('data', () => answered++);
+    for (const packet of packets) socket.write(packet, 'latin1');
+    socket.setTimeout(5000, () => socket.destroy());
+  };
+  setInterval(() => {
+    for (const due = ((now() - began) / 1000) * aSecond; sent < due; sent++)
+      send(kinds[sent % kinds.length].packets);
+  }, 5);
+  setInterval(() => process.send({ connected: answered }), 500);
 }
 
 /** Asks once. @returns the answer, or nothing when the connection broke */
@@ -129,7 +160,7 @@ function prefer() {
 }
 
 async function main() {
-  const end = setTimeout(() => fail('took too long'), 180_000);
+  const end = setTimeout(() => fail('took too long'), 240_000);
   const children = [];
   const preferred = prefer();
   // the service has a core to itself, as a node would; its load has the others
@@ -237,6 +268,13 @@ async function main() {
   forget();
   const calm = await measure('pages alone', () => 0);
 
+  console.error(`attack: one address sends ${DEAR_A_SECOND} dear requests a second`);
+  const one = start('dear', publicUrl, DEAR_A_SECOND);
+  await until(() => one.got.connected > DEAR_A_SECOND, 'dear requests are answered', SLOWLY);
+  forget();
+  const bounded = await measure(`and ${DEAR_A_SECOND} dear requests a second from one address`, () => 1);
+  one.child.kill();
+
   console.error(`attack: ${ATTACKERS} attackers come`);
   const attackers = [];
   for (let left = ATTACKERS, network = 101; left > 0; left -= PER_PROCESS, network++)
@@ -274,9 +312,11 @@ async function main() {
   await once(service, 'exit');
   if (!calm)
     fail(`this machine is busy: pages waited more than ${ALLOWED_P99} ms at p99 before any attacker came`);
+  if (!bounded)
+    fail(`dear requests made honest pages wait more than ${ALLOWED_P99} ms at p99, or lose something`);
   if (!good) fail(`honest pages waited more than ${ALLOWED_P99} ms at p99, or lost something`);
   // compiled code and buffers of a node that has worked: not what a new one has, but what it had before the crowd
-  const before = rows[0].at(-1);
+  const before = rows[1].at(-1);
   if (after.megabytes > before * 1.25)
     fail(`${after.megabytes} MB are kept, ${before} were before the crowd`);
   if (after.open > atRest.open + 5) fail(`${after.open} descriptors are open, ${atRest.open} were`);

@@ -1,0 +1,168 @@
+/**
+ * No request costs much more than another: the dearest that are known, and those that are bred from them, against a plain
+ * poll in the same run. BREED_SECONDS breeds for longer, BREED_SEED repeats a run.
+ */
+import { connect } from 'node:net';
+import { expect, test } from 'vitest';
+import { changed, fresh, type Genes, type Random, randomOf, written } from './breed.js';
+import { DEAR } from './dear.js';
+import { service } from './harness.js';
+
+const SECONDS = Number(process.env.BREED_SECONDS ?? 8);
+const SEED = Number(process.env.BREED_SEED ?? Math.floor(Math.random() * 2 ** 31));
+/** How many plain polls, each with a connection of its own, a request may cost; and each further packet of it. */
+const MOST = 10;
+const PACKET = 0.5;
+/** How many of the dearest have children. */
+const HERD = 12;
+/** Milliseconds to wait for what may never be answered, and for more of an answer. */
+const PATIENCE = { answer: 15, more: 3 };
+
+/** Sends on a connection of its own. @returns the CPU time of this process, µs, and how often it was answered */
+async function priceOf(url: string, packets: readonly string[]): Promise<{ cost: number; answers: number }> {
+  const { hostname, port } = new URL(url);
+  const began = process.cpuUsage();
+  let text = '';
+  await new Promise<void>(resolve => {
+    const socket = connect({ host: hostname, port: Number(port), noDelay: true });
+    const leave = () => void socket.destroy();
+    let end = setTimeout(leave, PATIENCE.answer + packets.length);
+    socket.setEncoding('latin1').on('data', data => {
+      text += data;
+      clearTimeout(end);
+      end = setTimeout(leave, PATIENCE.more);
+    });
+    socket.on('error', () => {});
+    socket.on('close', () => {
+      clearTimeout(end);
+      resolve();
+    });
+    const [first = '', ...others] = packets;
+    socket.write(first, 'latin1');
+    const next = () => {
+      const packet = others.shift();
+      if (packet === undefined || socket.destroyed) return;
+      socket.write(packet, 'latin1');
+      setImmediate(next);
+    };
+    setImmediate(next);
+  });
+  const { user, system } = process.cpuUsage(began);
+  return { cost: user + system, answers: text.match(/^HTTP\/1/gm)?.length ?? 0 };
+}
+
+/** The least of several: what else the machine and the garbage collector did is in the others. */
+async function leastOf(times: number, url: string, packets: readonly string[]): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (let time = 0; time < times; time++) {
+    const { cost, answers } = await priceOf(url, packets);
+    least = Math.min(least, cost / Math.max(1, answers));
+  }
+  return least;
+}
+
+interface Found {
+  score: number;
+  genes: Genes;
+}
+
+/** The dearest that were found: a few, so that all of them have children. */
+class Herd {
+  readonly best: Found[] = [];
+  take(found: Found): void {
+    this.best.push(found);
+    this.best.sort((one, other) => other.score - one.score);
+    this.best.length = Math.min(this.best.length, HERD);
+  }
+  get least(): number {
+    return this.best.length < HERD ? 0 : (this.best.at(-1)?.score ?? 0);
+  }
+}
+
+/** What a request may cost, in plain polls. */
+const allowed = (packets: readonly string[]) => MOST + (packets.length - 1) * PACKET;
+
+/** Measures requests against a plain poll on the same service, until the one or the other is clear. */
+class Scale {
+  #plain = Number.POSITIVE_INFINITY;
+  readonly #urls: Record<Genes['port'], string>;
+  constructor(urls: Record<Genes['port'], string>) {
+    this.#urls = urls;
+  }
+
+  async weighPlain(times: number): Promise<void> {
+    this.#plain = Math.min(this.#plain, await leastOf(times, this.#urls.public, DEAR[0]?.packets ?? []));
+  }
+
+  /** @returns the cost in parts of what is allowed: more than 1 is too dear */
+  async weigh(port: Genes['port'], packets: readonly string[], times: number): Promise<number> {
+    return (await leastOf(times, this.#urls[port], packets)) / this.#plain / allowed(packets);
+  }
+
+  /** What looks too dear is weighed again and again: a busy machine makes anything dear once. */
+  async isDear(port: Genes['port'], packets: readonly string[], score: number): Promise<number> {
+    let least = score;
+    for (let time = 0; least > 1 && time < 20; time++) {
+      await this.weighPlain(3);
+      least = Math.min(least, await this.weigh(port, packets, 3));
+    }
+    return least;
+  }
+}
+
+async function scale(): Promise<Scale> {
+  const { publicUrl, internalUrl } = await service({
+    // all that can be switched on is, and nothing is refused for the number of polls
+    maxPollsPerIp: 1_000_000,
+    trustProxy: 2,
+    origins: ['https://a.example', 'https://*.b.example'],
+    secret: ['s'.repeat(32)],
+  });
+  const made = new Scale({ public: publicUrl, internal: internalUrl });
+  await made.weighPlain(200);
+  return made;
+}
+
+test('the dearest requests that are known cost no more than a few plain polls', {
+  timeout: 60_000,
+}, async () => {
+  const prices = await scale();
+  const dear: string[] = [];
+  for (const { name, port, packets } of DEAR) {
+    const least = await prices.isDear(port, packets, await prices.weigh(port, packets, 5));
+    if (least > 1) dear.push(`${name}: ${(least * allowed(packets)).toFixed(0)} plain polls`);
+  }
+  expect(dear).toEqual([]);
+});
+
+test('nor do those that are bred from them', { timeout: 60_000 + SECONDS * 2000 }, async () => {
+  const random: Random = randomOf(SEED);
+  const prices = await scale();
+  const herd = new Herd();
+  const end = performance.now() + SECONDS * 1000;
+  let tried = 0;
+  while (performance.now() < end) {
+    const parent =
+      random() < 0.3 || herd.best.length === 0
+        ? fresh(random)
+        : herd.best[Math.floor(random() * herd.best.length)]?.genes;
+    const genes = changed(parent ?? fresh(random), random);
+    const packets = written(genes);
+    if (++tried % 20 === 0) await prices.weighPlain(1);
+    const once = await prices.weigh(genes.port, packets, 1);
+    if (once <= herd.least) continue;
+    herd.take({ score: await prices.weigh(genes.port, packets, 4), genes });
+  }
+  for (const found of herd.best)
+    found.score = await prices.isDear(found.genes.port, written(found.genes), found.score);
+  const [worst] = herd.best.sort((one, other) => other.score - one.score);
+  const described = worst && describe(worst);
+  process.stderr.write(`bred ${tried}; the dearest: ${described}\n`);
+  expect(worst?.score, `BREED_SEED=${SEED}: ${described}`).toBeLessThanOrEqual(1);
+});
+
+function describe({ score, genes }: Found): string {
+  const packets = written(genes);
+  const text = packets.join('');
+  return `${(score * allowed(packets)).toFixed(1)} plain polls, ${genes.port}, ${text.length} bytes in ${packets.length} packets: ${JSON.stringify(text.slice(0, 300))} … ${JSON.stringify(text.slice(-200))}`;
+}
