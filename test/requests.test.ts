@@ -263,3 +263,45 @@ describe('the internal port', () => {
     expect([reply.status, (await reply.json()).detail]).toEqual([400, 'the body: give at most 32 fields']);
   });
 });
+
+describe('what costs much in small pieces is refused before it is read', () => {
+  const lines = (count: number) => Array.from({ length: count }, () => 'a:');
+
+  test.each(READERS)('more than 256 headers, read by %s', async (_, headers) => {
+    const { publicUrl, internalUrl } = await service();
+    // with Host, and the request line
+    const most = 256 - 2 - headers.length + 1;
+    const ends = async (url: string, target: string, count: number) =>
+      (await ask(url, target, { headers: [...headers, ...lines(count)] })).status;
+    expect(await ends(publicUrl, '/status/get?key=a&hold=0', most)).toBe(200);
+    expect(await ends(publicUrl, '/status/get?key=a&hold=0', most + 1)).toBe(431);
+    expect(await ends(internalUrl, '/healthz', most)).toBe(200);
+    expect(await ends(internalUrl, '/healthz', 3000)).toBe(431);
+  });
+
+  test('a body in tiny chunks; one in 256 chunks, or in any number of larger ones, is read', async () => {
+    const { internalUrl } = await service();
+    const send = async (value: string, size: number, parts = 1) => {
+      const body = `{"key":"a","value":"${value}"}`;
+      const chunks = body
+        .match(new RegExp(`.{1,${size}}`, 'gs'))
+        ?.map(part => `${part.length.toString(16)}\r\n${part}\r\n`);
+      const head = request(
+        '/status/set',
+        ['Content-Type: application/json', 'Transfer-Encoding: chunked'],
+        'POST',
+      );
+      const text = `${head}${chunks?.join('')}0\r\n\r\n`;
+      const connection = raw(internalUrl);
+      for (let part = 0; part < parts; part++)
+        connection.socket.write(text.slice((part * text.length) / parts, ((part + 1) * text.length) / parts));
+      return (await answered(connection)).status;
+    };
+    expect(await send('x'.repeat(200), 1)).toBe(200);
+    expect(await send('x'.repeat(300), 1)).toBe(400);
+    expect(await send('x'.repeat(10_000), 16)).toBe(400);
+    expect(await send('x'.repeat(10_000), 16, 7)).toBe(400);
+    expect(await send('x'.repeat(16_000), 64)).toBe(200);
+    expect((await set(internalUrl, { key: 'a', value: 1 })).status).toBe(200);
+  });
+});

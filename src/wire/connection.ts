@@ -6,7 +6,7 @@ import { type Head, headerOf } from './fast-path.js';
 import type { Owner } from './options.js';
 import { Reader } from './reader.js';
 import { Relay, type RelayOwner } from './relay.js';
-import { responseOf } from './response.js';
+import { responseOf, TOO_MANY_HEADERS } from './response.js';
 
 const NOTHING: Buffer = Buffer.alloc(0);
 
@@ -104,10 +104,15 @@ export class Connection extends Reader implements Exchange, RelayOwner {
 
   protected pass(head: Head, bytes: Buffer): void {
     if (head.slow) this.options.onSlowPath(head.slow);
+    if (head.slow === 'many_headers') {
+      this.socket.write(TOO_MANY_HEADERS);
+      return this.end();
+    }
     if (head.slow === 'upgrade' && this.#of.upgrades) return this.#handOff(bytes);
     const relay = new Relay(this.socket, head, this);
     this.#relay = relay;
     const early = relay.pass(bytes);
+    if (this.gone) return;
     this.#of.serve(relay);
     this.begin('relayed', early);
   }

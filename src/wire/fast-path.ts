@@ -30,6 +30,8 @@ export const SLOW_REASONS = [
   'large_body',
   /** a head above 16 KiB */
   'large_head',
+  /** more than 256 headers: refused with 431, since each costs something, and Node's HTTP leaves out those after 2,000 */
+  'many_headers',
   /** no HTTP, or two lengths: Node's HTTP refuses most of it */
   'malformed',
   /** other than GET, HEAD, OPTIONS and POST */
@@ -77,8 +79,18 @@ const FRAMING_HEADERS: ReadonlyMap<string, SlowReason> = new Map([
   ['transfer-encoding', 'chunked'],
   ['upgrade', 'upgrade'],
 ]);
+/** The names of both, by length. */
+const NAMES_BY_LENGTH: string[][] = [];
+for (const name of [...HEADER_INDEX.keys(), ...FRAMING_HEADERS.keys()])
+  NAMES_BY_LENGTH[name.length] = [...(NAMES_BY_LENGTH[name.length] ?? []), name];
+/** Makes a letter small, and leaves a dash as it is. */
+const SMALL = 32;
 const BODY_HEADERS = /\r\n(content-length|transfer-encoding):([^\r]*)/gi;
 const LENGTH = /^\d{1,9}$/;
+/** Headers of one request. Browsers send 20, chains of proxies add 20. */
+const MAX_HEADERS = 256;
+/** Bytes of the shortest: `a:` and its line end. */
+const SHORTEST_HEADER = 4;
 const CR = 13;
 const LF = 10;
 
@@ -99,6 +111,8 @@ export function readHead(bytes: Buffer, seen = 0): Head | undefined {
   const end = bytes.indexOf('\r\n\r\n', Math.max(0, seen - 3), 'latin1');
   if (end > HEADER_BYTES) return unclear('large_head');
   if (end < 0) return readPart(bytes, seen);
+  if (end > MAX_HEADERS * SHORTEST_HEADER && linesOf(bytes, end) > MAX_HEADERS)
+    return unclear('many_headers');
   const text = bytes.toString('latin1', 0, end + 2);
   const [, method, target] = HEAD.exec(text) ?? [];
   if (method === undefined || target === undefined) return readOther(text);
@@ -119,6 +133,13 @@ export function readHead(bytes: Buffer, seen = 0): Head | undefined {
   };
 }
 
+/** Line ends in the first bytes: as many as there are headers, when the last line's is not counted. */
+function linesOf(bytes: Buffer, end: number): number {
+  let lines = 0;
+  for (let at = 0; at < end; at++) if (bytes[at] === LF) lines++;
+  return lines;
+}
+
 /** A head that is not whole. @returns undefined when it may become one */
 function readPart(bytes: Buffer, seen: number): Head | undefined {
   if (bytes.length > HEADER_BYTES) return unclear('large_head');
@@ -137,7 +158,8 @@ function readHeaders(text: string, headers: KnownHeaders): SlowReason | undefine
   for (let start = end + 2; start < text.length; start = end + 2) {
     end = text.indexOf('\r\n', start);
     const colon = text.indexOf(':', start);
-    const name = text.slice(start, colon).toLowerCase();
+    const name = knownName(text, start, colon);
+    if (name === undefined) continue;
     const framing = FRAMING_HEADERS.get(name);
     if (framing) return framing;
     const index = HEADER_INDEX.get(name);
@@ -147,6 +169,18 @@ function readHeaders(text: string, headers: KnownHeaders): SlowReason | undefine
   }
   const connection = headerOf(headers, 'connection')?.toLowerCase() ?? 'keep-alive';
   return connection === 'keep-alive' || connection === 'close' ? undefined : 'connection';
+}
+
+/** A header's name if anything is decided by it. Makes no string: a head may have thousands that nothing is decided by. */
+function knownName(text: string, start: number, end: number): string | undefined {
+  const names = NAMES_BY_LENGTH[end - start];
+  if (!names) return undefined;
+  for (const name of names) {
+    let at = 0;
+    while (at < name.length && (text.charCodeAt(start + at) | SMALL) === name.charCodeAt(at)) at++;
+    if (at === name.length) return name;
+  }
+  return undefined;
 }
 
 /** A head for Node's HTTP. @param text it, without the empty line */

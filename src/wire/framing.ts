@@ -7,6 +7,9 @@ const CR = 13;
 const LF = 10;
 /** Digits of a chunk's size: 4 GiB. */
 const SIZE_DIGITS = 8;
+/** Chunks that may be of any size; of more than these each must have so many bytes on average: Node's HTTP takes 2 µs for one. */
+const FINE_CHUNKS = 256;
+const MIN_CHUNK = 64;
 
 /**
  * Only chunks that every reader takes alike are counted: a size in hex digits, without extensions, and no trailers.
@@ -20,6 +23,9 @@ export class Framing {
   readonly #chunked: boolean;
   #size = 0;
   #digits = 0;
+  /** chunks so far, and the bytes of all of them */
+  #chunks = 0;
+  #total = 0;
   /** bytes of a chunk's CRLF seen */
   #ending = 0;
 
@@ -37,6 +43,11 @@ export class Framing {
 
   get unclear(): boolean {
     return this.#state === 'unclear';
+  }
+
+  /** The body is in so many tiny chunks that reading it would cost too much. */
+  get tooFine(): boolean {
+    return this.#chunks > FINE_CHUNKS && this.#total < this.#chunks * MIN_CHUNK;
   }
 
   /** @returns how many of these bytes belong to the request */
@@ -87,14 +98,17 @@ export class Framing {
   }
 
   #addDigit(byte: number): void {
-    const digit = Number.parseInt(String.fromCharCode(byte), 16);
+    const letter = (byte | 32) - 87;
+    const digit = byte >= 48 && byte <= 57 ? byte - 48 : letter >= 10 && letter <= 15 ? letter : -1;
     this.#digits++;
-    if (Number.isNaN(digit) || this.#digits > SIZE_DIGITS) this.#state = 'unclear';
+    if (digit < 0 || this.#digits > SIZE_DIGITS) this.#state = 'unclear';
     else this.#size = this.#size * 16 + digit;
   }
 
   #beginChunk(): void {
     this.#left = this.#size;
+    this.#chunks++;
+    this.#total += this.#size;
     this.#state = this.#size > 0 ? 'chunk' : 'last';
     this.#size = 0;
     this.#digits = 0;

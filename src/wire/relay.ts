@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { Head } from './fast-path.js';
 import { Framing } from './framing.js';
+import { TOO_FINE } from './response.js';
 
 /** The connection of a relay. */
 export interface RelayOwner {
@@ -58,9 +59,14 @@ export class Relay extends Duplex {
     this.#endsWithClient = true;
   }
 
-  /** Passes bytes on. @returns those that follow the request, if any */
+  /** Passes bytes on, or closes the connection when they are not worth it. @returns those that follow the request, if any */
   pass(bytes: Buffer): Buffer | undefined {
     const length = this.#framing.take(bytes);
+    if (this.#framing.tooFine) {
+      if (!this.#request) this.#socket.write(TOO_FINE);
+      this.#owner.end();
+      return undefined;
+    }
     if (length > 0 && !this.push(bytes.subarray(0, length)) && !this.#framing.done) this.#socket.pause();
     return length < bytes.length ? bytes.subarray(length) : undefined;
   }

@@ -4,6 +4,11 @@ import type { Fields } from './exchange.js';
 
 /** To a client that is too slow with its request; as Node's HTTP writes it. */
 export const TIMED_OUT = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n';
+/** To a request with too many headers. */
+export const TOO_MANY_HEADERS = 'HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n';
+
+/** To a client that sends its body in tiny chunks. */
+export const TOO_FINE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n';
 
 /**
  * @param keepAlive seconds to advertise; undefined: the connection is closed @param text ASCII
