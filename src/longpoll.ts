@@ -251,7 +251,8 @@ export class LongPoll {
 
   #deliver(key: string, entry: Entry): void {
     const watch = this.#hub.find(key);
-    if (!watch) return;
+    // a subscription that came late, on a connection that was given up: without this it would last until it expires
+    if (!watch) return this.#broker.unsubscribe(key);
     const place = this.#hub.take(watch, entry);
     if (place === 'late') this.#refetchWatch(watch);
     if (place !== 'next') return;

@@ -75,7 +75,10 @@ class Scripted implements Broker {
   subscribe(_: string, since: string) {
     return new Promise<Backlog>((reply, fail) => this.asked.push({ since, reply, fail }));
   }
-  unsubscribe() {}
+  unsubscribed: string[] = [];
+  unsubscribe(key: string) {
+    this.unsubscribed.push(key);
+  }
   status = () => ({ up: true, reconnects: 0 });
   async close() {}
   set = () => Promise.reject(new Error('not asked for here'));
@@ -106,6 +109,17 @@ test('a hint that comes before the reply that does not know of it: the store is 
   broker.asked[1]?.reply(backlog('l-1', entry(1)));
   await until(() => page.answers.length === 1);
   expect(JSON.parse(page.answers[0]?.text ?? '')).toMatchObject({ data: 1, cursor: 'l-1' });
+});
+
+test('an entry of a key that nobody holds: a subscription was left over, and is taken back', async () => {
+  const broker = new Scripted();
+  const page = ask(await started(broker));
+  broker.events.entry('a', entry(1));
+  expect(broker.unsubscribed).toEqual([]);
+  broker.events.entry('left', entry(1));
+  expect(broker.unsubscribed).toEqual(['left']);
+  page.leave();
+  expect(broker.unsubscribed).toEqual(['left', 'a']);
 });
 
 test('a hint whose forerunner was missed is not handed over: what was missed comes first', async () => {

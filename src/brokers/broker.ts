@@ -108,7 +108,8 @@ export interface Broker {
   subscribe(key: string, since: string): Backlog | Promise<Backlog>;
   /**
    * This node holds no request for the key any more. Never throws. Calls for one key take effect in the order in which
-   * they were made: a `subscribe` after it is never undone by it.
+   * they were made: a `subscribe` after it is never undone by it. Also called for a key that was not subscribed, when an
+   * entry of it arrives.
    */
   unsubscribe(key: string): void;
   /** Milliseconds for which a subscription may be believed after `subscribe` or `verify`. Infinity: until `unsubscribe`. */
