@@ -28,6 +28,8 @@ test('routes beside the routes of the app, and set without HTTP', async () => {
   expect(watched).toBe(true);
   expect(await page).toEqual({ code: 0, message: 'success', data: { state: 'scanned' }, cursor });
   await expect(tagwait.set('a', 1, { expect: '' })).rejects.toBeInstanceOf(Conflict);
+  await expect(tagwait.set('a b', 1)).rejects.toThrow(/^key: give 1 to 128 of /);
+  await expect(tagwait.peek('a b')).rejects.toThrow(/^key: give 1 to 128 of /);
   await expect(tagwait.set('a', JSON.parse('{"__proto__":1}'))).rejects.toBeInstanceOf(TypeError);
   expect((await tagwait.nodes())[0]).toMatchObject({ held: 0 });
 });

@@ -1,0 +1,146 @@
+/** A page of a run: asks, hears, asks again, and checks what it is answered. */
+import type { Answer } from '../../src/answers.js';
+import type { Waiter } from '../../src/longpoll.js';
+import type { Node, World } from './world.js';
+
+interface Body {
+  data?: string;
+  earlier?: string[];
+  lost?: number;
+  cursor?: string;
+  final?: boolean;
+  retry?: number;
+}
+
+/** While Redis has not answered for so long, ms, no page is answered that there is nothing new. */
+const UNHEARD = 10_500;
+/** ms between an answer and the next poll */
+const BETWEEN = 2;
+
+export class Page {
+  node: Node;
+  readonly key: string;
+  /** number of the newest entry heard */
+  heard = 0;
+  /** waits, but for the moment between an answer and the next poll; undefined: is not there; ms since the start */
+  since: number | undefined;
+  ended = false;
+  /** how often it has left */
+  departures = 0;
+  readonly #name: string;
+  readonly #world: World;
+  readonly #hold: number;
+  readonly #think: number;
+  #cursor = '';
+  #waiter: Waiter | undefined;
+  #again: NodeJS.Timeout | undefined;
+  /** counts polls: an answer to another than the last is one too many */
+  #polls = 0;
+
+  constructor(
+    world: World,
+    name: string,
+    node: Node,
+    { key, hold, think }: { key: string; hold: number; think: number },
+  ) {
+    this.#world = world;
+    this.#name = name;
+    this.node = node;
+    this.key = key;
+    this.#hold = hold;
+    this.#think = think;
+  }
+
+  get name(): string {
+    return `${this.#name} (${this.key} on ${this.node.id})`;
+  }
+
+  arrive(): void {
+    if (this.since !== undefined || this.ended) return;
+    this.since = performance.now();
+    this.#ask();
+  }
+
+  /** Its node takes pages now. */
+  restart(): void {
+    this.since = performance.now();
+    this.#ask();
+  }
+
+  leave(): void {
+    this.since = undefined;
+    this.departures++;
+    clearTimeout(this.#again);
+    this.#polls++;
+    const waiter = this.#waiter;
+    this.#waiter = undefined;
+    if (waiter) this.node.longpoll.leave(waiter);
+  }
+
+  #ask(): void {
+    if (this.ended || !this.node.started) return;
+    const number = ++this.#polls;
+    let answered = false;
+    const waiter = this.node.longpoll.get(
+      { key: this.key, since: this.#cursor, hold: this.#hold },
+      {
+        answer: answer => {
+          if (answered || number !== this.#polls)
+            return this.#world.fail('twice', `${this.name} is answered ${answer.text} after it left`);
+          answered = true;
+          this.#waiter = undefined;
+          this.#hear(answer);
+        },
+      },
+    );
+    if (!answered) this.#waiter = waiter;
+  }
+
+  #hear({ kind, text }: Answer): void {
+    const body = JSON.parse(text) as Body;
+    if (kind === 'success') this.#take(body);
+    else if (kind === 'expired') this.#end();
+    else if (kind === 'timeout') {
+      const known = this.node.known.get(this.key) ?? 0;
+      if (known > this.heard)
+        this.#world.fail(
+          'known',
+          `${this.name} is at ${this.heard}, ${known} is known, and it is answered -1`,
+        );
+      const silence = performance.now() - this.node.answeredAt;
+      if (!this.node.longpoll.store().up || silence > UNHEARD)
+        this.#world.fail('away', `${this.name} is answered -1, and Redis has not answered for ${silence} ms`);
+      this.#cursor = body.cursor ?? '';
+      this.#later(BETWEEN);
+    } else if (kind === 'unavailable') {
+      this.#world.checkUnavailable(this);
+      this.#later(body.retry ?? 0);
+      this.since = performance.now() + (body.retry ?? 0);
+    } else if (!this.#world.closing) this.#world.fail('answer', `${this.name} is answered ${text}`);
+  }
+
+  #take({ data, earlier = [], lost = 0, cursor = '', final }: Body): void {
+    const numbers = [...earlier, data as string].map(value => this.#world.numberOf(this.key, value));
+    const expected = numbers.map((_, index) => this.heard + lost + 1 + index);
+    if (String(numbers) !== String(expected))
+      this.#world.fail(
+        'order',
+        `${this.name} was at ${this.heard}, lost ${lost}, and hears ${numbers} (${cursor})`,
+      );
+    this.heard = numbers.at(-1) ?? this.heard;
+    this.#cursor = cursor;
+    if (final) return this.#end();
+    this.#later(BETWEEN + this.#think);
+    if (this.#think > 100) this.since = performance.now() + this.#think;
+  }
+
+  #end(): void {
+    this.ended = true;
+    const all = this.#world.stored(this.key).length;
+    if (this.heard < all) this.#world.fail('end', `${this.name} ends at ${this.heard} of ${all}`);
+  }
+
+  #later(ms: number): void {
+    this.#again = setTimeout(() => this.#ask(), ms);
+  }
+}
