@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { createContext, runInContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 import { type Node, parse } from 'acorn';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { literalOf, starterText } from './page.js';
 import { scenarios } from './scenarios.js';
 
@@ -39,4 +40,80 @@ test('ESM and CommonJS have the same watch, and importing needs no browser', asy
   const esm = await import('../../dist/client/index.js' as string);
   const cjs = createRequire(import.meta.url)('../../dist/client/index.cjs');
   for (const module of [esm, esm.default, cjs]) expect(module.watch).toBeTypeOf('function');
+});
+
+describe('the tag that the script takes for its own', () => {
+  /** Runs the script at an address, on a page with these script elements. @returns the origin that it asks */
+  function asked(address: string, elements: string[], current?: number, options = {}): string {
+    const tags = elements.map(src => ({ src, getAttribute: () => null }));
+    const polls: { src?: string }[] = [];
+    const head = { firstChild: null, insertBefore: (element: object) => polls.push(element) };
+    const document = {
+      readyState: 'complete',
+      currentScript: current === undefined ? null : tags[current],
+      createElement: () => ({ setAttribute: () => {} }),
+      getElementsByTagName: (name: string) => (name === 'head' ? [head] : tags),
+    };
+    const window = {
+      document,
+      addEventListener() {},
+      setTimeout: (run: () => void, ms: number) => ms < 100 && run(),
+    };
+    const page = createContext(Object.assign(window, { window, clearTimeout() {} }));
+    runInContext(built, page, { filename: address });
+    runInContext(`tagwait.watch('k', ${JSON.stringify(options)})`, page);
+    return polls[0]?.src?.replace(/\/status\/get.*/, '') ?? 'nothing';
+  }
+  const ours = 'https://status.example.com/client.js';
+  const gsi = 'https://accounts.google.com/gsi/client';
+  const evil = 'https://evil.example/client.js';
+
+  test.each<[string, string, string[], number | undefined, string]>([
+    ['the one that the browser names', ours, [ours, evil], 0, 'https://status.example.com'],
+    [
+      'one of a version',
+      'https://a.example/x/client/1.2.3-rc.1.js',
+      ['https://a.example/x/client/1.2.3-rc.1.js'],
+      0,
+      'https://a.example',
+    ],
+    ['one with a query', `${ours}?again`, [`${ours}?again`], 0, 'https://status.example.com'],
+    [
+      'the one that ran, where the browser names none',
+      ours,
+      [gsi, ours, evil],
+      undefined,
+      'https://status.example.com',
+    ],
+    ['none in a bundle', 'https://app.example/app.js', ['https://app.example/app.js', ours], 0, ''],
+    [
+      'none in a bundle, where the browser names none',
+      'https://app.example/app.js',
+      [gsi, evil],
+      undefined,
+      '',
+    ],
+    ['not another script called client', gsi, [gsi], 0, ''],
+    [
+      'not one that has our address in its query',
+      `https://a.example/b?/client.js`,
+      ['https://a.example/b?/client.js'],
+      0,
+      '',
+    ],
+    ['not a file beside it', 'https://a.example/client/main.js', ['https://a.example/client/main.js'], 0, ''],
+    [
+      'not one whose name ends alike',
+      'https://a.example/myclient.js',
+      ['https://a.example/myclient.js'],
+      0,
+      '',
+    ],
+  ])('%s', (_, address, elements, current, origin) => {
+    expect(asked(address, elements, current)).toBe(origin);
+  });
+
+  test('none where `url` is given', () => {
+    expect(asked(ours, [ours], 0, { url: 'https://other.example/' })).toBe('https://other.example');
+  });
 });
