@@ -60,10 +60,11 @@ export function run(
   return { process: child, output, ended };
 }
 
-/** As `run`, on free ports unless told otherwise, and waits until both listen. */
+/** As `run`, on free ports unless told otherwise, and waits until both listen. @param within ms */
 export async function spawned(
   env: Record<string, string> = {},
   own: Owner = onTestFinished,
+  within = 10_000,
 ): Promise<Spawned> {
   const ports = { TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0' };
   const child = run([], { ...ports, TAGWAIT_DRAIN: '1', ...env }, own);
@@ -71,11 +72,14 @@ export async function spawned(
   void child.ended.then(() => {
     over = true;
   });
-  const [publicUrl, internalUrl] = await until(() => {
-    if (over) throw new Error(`tagwait ended: ${child.output.stderr}`);
-    const urls = child.output.stdout.match(/https?:\S+/g) ?? [];
-    return urls.length >= 2 && urls;
-  });
+  const [publicUrl, internalUrl] = await until(
+    () => {
+      if (over) throw new Error(`tagwait ended: ${child.output.stderr}`);
+      const urls = child.output.stdout.match(/https?:\S+/g) ?? [];
+      return urls.length >= 2 && urls;
+    },
+    { within },
+  );
   return { ...child, publicUrl: publicUrl as string, internalUrl: internalUrl as string };
 }
 
