@@ -218,7 +218,7 @@ export class Metrics {
     );
     this.#cuts = new Counter({
       name: 'tagwait_connections_cut_total',
-      help: `Connections of the public port closed unasked, by reason (${CUTS.join(', ')})`,
+      help: `Connections closed unasked, by reason (${CUTS.join(', ')}); the last two on the internal port`,
       labelNames: ['reason'],
       registers,
     });

@@ -121,12 +121,12 @@ export interface Fellows {
   onLook(take: (look: Look) => void): void;
 }
 
-/** @param watched whether there is a live page: an app that mounts the routes has a `/` of its own */
+/** @param publicUrl given when the service has ports of its own: then there is a live page */
 async function compose(
   config: Config,
   log: Logger,
   broker: Broker,
-  watched = false,
+  publicUrl?: () => string,
   fellows?: Fellows,
 ): Promise<Composed> {
   const client = readFileSync(fromRoot('dist/client/tagwait.js'), 'utf8');
@@ -161,7 +161,7 @@ async function compose(
   if (limits.maxHeld > shares.held)
     log.warn(`TAGWAIT_MAX_HELD: the limits of open files and heap allow for ${shares.held}`);
   await longpoll.start();
-  const live = watched
+  const live = publicUrl
     ? await startLive(longpoll, metrics, {
         page: readFileSync(fromRoot('src/live/live.html'), 'utf8'),
         client,
@@ -175,10 +175,14 @@ async function compose(
   const options = { ...config, secrets: config.secret, log, client, version, several: !!fellows };
   const scrape = fellows?.scrape ?? (() => metrics.text());
   const poll = new PollRoute(longpoll, metrics, limits, options);
-  const set = new SetRoute(longpoll, metrics, options);
+  const set = new SetRoute(longpoll, metrics, { ...options, underWay: shares.internal });
   const tagwait: Tagwait = {
     publicRoutes: publicRoutes(poll, options) as Routes,
-    internalRoutes: internalRoutes(longpoll, set, { ...options, live, scrape }) as Routes,
+    internalRoutes: internalRoutes(longpoll, set, {
+      ...options,
+      own: live && publicUrl && { live, publicUrl },
+      scrape,
+    }) as Routes,
     set: async (key, value, { ttl = config.ttl, ...more } = {}) => {
       if (!KEY.test(key)) throw new TypeError(KEY_ALLOWED);
       return longpoll.set(key, value, { ttl: ttl * 1000, ...more });
@@ -254,7 +258,8 @@ export interface Service {
 export async function startService(config: Config, fellows?: Fellows): Promise<Service> {
   const log = createLog(config.logLevel, newNodeId());
   log.info({ version, nodejs: process.version, settings: shown(config) }, 'starting');
-  const composed = await compose(config, log, brokerOf(config, log), true, fellows);
+  let publicUrl = '';
+  const composed = await compose(config, log, brokerOf(config, log), () => publicUrl, fellows);
   const { tagwait, poll, set, longpoll, limits, metrics, shares, live } = composed;
   const pages = new Koa();
   const backends = new Koa();
@@ -270,6 +275,7 @@ export async function startService(config: Config, fellows?: Fellows): Promise<S
     failed,
     onSlowPath,
     connections: shares.internal,
+    onCut: cut => metrics.wasCut(cut),
   });
   let stopCollecting = () => {};
   try {
@@ -293,7 +299,7 @@ export async function startService(config: Config, fellows?: Fellows): Promise<S
       hold: config.hold,
       onCut: cut => metrics.wasCut(cut),
     });
-    const publicUrl = await open.listen(config.publicHost, config.publicPort);
+    publicUrl = await open.listen(config.publicHost, config.publicPort);
     const { openFiles, connections } = shares;
     log.info({ publicUrl, internalUrl, version, openFiles, connections, maxHeld: limits.maxHeld }, 'ready');
     const measured: Service['measured'] = async what =>

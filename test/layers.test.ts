@@ -31,6 +31,7 @@ const MAY: Record<string, string[]> = {
   demo: ['demo', 'wire'],
   live: ['live', 'longpoll', 'brokers', 'routes', 'metrics', 'limits', 'log'],
   routes: [
+    'loopback',
     'routes',
     'longpoll',
     'wire',

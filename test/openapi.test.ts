@@ -129,6 +129,13 @@ describe('every answer is one that the document describes', () => {
     }
     await get(internalUrl, '/status/peek?key=', undefined, allowed);
     for (const path of ['/', '/metrics', '/healthz', '/readyz']) await get(internalUrl, path);
+    const elsewhere = { Origin: 'https://evil.example' };
+    for (const path of ['/status/set', '/status/new']) await post(internalUrl, path, {}, elsewhere);
+    for (const path of [
+      ...['/status/peek', '/nodes', '/metrics', '/healthz'],
+      ...['/readyz', '/', '/live', '/openapi.json'],
+    ])
+      await get(internalUrl, path, undefined, elsewhere);
     await redis.kill();
     await post(internalUrl, '/status/set', { key: 'a', value: 1 }, allowed);
     await get(internalUrl, '/status/peek?key=a', undefined, allowed);

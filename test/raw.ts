@@ -33,4 +33,4 @@ export function raw(url: string, bytes: string | Buffer = '', localAddress?: str
 
 /** A request as text. */
 export const request = (target: string, headers: string[] = [], method = 'GET') =>
-  `${[`${method} ${target} HTTP/1.1`, 'Host: status.example', ...headers].join('\r\n')}\r\n\r\n`;
+  `${[`${method} ${target} HTTP/1.1`, 'Host: localhost', ...headers].join('\r\n')}\r\n\r\n`;

@@ -250,7 +250,7 @@ describe('for operators', () => {
     const { internalUrl } = await service();
     const socket = connect(Number(new URL(internalUrl).port), '127.0.0.1');
     socket.write(
-      'POST /status/set HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"key"',
+      'POST /status/set HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"key"',
     );
     socket.resume().end();
     await new Promise(resolve => socket.once('close', resolve));

@@ -22,7 +22,7 @@ test('what is slow is closed in time, and a held poll is not: it is only waiting
   const slowHeaders = raw(publicUrl, 'GET /status/get?key=k HTTP/1.1\r\n');
   const drip = setInterval(() => slowHeaders.socket.write('X-Slow: 1\r\n'), 1000);
   const body =
-    'POST /status/set HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n1\r\n{';
+    'POST /status/set HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n1\r\n{';
   const slowBody = raw(internalUrl, body);
   const slowChunks = raw(internalUrl, body.replace('Content-Length: 9', 'Transfer-Encoding: chunked'));
   const unread = raw(short.publicUrl, request('/status/get?key=big'));

@@ -97,6 +97,7 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
     // nothing from anywhere else, and nothing that is not on the page as it is in the package
     policy: `default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src 'self' ${inside('script')}; style-src ${inside('style')}`,
     poll: route,
+    key,
     look,
     now: async () => ({
       key,

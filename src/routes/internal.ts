@@ -9,7 +9,8 @@ import { KEY, KEY_ALLOWED, QUERY_BYTES, split } from '../question.js';
 import { newTicket } from '../ticket.js';
 import type { Route } from '../wire/exchange.js';
 import { HttpExchange } from '../wire/http.js';
-import { badRequest, checkNew, readBody } from './body.js';
+import { badRequest, checkNew, Refusal, readBody } from './body.js';
+import { guarded, guardOf } from './guard.js';
 import { chain, mount } from './mount.js';
 import { openapi } from './openapi.js';
 import { authorizer, refusalOf, type SetRoute, unauthorized } from './set.js';
@@ -28,8 +29,14 @@ export interface InternalOptions {
   log: Logger;
   /** what was measured, in Prometheus text */
   scrape(): Promise<string>;
-  /** the live page; absent: there is none, and `/` is someone else's */
-  live?: LivePage | undefined;
+  /** what only a port of tagwait's own has; absent: the routes are part of another app */
+  own?: OwnPort | undefined;
+}
+
+export interface OwnPort {
+  live: LivePage;
+  /** where pages ask; '' before that port listens */
+  publicUrl(): string;
 }
 
 /** The live page, and the long poll of its own that feeds it. */
@@ -39,6 +46,8 @@ export interface LivePage {
   /** its Content-Security-Policy */
   policy: string;
   poll: Route;
+  /** the key that it polls */
+  key: string;
   /** the last minutes, and the key under which it goes on */
   now(): Promise<object>;
 }
@@ -47,8 +56,9 @@ export interface LivePage {
 export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: InternalOptions): Middleware {
   const router = new Router();
   const authorized = authorizer(options.setTokens);
+  const guard = guarded(guardOf(options.setTokens !== undefined));
 
-  router.use(async (ctx, next) => {
+  router.use(guard, async (ctx, next) => {
     ctx.set('Cache-Control', 'no-store');
     ctx.set('X-Content-Type-Options', 'nosniff');
     try {
@@ -96,8 +106,9 @@ export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: Inter
   router.get('/openapi.json', bearer, ctx => {
     ctx.body = described;
   });
-  const { live } = options;
-  if (live) {
+  const { own } = options;
+  if (own) {
+    const { live, publicUrl } = own;
     // these two say nothing of this node
     router.get('/', ctx => {
       ctx.set({ 'Content-Security-Policy': live.policy, 'Referrer-Policy': 'no-referrer' });
@@ -111,8 +122,14 @@ export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: Inter
     router.get('/live', bearer, async ctx => {
       ctx.body = { code: 0, ...(await live.now()) };
     });
-    // a script tag has no Authorization: the key is the permission
-    router.get(live.poll.path, mount(live.poll));
+    const poll = mount(live.poll);
+    router.get('/status/get', (ctx, next) => {
+      // a script tag has no Authorization: the key of the live page is the permission
+      if (split(ctx.querystring).given.key === live.key) return poll(ctx, next);
+      throw new Refusal(404, 'not found', {
+        detail: `GET /status/get: ask on the public port, ${publicUrl()}`,
+      });
+    });
   }
   router.get('/metrics', async ctx => {
     ctx.set('Content-Type', METRICS_TYPE);
@@ -127,5 +144,8 @@ export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: Inter
     if (!up) throw new Unavailable(`the store cannot be reached: ${cause ?? 'connecting'}`);
     ctx.body = { code: 0, message: 'success' };
   });
-  return chain(router);
+  const routes = chain(router);
+  if (!own) return routes;
+  // the port is tagwait's alone: also where nothing is
+  return (ctx, next) => guard(ctx, () => routes(ctx, next));
 }

@@ -81,12 +81,13 @@ const refusal = (status: number, message: string) =>
 const REFUSALS = {
   400: refusal(400, 'bad request'),
   401: refusal(401, 'unauthorized'),
+  403: refusal(403, 'forbidden'),
   413: refusal(413, 'too large'),
   415: refusal(415, 'unsupported media type'),
   503: refusal(503, 'unavailable'),
 };
 const { 503: unavailable, ...mistakes } = REFUSALS;
-const { 400: bad, 401: unauthorized } = mistakes;
+const { 400: bad, 401: unauthorized, 403: forbidden } = mistakes;
 const well = json('yes', object({ code: is(0), message: is('success') }));
 const body = (schema: Schema) => ({
   content: { 'application/json': { schema }, 'application/x-www-form-urlencoded': { schema } },
@@ -215,7 +216,13 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
         get: {
           summary: 'What is kept under a key, and who waits for it',
           parameters: [parameter('key', 'what is waited for', key, { required: true })],
-          responses: { 200: json('the key', ref('Peek')), 400: bad, 401: unauthorized, 503: unavailable },
+          responses: {
+            200: json('the key', ref('Peek')),
+            400: bad,
+            401: unauthorized,
+            403: forbidden,
+            503: unavailable,
+          },
         },
       },
       '/nodes': {
@@ -227,6 +234,7 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
               object({ code: is(0), nodes: { type: 'array', items: ref('Node') } }),
             ),
             401: unauthorized,
+            403: forbidden,
             503: unavailable,
           },
         },
@@ -235,33 +243,45 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
         get: {
           ...OPEN,
           summary: 'For Prometheus',
-          responses: { 200: plain('its text format', 'text/plain') },
+          responses: { 200: plain('its text format', 'text/plain'), 403: forbidden },
         },
       },
       '/healthz': {
         get: {
           ...OPEN,
-          summary: 'Whether the process lives; on both ports, 429 on the public one alone',
-          responses: { 200: well, ...tooMany },
+          summary:
+            'Whether the process lives; on both ports: 429 on the public one alone, 403 on the internal one',
+          responses: { 200: well, 403: forbidden, ...tooMany },
         },
       },
       '/readyz': {
-        get: { ...OPEN, summary: 'Whether it takes pages', responses: { 200: well, 503: unavailable } },
+        get: {
+          ...OPEN,
+          summary: 'Whether it takes pages',
+          responses: { 200: well, 403: forbidden, 503: unavailable },
+        },
       },
-      '/': { get: { ...OPEN, summary: 'The live page', responses: { 200: plain('a page', 'text/html') } } },
+      '/': {
+        get: {
+          ...OPEN,
+          summary: 'The live page',
+          responses: { 200: plain('a page', 'text/html'), 403: forbidden },
+        },
+      },
       '/live': {
         get: {
           summary: "What the live page shows: this node's last minutes, and the key under which it goes on",
           responses: {
             200: json('for the page alone: it may change', { type: 'object' }),
             401: unauthorized,
+            403: forbidden,
           },
         },
       },
       '/openapi.json': {
         get: {
           summary: 'This',
-          responses: { 200: json('OpenAPI 3.1', { type: 'object' }), 401: unauthorized },
+          responses: { 200: json('OpenAPI 3.1', { type: 'object' }), 401: unauthorized, 403: forbidden },
         },
       },
     },

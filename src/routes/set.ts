@@ -8,6 +8,7 @@ import { WrittenNumber } from '../protocol/numbers.js';
 import { render } from '../script.js';
 import { type Exchange, Fields, type Route } from '../wire/exchange.js';
 import { badRequest, checkSet, Refusal, readBody, tooLarge } from './body.js';
+import { type Guard, guardOf } from './guard.js';
 
 export interface SetOptions {
   /** seconds a key is kept after a set that does not say */
@@ -16,6 +17,8 @@ export interface SetOptions {
   maxValueBytes: number;
   /** bearer tokens of backends; undefined: none asked for */
   setTokens: readonly string[] | undefined;
+  /** sets at a time: further ones are refused, so that others find room on the port while the store is slow */
+  underWay: number;
   log: Logger;
 }
 
@@ -34,7 +37,9 @@ export class SetRoute implements Route {
   readonly #longpoll: LongPoll;
   readonly #metrics: Metrics;
   readonly #options: SetOptions;
+  readonly #guard: Guard;
   readonly #authorized: (header: string) => boolean;
+  #underWay = 0;
   /** where each set is noted; undefined: nobody wants to know */
   readonly #log: Logger | undefined;
 
@@ -42,13 +47,21 @@ export class SetRoute implements Route {
     this.#longpoll = longpoll;
     this.#metrics = metrics;
     this.#options = options;
+    this.#guard = guardOf(options.setTokens !== undefined);
     this.#authorized = authorizer(options.setTokens);
     this.#log = options.log.isLevelEnabled('debug') ? options.log : undefined;
   }
 
   handle(exchange: Exchange): void {
+    if (this.#guard(exchange)) return this.#metrics.wasSet('refused');
     if (!this.#authorized(exchange.header('authorization') ?? ''))
       return this.#refuse(exchange, unauthorized());
+    if (this.#underWay >= this.#options.underWay)
+      return this.#refuse(
+        exchange,
+        new Unavailable('too many sets wait for the store: try again, with the same id'),
+      );
+    this.#underWay++;
     readBody(exchange, this.#options.maxValueBytes)
       .then(body => this.#set(body))
       .then(
@@ -57,7 +70,8 @@ export class SetRoute implements Route {
           exchange.send(200, FIELDS, stored(receipt));
         },
         error => this.#refuse(exchange, error),
-      );
+      )
+      .finally(() => this.#underWay--);
   }
 
   #set(body: unknown): Promise<Receipt> {

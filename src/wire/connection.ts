@@ -41,6 +41,22 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     this.socket.destroy();
   }
 
+  /**
+   * Which connections are closed first where there is no room: 1 for idle ones, 2 for those whose client has yet to send
+   * or read something, 3 for those that wait for Node's HTTP. undefined: it has to be answered.
+   */
+  get dispensable(): 1 | 2 | 3 | undefined {
+    if (this.state === 'idle') return 1;
+    if (this.state === 'relayed') return this.#relay?.received ? 3 : 2;
+    return UNFINISHED.has(this.state) ? 2 : undefined;
+  }
+
+  /** Closes it at once, to make room. */
+  giveWay(): void {
+    this.socket.destroy();
+    this.#leave();
+  }
+
   get address(): string {
     return this.socket.remoteAddress ?? '';
   }
@@ -187,6 +203,9 @@ export class Connection extends Reader implements Exchange, RelayOwner {
 
 /** States with a response still to come, other than held and relayed. */
 const ANSWERING: ReadonlySet<string> = new Set(['flushing', 'queued']);
+
+/** States in which the client has to go on. */
+const UNFINISHED: ReadonlySet<string> = new Set(['fresh', 'part', 'flushing']);
 
 /** What goes wrong with a socket closes it, which is heard. */
 const ignore = () => {};

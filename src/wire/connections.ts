@@ -38,7 +38,22 @@ export class Connections implements Owner<Connection> {
     for (const connection of this.all) if (connection.idle) connection.close();
   }
 
+  /** Closes the most dispensable one, and of those the one that has waited for longest. @returns false when there is none */
+  makeRoom(): boolean {
+    let found: Connection | undefined;
+    for (const connection of this.all) if (isBefore(connection, found)) found = connection;
+    found?.giveWay();
+    return found !== undefined;
+  }
+
   closeAll(): void {
     for (const connection of this.all) connection.close();
   }
+}
+
+function isBefore(one: Connection, other: Connection | undefined): boolean {
+  const { dispensable } = one;
+  if (dispensable === undefined) return false;
+  if (other?.dispensable === undefined) return true;
+  return (dispensable - other.dispensable || one.turn - other.turn) < 0;
 }

@@ -28,6 +28,7 @@ export const ASKED_FOR = [
   'referer',
   'sec-fetch-dest',
   'sec-fetch-mode',
+  'sec-fetch-site',
   'transfer-encoding',
   'x-forwarded-for',
 ] as const;

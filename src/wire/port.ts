@@ -33,7 +33,7 @@ const SILENCE_SECONDS = 10;
 /** Seconds that a store may take to answer a backend: ioredis gives up sooner. */
 const STORE_SECONDS = 30;
 /** Why a connection was closed unasked. */
-export const CUTS = ['address', 'full', 'pipelining'] as const;
+export const CUTS = ['address', 'full', 'pipelining', 'gave_way', 'internal_full'] as const;
 export type Cut = (typeof CUTS)[number];
 
 interface PortOptions {
@@ -47,6 +47,10 @@ interface PortOptions {
   onSlowPath(reason: SlowReason): void;
   /** sockets at most */
   connections: number;
+}
+
+export interface InternalPortOptions extends PortOptions {
+  onCut(cut: Cut): void;
 }
 
 export interface PublicPortOptions extends PortOptions {
@@ -97,6 +101,11 @@ export class Port {
     return new Promise(resolve =>
       this.#server.getConnections((error, count) => resolve(!error && count > 0)),
     );
+  }
+
+  /** Closes one connection, of those that can be spared. @returns false when there is none */
+  makeRoom(): boolean {
+    return this.#connections.makeRoom();
   }
 
   /** Closes the connections that nobody asks on. */
@@ -173,28 +182,37 @@ export function publicPort(options: PublicPortOptions): Port {
   bound(port, connections, () => {
     onCut('full');
     clear();
+    return false;
   });
   return port;
 }
 
-/** The port of backends and operators: its own descriptors, so that it works whatever happens on the public one. */
-export function internalPort(options: PortOptions): Port {
+/** Connections beyond those of sets, so that health and metrics are answered while all sets wait for the store. */
+const SPARE_SHARE = 16;
+
+/**
+ * The port of backends and operators: its own descriptors, so that it works whatever happens on the public one. Where it
+ * is full, a new connection takes the place of one that is idle, sends or reads slowly, or is held.
+ */
+export function internalPort(options: InternalPortOptions): Port {
+  const { connections, onCut } = options;
   const port = new Port(STORE_SECONDS, options);
-  bound(port, options.connections, () => {});
+  bound(port, connections + Math.ceil(connections / SPARE_SHARE), () => {
+    const room = port.makeRoom();
+    onCut(room ? 'gave_way' : 'internal_full');
+    return room;
+  });
   return port;
 }
 
 /**
- * Closes connections beyond so many. Not `maxConnections`: among workers, Node 20 hands a connection on from one that
+ * Closes connections beyond so many, unless room was made. Not `maxConnections`: among workers, Node 20 hands a connection on from one that
  * is full to the next, and when all are full, round and round as fast as it can.
  */
-function bound(port: Port, connections: number, onFull: () => void): void {
+function bound(port: Port, connections: number, onFull: () => boolean): void {
   let open = 0;
   port.onConnection(socket => {
-    if (open >= connections) {
-      socket.destroy();
-      return onFull();
-    }
+    if (open >= connections && !onFull()) return void socket.destroy();
     open++;
     socket.on('close', () => {
       open--;

@@ -20,10 +20,15 @@ interface Part {
   deadline: NodeJS.Timeout;
 }
 
+/** Counts what connections do, so that it can be told which has waited for longest: no clock is read for it. */
+let turns = 0;
+
 export abstract class Reader {
   protected readonly socket: Socket;
   protected readonly options: ConnectionOptions;
   protected state: State = 'fresh';
+  /** when it was opened, was last answered, or began its request: a lower number is longer ago */
+  turn = ++turns;
   /** what came before the response to the request that is held or relayed */
   protected early: Buffer | undefined;
   #part: Part | undefined;
@@ -100,6 +105,7 @@ export abstract class Reader {
     this.#settle();
     if (this.#part) this.forget();
     this.state = state;
+    this.turn = ++turns;
     if (early) this.bufferEarly(early);
   }
 
@@ -138,6 +144,7 @@ export abstract class Reader {
   #rest(): void {
     if (this.socket.readableEnded) return this.end();
     this.state = 'idle';
+    this.turn = ++turns;
   }
 
   #onDeadline = (): void => {

@@ -35,6 +35,11 @@ export class Relay extends Duplex {
     this.#framing = new Framing(head.length, head.body);
   }
 
+  /** The request is here as a whole. */
+  get received(): boolean {
+    return this.#framing.done;
+  }
+
   get remoteAddress(): string | undefined {
     return this.#socket.remoteAddress;
   }

@@ -1,0 +1,107 @@
+/** The internal port is open to a new connection, whatever others hold open. */
+import { describe, expect, test } from 'vitest';
+import { poll, service, set, until } from './harness.js';
+import { type Raw, raw, request } from './raw.js';
+import { redisServer } from './redis.js';
+import { scrape } from './scrape.js';
+
+/** More than the port has room for. */
+const CROWD = 300;
+const json = ['Content-Type: application/json'];
+const SLOW_BODY = request('/status/set', [...json, 'Content-Length: 100'], 'POST');
+
+/** Connects one after the other, so that the first is the oldest. */
+async function crowd(url: string, ask: string): Promise<Raw[]> {
+  const all: Raw[] = [];
+  for (let count = 0; count < CROWD; count += 50)
+    all.push(
+      ...(await Promise.all(
+        Array.from({ length: 50 }, async () => {
+          const one = raw(url, ask);
+          await until(() => one.socket.readyState === 'open' || one.socket.destroyed);
+          return one;
+        }),
+      )),
+    );
+  return all;
+}
+const closed = (crowd: Raw[]) => crowd.filter(({ socket }) => socket.destroyed).length;
+
+describe('a crowd on the internal port', () => {
+  test.each<[string, (live: string) => string]>([
+    ['that asked once and stays', () => request('/healthz')],
+    ['that says nothing', () => ''],
+    ['of slow heads', () => 'GET /healthz HTTP/1.1\r\nHost: local'],
+    ['of half-sent bodies', () => `${SLOW_BODY}{"key"`],
+    ['of large bodies', () => `${request('/status/set', [...json, 'Content-Length: 90000'], 'POST')}{"key"`],
+    [
+      'of bodies without a length',
+      () => `${request('/status/set', [...json, 'Transfer-Encoding: chunked'], 'POST')}5\r\n{"key`,
+    ],
+    ['of held polls of the live page', live => request(live)],
+  ])('%s: health, metrics and sets are answered', async (_, ask) => {
+    const { publicUrl, internalUrl } = await service();
+    const { key } = (await (await fetch(`${internalUrl}/live`)).json()) as { key: string };
+    const { cursor = '' } = await poll(internalUrl, { key, hold: '0' });
+    const all = await crowd(internalUrl, ask(`/status/get?key=${key}&since=${cursor}`));
+    await until(() => closed(all) >= CROWD - 272);
+    for (let times = 0; times < 3; times++) {
+      for (const path of ['/healthz', '/readyz', '/metrics'])
+        expect((await fetch(`${internalUrl}${path}`, { headers: { Connection: 'close' } })).status).toBe(200);
+      expect((await set(internalUrl, { key: 'k', value: times }, { Connection: 'close' })).status).toBe(200);
+    }
+    expect((await poll(publicUrl, { key: 'k' })).data).toBe(2);
+    const given = (await scrape(internalUrl)).get('tagwait_connections_cut_total{reason="gave_way"}');
+    expect(given).toBeGreaterThan(CROWD - 272);
+    expect(closed(all), 'one at a time gives way').toBeLessThan(CROWD - 272 + 30);
+  });
+
+  test('the one that was idle for longest gives way first, and before one that is sending', async () => {
+    const { internalUrl } = await service();
+    const sending = raw(internalUrl, `${SLOW_BODY}{"key"`);
+    const first = raw(internalUrl, request('/healthz'));
+    await until(() => first.text.includes('"code":0'));
+    const second = raw(internalUrl, request('/healthz'));
+    await until(() => second.text.includes('"code":0'));
+    // the first asks again: now the second is the oldest
+    first.socket.write(request('/healthz'));
+    await until(() => first.text.match(/"code":0/g)?.length === 2);
+    const others: Raw[] = [];
+    while (!second.socket.destroyed) {
+      const one = raw(internalUrl, request('/healthz'));
+      others.push(one);
+      await until(() => one.text.includes('"code":0'));
+    }
+    expect([first.socket.destroyed, closed(others), sending.socket.destroyed]).toEqual([false, 0, false]);
+  });
+
+  test('of sets that wait for the store: health and metrics are answered, and further sets are told to try again', async () => {
+    const redis = await redisServer();
+    const { internalUrl } = await service({ redisUrl: redis.url });
+    await set(internalUrl, { key: 'k', value: 1 });
+    redis.process.kill('SIGSTOP');
+    const body = '{"key":"k","value":2}';
+    const all = await crowd(
+      internalUrl,
+      request('/status/set', [...json, `Content-Length: ${body.length}`], 'POST') + body,
+    );
+    for (const path of ['/healthz', '/metrics'])
+      expect((await fetch(`${internalUrl}${path}`, { headers: { Connection: 'close' } })).status).toBe(200);
+    await until(() => all.some(({ text }) => text.includes('too many sets wait for the store')));
+    redis.process.kill('SIGCONT');
+    await until(() => all.filter(({ text }) => text.includes('"code":0')).length >= 200);
+  });
+
+  test('a half-closed set over Redis is answered', async () => {
+    const redis = await redisServer();
+    const { internalUrl } = await service({ redisUrl: redis.url });
+    const body = '{"key":"k","value":2}';
+    for (const length of [`Content-Length: ${body.length}`, 'Transfer-Encoding: chunked']) {
+      const text = length.startsWith('C') ? body : `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+      const one = raw(internalUrl);
+      one.socket.end(request('/status/set', [...json, length], 'POST') + text);
+      await one.ended;
+      expect(one.text, length).toMatch(/^HTTP\/1\.1 200 .*"code":0/s);
+    }
+  });
+});
