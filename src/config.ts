@@ -1,7 +1,7 @@
 /** Reads the settings, from flags and environment or from an object, and checks them together. */
 import { Command, CommanderError, Option } from 'commander';
 import type { z } from 'zod';
-import { parseServers } from './brokers/redis/address.js';
+import { parseServers, withoutAccess } from './brokers/redis/address.js';
 import { readEnvironment } from './environment.js';
 import { isLoopback } from './loopback.js';
 import {
@@ -19,11 +19,8 @@ import {
 export function shown(config: Config): Record<string, unknown> {
   const text = (name: Name, value: unknown) => {
     if (!('secret' in SETTINGS[name])) return value;
-    if (Array.isArray(value)) return `${value.length} given`;
-    // the user and password, and those that a query string may hold
-    return String(value)
-      .replace(/\/\/.*@/, '//***@')
-      .replace(/\?.*/, '?***');
+    if (name === 'redisUrl') return withoutAccess(String(value));
+    return Array.isArray(value) ? `${value.length} given` : 'given';
   };
   return Object.fromEntries(Object.entries(config).map(([name, value]) => [name, text(name as Name, value)]));
 }

@@ -79,26 +79,6 @@ describe('settings', () => {
       /TAGWAIT_REDIS_SENTINELS and TAGWAIT_REDIS_MASTER: one needs the other/,
     ],
     [
-      'the password of Sentinels without Sentinels',
-      { TAGWAIT_REDIS_URL: 'redis://a', TAGWAIT_REDIS_SENTINEL_PASSWORD: 'hunter2' },
-      /TAGWAIT_REDIS_SENTINEL_PASSWORD: needs TAGWAIT_REDIS_SENTINELS/,
-    ],
-    [
-      'a NAT map of one server',
-      { TAGWAIT_REDIS_URL: 'redis://a', TAGWAIT_REDIS_NAT: 'a:1=b:2' },
-      /TAGWAIT_REDIS_NAT: needs TAGWAIT_REDIS_SENTINELS or TAGWAIT_REDIS_CLUSTER/,
-    ],
-    [
-      'a NAT map that is none',
-      { TAGWAIT_REDIS_CLUSTER: 'a:1', TAGWAIT_REDIS_NAT: 'a:1=b:2,a:3' },
-      /TAGWAIT_REDIS_NAT: "a:1=b:2,a:3" is not allowed; give internal:port=external:port,…/,
-    ],
-    [
-      'a Cluster with a database',
-      { TAGWAIT_REDIS_CLUSTER: 'redis://user:hunter2@a:1/2,b:1' },
-      /TAGWAIT_REDIS_CLUSTER: a Cluster has no database 2; leave \/2 out/,
-    ],
-    [
       'workers without Redis',
       { TAGWAIT_WORKERS: 'auto' },
       /TAGWAIT_WORKERS: more than one process needs Redis/,

@@ -1,11 +1,13 @@
 /** Redis comes and goes, forgets and lies; pages go on hearing. Real servers, really killed. */
+import { randomBytes } from 'node:crypto';
 import { connect, createServer, type Socket } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { RedisBroker } from '../src/brokers/redis/redis.js';
 import { LongPoll } from '../src/longpoll.js';
 import { held, poll, run, service, set, spawned, until } from './harness.js';
+import { line } from './line.js';
 import { page } from './page.js';
-import { freePort, redisServer } from './redis.js';
+import { certificate, freePort, redisServer, userOfDocs } from './redis.js';
 
 const status = async (url: string) => (await fetch(url)).status;
 const ready = (internalUrl: string) => until(async () => (await status(`${internalUrl}/readyz`)) === 200);
@@ -73,6 +75,51 @@ describe('Redis away', () => {
     await early.hears(1);
   });
 
+  test('an address that is a replica at the start is logged with the cause, and works once it is promoted', async () => {
+    const master = await redisServer();
+    const replica = await redisServer(['--replicaof', `127.0.0.1 ${master.port}`]);
+    const node = await spawned({ TAGWAIT_REDIS_URL: replica.url });
+    await until(() => /"cause":"127\.0\.0\.1:\d+: .*READONLY/.test(node.output.stderr));
+    expect(await status(`${node.internalUrl}/readyz`)).toBe(503);
+    const early = page(node.publicUrl, 'a');
+    const before = await connectionsTo(replica);
+    await replica.client.call('REPLICAOF', 'NO', 'ONE');
+    const promoted = performance.now();
+    await ready(node.internalUrl);
+    expect(performance.now() - promoted, 'ms').toBeLessThan(10_000);
+    await set(node.internalUrl, { key: 'a', value: 1 });
+    await early.hears(1);
+    expect(before, 'connections in all, of the test too').toBeLessThan(20);
+  });
+
+  test('a name that moves to another server at a failover is looked up again', async () => {
+    const [old, next] = [await redisServer(), await redisServer()];
+    let at = old.port;
+    const name = await line(() => at);
+    const node = await service({ redisUrl: `redis://127.0.0.1:${name.port}`, redisWait: 1 });
+    await ready(node.internalUrl);
+    at = next.port;
+    await old.client.call('REPLICAOF', '127.0.0.1', String(next.port));
+    await until(async () => (await next.client.info('replication')).includes('state=online'));
+    await ready(node.internalUrl);
+    await until(async () => (await set(node.internalUrl, { key: 'a', value: 1, id: 'x' })).status === 200);
+    expect(await next.client.hget('tagwait:1:{a}', 'n')).toBe('1');
+  });
+
+  test('a server that loads its data is logged as that, and is used as soon as it has them', async () => {
+    const redis = await redisServer();
+    for (let key = 0; key < 100; key++)
+      await redis.client.set(`k${key}`, randomBytes(1000).toString('base64'));
+    await redis.client.save();
+    await redis.kill();
+    await redis.start(['--key-load-delay', '100000', '--loading-process-events-interval-bytes', '1024']);
+    const node = await spawned({ TAGWAIT_REDIS_URL: redis.url });
+    await until(() => /"cause":"127\.0\.0\.1:\d+: LOADING/.test(node.output.stderr));
+    await redis.client.config('SET', 'key-load-delay', '0');
+    await ready(node.internalUrl);
+    expect((await set(node.internalUrl, { key: 'a', value: 1 })).status).toBe(200);
+  });
+
   test('a server that is stopped and goes on: nothing is lost that was acknowledged', async () => {
     const redis = await redisServer();
     const { publicUrl, internalUrl } = await service({ redisUrl: redis.url });
@@ -88,6 +135,39 @@ describe('Redis away', () => {
     await one.hears('end');
     expect(one.heard).toEqual(['x', 'end']);
   });
+});
+
+/** connections that a server has accepted since it was started */
+const connectionsTo = async (redis: Awaited<ReturnType<typeof redisServer>>) =>
+  Number(/total_connections_received:(\d+)/.exec(await redis.client.info('stats'))?.[1]);
+
+test('rediss://, a server that may evict keys: the log says what to set, and a policy that is right is passed over', async () => {
+  const secure = certificate();
+  const redis = await redisServer([
+    ...['--maxmemory-policy', 'volatile-lru'],
+    ...[...secure.args, ...userOfDocs('s3cret')],
+  ]);
+  const node = await spawned({
+    TAGWAIT_REDIS_URL: `rediss://tagwait:s3cret@localhost:${redis.tlsPort}`,
+    NODE_EXTRA_CA_CERTS: secure.file,
+  });
+  const warnings = () =>
+    node.output.stderr
+      .split('\n')
+      .filter(text => text.includes('evict'))
+      .map(text => JSON.parse(text) as Record<string, unknown>);
+  await until(() => warnings().length > 0);
+  expect(warnings()[0]).toMatchObject({
+    level: 40,
+    address: `localhost:${redis.tlsPort}`,
+    policy: 'volatile-lru',
+    msg: 'Redis may evict values and subscriptions: set maxmemory-policy to noeviction',
+  });
+  await redis.kill();
+  await redis.start(['--maxmemory-policy', 'noeviction']);
+  await until(() => node.output.stderr.includes('Redis is back'));
+  expect((await set(node.internalUrl, { key: 'a', value: 1 })).status).toBe(200);
+  expect(warnings()).toHaveLength(1);
 });
 
 describe('what is heard', () => {
@@ -249,6 +329,23 @@ describe('wrong settings are told in one line', () => {
     const node = await spawned({ TAGWAIT_REDIS_URL: `redis://:hunter2@${at}` });
     expect((await set(node.internalUrl, { key: 'a', value: 1 })).status).toBe(200);
     expect(node.output.stderr).not.toContain('hunter2');
+  });
+
+  test('a Cluster given as one server, and the reverse', async () => {
+    const node = await redisServer(['--cluster-enabled', 'yes']);
+    await node.client.cluster('ADDSLOTSRANGE', 0, 16383);
+    const server = await redisServer();
+    const [asServer, asCluster] = await Promise.all([
+      fails({ TAGWAIT_REDIS_URL: node.url }),
+      fails({ TAGWAIT_REDIS_CLUSTER: `127.0.0.1:${server.port}` }),
+    ]);
+    expect(asServer).toEqual([2, expect.stringMatching(/: CROSSSLOT .*: give TAGWAIT_REDIS_CLUSTER\n$/)]);
+    expect(asCluster).toEqual([
+      2,
+      expect.stringMatching(
+        /: ERR This instance has cluster support disabled; .*: give TAGWAIT_REDIS_URL\n$/,
+      ),
+    ]);
   });
 
   test('a URL that is none', async () => {

@@ -1,7 +1,7 @@
 /** Real Redis servers for tests: on free ports, in folders of their own, ended with the test that started them. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,16 +29,60 @@ const isFree = (port: number) =>
     server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
   });
 
+export interface Certificate {
+  /** the file, which is its own authority */
+  file: string;
+  /** of a redis-server */
+  args: string[];
+  /** of redis-cli */
+  cli: string[];
+}
+
+/** A certificate for the name `localhost`: it does not hold for 127.0.0.1. */
+export function certificate(own: Owner = onTestFinished): Certificate {
+  const folder = mkdtempSync(join(tmpdir(), 'tagwait-tls-'));
+  own(() => rmSync(folder, { recursive: true, force: true }));
+  const [key, file] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+  const made =
+    'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost';
+  const where = ['-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', file];
+  execFileSync('openssl', [...made.split(' '), ...where], { stdio: 'ignore' });
+  const served = ['--tls-cert-file', file, '--tls-key-file', key, '--tls-ca-cert-file', file];
+  return {
+    file,
+    args: [...served, '--tls-auth-clients', 'no', '--tls-replication', 'yes'],
+    cli: ['--tls', '--cacert', file],
+  };
+}
+
+/** The user of docs/redis.md, as arguments of a redis-server whose own user is left as it is. */
+export function userOfDocs(password: string): string[] {
+  const docs = readFileSync(new URL('../docs/redis.md', import.meta.url), 'utf8');
+  const [, rule = ''] = /ACL SETUSER (tagwait .*)/.exec(docs) ?? [];
+  if (!rule.includes('>PASSWORD')) throw new Error('docs/redis.md has no user');
+  return ['--user', ...rule.replace('>PASSWORD', `>${password}`).split(' ')];
+}
+
+/** What was refused to the user of the docs, by `ACL LOG`. */
+export async function refused(servers: RedisServer[]): Promise<string[]> {
+  const logs = await Promise.all(
+    servers.map(({ client }) => client.call('ACL', 'LOG') as Promise<string[][]>),
+  );
+  return logs.flat().map(entry => entry[entry.indexOf('object') + 1] as string);
+}
+
 export interface RedisServer {
   port: number;
+  /** for TLS, with a certificate among the arguments */
+  tlsPort: number;
   url: string;
   /** a client of the test's own */
   client: Redis;
   process: ChildProcess;
   /** SIGKILL */
   kill(): Promise<void>;
-  /** again, with the same folder and arguments; waits until it answers */
-  start(): Promise<void>;
+  /** again, with the same folder and arguments, and more; waits until it answers, or loads its data */
+  start(more?: string[]): Promise<void>;
 }
 
 export async function redisServer(
@@ -48,8 +92,10 @@ export async function redisServer(
 ): Promise<RedisServer> {
   const folder = mkdtempSync(join(tmpdir(), 'tagwait-redis-'));
   const at = port ?? (await freePort());
+  const tls = args.includes('--tls-cert-file') && !args.includes('--tls-port') ? await freePort() : 0;
   const server = {
     port: at,
+    tlsPort: tls,
     url: `redis://127.0.0.1:${at}`,
     client: new Redis({
       port: at,
@@ -66,7 +112,7 @@ export async function redisServer(
     server.process.kill('SIGKILL');
     await once(server.process, 'exit');
   };
-  server.start = async () => {
+  server.start = async (more = []) => {
     const options = [
       '--port',
       String(at),
@@ -79,7 +125,8 @@ export async function redisServer(
       '--daemonize',
       'no',
     ];
-    server.process = spawn('redis-server', [...options, ...args], { stdio: 'ignore' });
+    if (tls) options.push('--tls-port', String(tls));
+    server.process = spawn('redis-server', [...options, ...args, ...more], { stdio: 'ignore' });
     await answering(at, args);
   };
   own(async () => {
@@ -98,7 +145,7 @@ const answering = (port: number, args: string[]) =>
         const tls = args.includes('--tls-port')
           ? ['--insecure', '--tls', '-p', args[args.indexOf('--tls-port') + 1] as string]
           : ['-p', String(port)];
-        return /PONG|NOAUTH/.test(
+        return /PONG|NOAUTH|LOADING/.test(
           execFileSync('redis-cli', [...tls, 'ping'], {
             encoding: 'utf8',
             stdio: ['ignore', 'pipe', 'pipe'],
@@ -117,14 +164,17 @@ export interface Cluster {
   setting: string;
 }
 
-/** Three masters, each with as many replicas. */
+/** Three masters, each with as many replicas. @param secure they speak TLS, and call themselves localhost */
 export async function redisCluster(
   replicas = 0,
   own: Owner = onTestFinished,
   more: string[] = [],
+  secure?: Certificate,
 ): Promise<Cluster> {
+  const named = ['--cluster-announce-hostname', 'localhost', '--cluster-preferred-endpoint-type', 'hostname'];
   const args = [
     ...more,
+    ...(secure ? [...secure.args, '--tls-cluster', 'yes', ...named] : []),
     '--cluster-enabled',
     'yes',
     '--cluster-node-timeout',
@@ -137,10 +187,14 @@ export async function redisCluster(
   const { password } = passwordIn(args);
   const nodes: RedisServer[] = [];
   for (let count = 0; count < 3 * (replicas + 1); count++) nodes.push(await redisServer(args, own));
-  const addresses = nodes.map(node => `127.0.0.1:${node.port}`);
+  const addresses = nodes.map(({ port, tlsPort }) => (secure ? `localhost:${tlsPort}` : `127.0.0.1:${port}`));
   execFileSync(
     'redis-cli',
-    ['--cluster', 'create', ...addresses, '--cluster-replicas', String(replicas), '--cluster-yes'],
+    [
+      ...(secure?.cli ?? []),
+      ...['--cluster', 'create', ...addresses.map(address => address.replace('localhost', '127.0.0.1'))],
+      ...['--cluster-replicas', String(replicas), '--cluster-yes'],
+    ],
     {
       env: { ...process.env, ...(password ? { REDISCLI_AUTH: password } : {}) },
       stdio: 'ignore',
@@ -178,18 +232,24 @@ export interface Sentinels {
  */
 export const BY_ITSELF = { within: 90_000, every: 100 };
 
-/** A master with replicas and three Sentinels, quick to fail over. */
+/**
+ * A master with replicas and three Sentinels, quick to fail over.
+ * @param more with a password the Sentinels want it, with a certificate all speak TLS and call themselves localhost
+ */
 export async function redisSentinels(
   replicas = 1,
   args: string[] = [],
   own: Owner = onTestFinished,
+  { password: wanted, secure }: { password?: string; secure?: Certificate } = {},
 ): Promise<Sentinels> {
   const { password } = passwordIn(args);
   const quick = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1', ...args];
+  if (secure) quick.push(...secure.args, '--replica-announce-ip', 'localhost');
   const master = await redisServer(quick, own);
+  const place = secure ? `localhost ${master.tlsPort}` : `127.0.0.1 ${master.port}`;
   const followers: RedisServer[] = [];
   for (let count = 0; count < replicas; count++)
-    followers.push(await redisServer([...quick, '--replicaof', `127.0.0.1 ${master.port}`], own));
+    followers.push(await redisServer([...quick, '--replicaof', place], own));
   await until(
     async () => (await master.client.info('replication')).includes(`connected_slaves:${replicas}`),
     { within: 20_000 },
@@ -201,9 +261,11 @@ export async function redisSentinels(
     const file = join(folder, `${port}.conf`);
     writeFileSync(
       file,
-      `port ${port}\nbind 127.0.0.1\ndir ${folder}\nsentinel monitor tag 127.0.0.1 ${master.port} 2\n` +
+      `${secure ? sentinelTls(port, secure) : `port ${port}`}\nbind 127.0.0.1\ndir ${folder}\n` +
+        `sentinel monitor tag ${place} 2\n` +
         'sentinel down-after-milliseconds tag 1000\nsentinel failover-timeout tag 3000\nsentinel parallel-syncs tag 1\n' +
-        (password ? `sentinel auth-pass tag ${password}\n` : ''),
+        (password ? `sentinel auth-pass tag ${password}\n` : '') +
+        (wanted ? `requirepass "${wanted}"\nsentinel sentinel-pass "${wanted}"\n` : ''),
     );
     const process = spawn('redis-server', [file, '--sentinel'], { stdio: 'ignore' });
     own(async () => {
@@ -214,7 +276,13 @@ export async function redisSentinels(
   }
   own(() => rmSync(folder, { recursive: true, force: true }));
   for (const port of ports) {
-    const sentinel = new Redis({ port, retryStrategy: () => 100, maxRetriesPerRequest: null });
+    const sentinel = new Redis({
+      port,
+      ...(wanted ? { password: wanted } : {}),
+      ...(secure ? { host: 'localhost', tls: { ca: readFileSync(secure.file) } } : {}),
+      retryStrategy: () => 100,
+      maxRetriesPerRequest: null,
+    });
     sentinel.on('error', () => {});
     await until(
       async () => {
@@ -229,7 +297,10 @@ export async function redisSentinels(
   return {
     master,
     replicas: followers,
-    setting: ports.map(port => `127.0.0.1:${port}`).join(','),
+    setting: ports.map(port => `${secure ? 'localhost' : '127.0.0.1'}:${port}`).join(','),
     name: 'tag',
   };
 }
+
+const sentinelTls = (port: number, { args }: Certificate) =>
+  `port 0\ntls-port ${port}\nsentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n${args.join(' ').slice(2).replaceAll(' --', '\n')}`;

@@ -1,9 +1,14 @@
 /** Nothing secret leaves by a side door: logs, metrics, errors, the list of processes. */
 import { existsSync, readFileSync } from 'node:fs';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { RedisBroker } from '../src/brokers/redis/redis.js';
+import type { Store } from '../src/brokers/redis/store.js';
+import { configOf, shown } from '../src/config.js';
 import { createLog, shortHash } from '../src/log.js';
+import type { Config } from '../src/settings.js';
 import { proofOf } from '../src/ticket.js';
 import { held, poll, run, set, until } from './harness.js';
+import { speaker } from './resp.js';
 
 const SECRET = 'shhh-the-secret-that-signs-tickets';
 const OLD = 'shhh-the-secret-before-that-one-was';
@@ -77,11 +82,54 @@ test('an error is logged by what it says, without the fields that hold keys and 
   expect(text).not.toContain('shhh');
 });
 
+test('each password of Redis in turn: neither the log nor what ends the start has it, even where Redis repeats it', async () => {
+  const redis = await speaker(([name = '', ...args]) => {
+    const repeated = args.map(arg => `'${arg}'`).join(' ');
+    if (name === 'AUTH')
+      return new Error(`ERR unknown command 'AUTH', with args beginning with: ${repeated}`);
+    return name === 'SELECT' ? 'OK' : new Error('NOAUTH Authentication required.');
+  });
+  const at = `127.0.0.1:${redis.port}`;
+  const nodes = [`redis://user:sh%68h%2F@${at}`];
+  const ways: [Partial<Config>, Store][] = [
+    [{ redisUrl: `${nodes[0]}/1` }, { kind: 'server', url: `${nodes[0]}/1` }],
+    [{ redisUrl: 'unix:user:shhh@/no.sock' }, { kind: 'server', url: 'unix:user:shhh@/no.sock' }],
+    [{ redisCluster: nodes }, { kind: 'cluster', nodes }],
+    [
+      { redisSentinels: nodes, redisMaster: 'tag' },
+      { kind: 'sentinel', sentinels: nodes, master: 'tag' },
+    ],
+    [
+      { redisSentinels: [at], redisMaster: 'tag', redisSentinelPassword: 'a://shhh' },
+      { kind: 'sentinel', sentinels: [at], master: 'tag', sentinelPassword: 'a://shhh' },
+    ],
+  ];
+  for (const [settings, store] of ways) {
+    const logged: unknown[] = [shown(configOf(settings))];
+    const log = {
+      info: (...args: unknown[]) => logged.push(args),
+      warn: (...args: unknown[]) => logged.push(args),
+    };
+    const broker = new RedisBroker({ store, prefix: 'tagwait', history: 1, wait: 0, node: 'n', log });
+    onTestFinished(() => broker.close());
+    await broker.start(DEAF).catch((error: Error) => logged.push(error.message));
+    expect(JSON.stringify(logged)).toMatch(/unknown command 'AUTH'|ENOENT/);
+    expect(JSON.stringify(logged)).not.toMatch(/shhh|sh%68h/);
+  }
+});
+const DEAF = {
+  entry() {},
+  gap() {},
+  held: () => 0,
+  describe: () => ({ id: 'n', held: 0, version: '0', uptime: 0 }),
+};
+
 describe('a faulty setting is named, and its value is not shown when it may be a secret', () => {
   test.each([
     [['--secret', 'shhh with a space']],
     [['--set-tokens', 'shhh,,shhh']],
     [['--redis-url', 'http://user:shhh@host']],
+    [['--redis-sentinels', 'a:1,redis://:shhh@b:1', '--redis-master', 'tag']],
     [['--secrt', 'shhh']],
     [['--secrt=shhh']],
     [['shhh']],

@@ -1,7 +1,16 @@
 /** The addresses in the Redis settings: every form that is allowed, and faults. */
 import { describe, expect, test } from 'vitest';
-import { parseNat, parseServer, parseServers } from '../../src/brokers/redis/address.js';
+import {
+  NAT_ALLOWED,
+  parseNat,
+  parseServer,
+  parseServers,
+  SERVER_ALLOWED,
+  SERVERS_ALLOWED,
+  withoutAccess,
+} from '../../src/brokers/redis/address.js';
 import { neverWorks } from '../../src/brokers/redis/store.js';
+import { type Misconfigured, readConfig } from '../../src/config.js';
 
 const none = { username: '', password: '', tls: false, database: 0 };
 const local = { host: 'a', port: 6379 };
@@ -80,6 +89,17 @@ describe('several servers', () => {
   });
 });
 
+test.each([
+  ['redis://user:shhh@a/2', 'redis://***@a:6379/2'],
+  ['redis://:sh@hh/shhh@a', 'redis://***@a:6379/0'],
+  ['rediss://shhh@a:1', 'rediss://***@a:1/0'],
+  ['unix:user:shhh@/run/redis.sock', 'unix://***@/run/redis.sock?db=0'],
+  ['unix:///run/a@b.sock', 'unix:///run/a@b.sock?db=0'],
+  ['shhh', '***'],
+])('%s is logged without what lets a node in', (text, shown) => {
+  expect(withoutAccess(text)).toBe(shown);
+});
+
 test('a NAT map', () => {
   expect(parseNat(['10.0.0.1:6379=redis.example.com:7001', '[fd00::1]:6379=[::1]:7002'])).toEqual({
     '10.0.0.1:6379': { host: 'redis.example.com', port: 7001 },
@@ -87,6 +107,32 @@ test('a NAT map', () => {
   });
   for (const fault of ['a:1', 'a:1=b', 'a=b:1', 'a:1=b:0', 'a:1=b:1=c:1', 'a:1=redis://b:1'])
     expect(parseNat([fault]), fault).toBeUndefined();
+});
+
+test('settings that do not go together are named, and their values are not shown', () => {
+  const faults = (env: Record<string, string>) => {
+    try {
+      readConfig([], env, '0');
+    } catch (error) {
+      return (error as Misconfigured).faults;
+    }
+    return [];
+  };
+  expect([
+    ...faults({ TAGWAIT_REDIS_URL: 'redis://a', TAGWAIT_REDIS_SENTINEL_PASSWORD: 'shhh' }),
+    ...faults({ TAGWAIT_REDIS_URL: 'redis://a', TAGWAIT_REDIS_NAT: 'a:1=b:2' }),
+    ...faults({ TAGWAIT_REDIS_CLUSTER: 'a:1', TAGWAIT_REDIS_NAT: 'a:1=b:2,a:3' }),
+    ...faults({ TAGWAIT_REDIS_CLUSTER: 'redis://user:shhh@a:1/2,b:1' }),
+    ...faults({ TAGWAIT_REDIS_CLUSTER: 'a:1,redis://user:shhh@b:1' }),
+    ...faults({ TAGWAIT_REDIS_URL: 'unix:shhh' }),
+  ]).toEqual([
+    'TAGWAIT_REDIS_SENTINEL_PASSWORD: needs TAGWAIT_REDIS_SENTINELS',
+    'TAGWAIT_REDIS_NAT: needs TAGWAIT_REDIS_SENTINELS or TAGWAIT_REDIS_CLUSTER',
+    `TAGWAIT_REDIS_NAT: "a:1=b:2,a:3" is not allowed; give ${NAT_ALLOWED}`,
+    'TAGWAIT_REDIS_CLUSTER: a Cluster has no database 2; leave /2 out',
+    `TAGWAIT_REDIS_CLUSTER: this value is not allowed; give ${SERVERS_ALLOWED}`,
+    `TAGWAIT_REDIS_URL: this value is not allowed; give ${SERVER_ALLOWED}`,
+  ]);
 });
 
 test('a start ends when all servers refuse for a reason that lasts, and says what to do', () => {

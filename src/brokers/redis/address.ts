@@ -83,6 +83,15 @@ export function parseServer(text: string): Server | undefined {
   return { ...access, tls: scheme === 'rediss', database: Number(database ?? query), at };
 }
 
+/** For a log line: where the server is, and nothing that lets anyone in. */
+export function withoutAccess(text: string): string {
+  const { at, tls, database, username, password } = parseServer(text) ?? {};
+  if (!at) return '***';
+  const user = username || password ? '***@' : '';
+  if ('path' in at) return `unix://${user}${at.path}?db=${database}`;
+  return `${tls ? 'rediss' : 'redis'}://${user}${at.host}:${at.port}/${database}`;
+}
+
 /** @returns undefined: not as `SERVERS_ALLOWED` says, or what two of them say differs */
 export function parseServers(texts: readonly string[]): Servers | undefined {
   const at: Address[] = [];

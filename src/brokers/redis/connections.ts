@@ -103,10 +103,12 @@ function master(store: Extract<Store, { kind: 'sentinel' }>): [RedisOptions, Acc
 
 function cluster(store: Extract<Store, { kind: 'cluster' }>, wait: number): Connections {
   const { at, ...given } = serversIn(store);
+  const natMap = natOf(store);
   const make = () => {
     const made = new Cluster(at, {
       scripts,
-      enableAutoPipelining: true,
+      // a pipeline of ioredis follows redirections to addresses that are not mapped
+      enableAutoPipelining: Object.keys(natMap).length === 0,
       autoPipeliningIgnoredCommands: ['tagwaitSetMany', 'tagwaitSubscribe', 'tagwaitUnsubscribe'],
       enableOfflineQueue: false,
       lazyConnect: true,
@@ -115,7 +117,7 @@ function cluster(store: Extract<Store, { kind: 'cluster' }>, wait: number): Conn
       retryDelayOnClusterDown: 100,
       slotsRefreshInterval: 5000,
       slotsRefreshTimeout: 2000,
-      natMap: natOf(store),
+      natMap,
       // names are looked up when connecting: a certificate is held against the name, which an address would replace
       dnsLookup: (host, found) => found(null, host),
       redisOptions: { ...shared, ...access(given) },

@@ -1,0 +1,138 @@
+/** Sentinels of every kind, scripted: which server they are believed to name, and what lets a node in. */
+import { Redis } from 'ioredis';
+import { expect, onTestFinished, test } from 'vitest';
+import type { Address } from '../../src/brokers/redis/address.js';
+import { Sentinels } from '../../src/brokers/redis/sentinels.js';
+import { run, until } from '../harness.js';
+import { type Answer, type Speaker, speaker } from '../resp.js';
+
+interface Sentinel extends Speaker {
+  /** the commands it got, one a line */
+  got: string[];
+  /** the port that it says the master has */
+  master: number;
+}
+
+/** @param wants user and password, or a password alone; absent: none, and AUTH is an error */
+async function sentinel(master: number, wants?: string[], others: Answer = []): Promise<Sentinel> {
+  const got: string[] = [];
+  const known = new WeakSet<object>();
+  const made = await speaker((command, socket) => {
+    got.push(command.join(' '));
+    const [name, ...args] = command;
+    if (name === 'AUTH') {
+      if (!wants) return new Error('ERR AUTH <password> called without any password configured');
+      if (args.join(' ') !== wants.join(' ')) return new Error('WRONGPASS invalid username-password pair');
+      known.add(socket);
+      return 'OK';
+    }
+    if (wants && !known.has(socket)) return new Error('NOAUTH Authentication required.');
+    if (name === 'SENTINEL' && args[0] === 'SENTINELS') return others;
+    if (name === 'SENTINEL') return args[1] === 'tag' ? ['127.0.0.1', String(self.master)] : null;
+    return name === 'SUBSCRIBE' ? ['subscribe', args[0] as string, 1] : 'PONG';
+  });
+  const self: Sentinel = { ...made, got, master };
+  return self;
+}
+
+const at = (...all: { port: number }[]): Address[] => all.map(({ port }) => ({ host: '127.0.0.1', port }));
+const given = {
+  name: 'tag',
+  username: '',
+  password: '',
+  tls: false,
+  nat: {},
+  backoff: () => 20,
+};
+
+/** Nothing listens there. */
+const nobody = { port: 1 };
+
+test.each<[string, string[] | undefined, { username?: string; password?: string }]>([
+  ['no password', undefined, {}],
+  ['no password, although there is one for Redis', undefined, { username: 'user', password: 'pw' }],
+  ['a password', ['pw'], { password: 'pw' }],
+  ['a password, while Redis has users', ['pw'], { username: 'user', password: 'pw' }],
+  ['a user', ['user', 'pw'], { username: 'user', password: 'pw' }],
+])('Sentinels with %s', async (_, wants, access) => {
+  const one = await sentinel(7000, wants);
+  expect(await new Sentinels({ ...given, ...access, at: at(one) }).master()).toEqual(at({ port: 7000 })[0]);
+  if (!wants) expect(one.got.join()).not.toMatch(/AUTH/i);
+});
+
+test('a wrong password, an unknown master and a Sentinel that is away are causes with their address', async () => {
+  const [one, two] = [await sentinel(7000, ['other']), await sentinel(7000)];
+  const sentinels = (name: string) =>
+    new Sentinels({ ...given, name, password: 'pw', at: at(one, two, nobody) });
+  await expect(sentinels('mymaster').master()).rejects.toThrow(
+    expect.objectContaining({
+      message: expect.stringMatching(
+        new RegExp(
+          [
+            `127.0.0.1:${one.port}: WRONGPASS`,
+            `127.0.0.1:${two.port}: knows no master of the name mymaster`,
+            '127.0.0.1:1: connect ECONNREFUSED',
+          ]
+            .map(cause => `(?=.*${cause})`)
+            .join(''),
+        ),
+      ),
+    }),
+  );
+  expect((await sentinels('tag').master()).port).toBe(7000);
+});
+
+test('the server that most Sentinels name: one of them may be cut off, another silent', async () => {
+  const [stale, ...right] = [await sentinel(7000), await sentinel(7001), await sentinel(7001)];
+  const silent = await speaker(() => undefined);
+  const sentinels = new Sentinels({ ...given, at: at(stale, silent, ...right) });
+  const start = performance.now();
+  expect((await sentinels.master()).port).toBe(7001);
+  expect(performance.now() - start, 'ms').toBeLessThan(900);
+});
+
+test('a client follows the master of its name, also over a NAT map and past Sentinels that end', async () => {
+  const servers = await Promise.all([1, 2].map(() => speaker(([name]) => (name === 'PING' ? 'PONG' : 'OK'))));
+  const [before, after] = servers as [Speaker, Speaker];
+  const two = await sentinel(9001);
+  const fields = ['ip', '127.0.0.1', 'port', String(two.port)];
+  const one = await sentinel(9001, undefined, [fields]);
+  const nat = {
+    '127.0.0.1:9001': { host: '127.0.0.1', port: before.port },
+    '127.0.0.1:9002': { host: '127.0.0.1', port: after.port },
+  };
+  const sentinels = new Sentinels({ ...given, nat, at: at(one) });
+  const client = new Redis({
+    Connector: sentinels.connector,
+    enableReadyCheck: false,
+    disableClientInfo: true,
+    protocol: 2,
+    retryStrategy: () => 10,
+  });
+  onTestFinished(() => client.disconnect());
+  const where = (server: Speaker) =>
+    until(() => client.status === 'ready' && client.options.port === server.port);
+  await where(before);
+  await until(() => two.got.includes('SUBSCRIBE +switch-master'));
+  const closed: string[] = [];
+  client.on('close', () => closed.push(String(client.options.port)));
+  two.say(['message', '+switch-master', 'another 127.0.0.1 1 127.0.0.1 2']);
+  for (const each of [one, two]) each.master = 9002;
+  two.say(['message', '+switch-master', 'tag 127.0.0.1 9001 127.0.0.1 9002']);
+  await where(after);
+  expect(closed, 'the failover of another master is nothing to this one').toEqual([String(before.port)]);
+});
+
+test('a wrong password of all Sentinels ends the start, and no password is shown', async () => {
+  const one = await sentinel(7000, ['other']);
+  const child = run([], {
+    TAGWAIT_REDIS_SENTINELS: `redis://user:shhh@127.0.0.1:${one.port}`,
+    TAGWAIT_REDIS_MASTER: 'tag',
+    TAGWAIT_REDIS_SENTINEL_PASSWORD: 'shhh2',
+    TAGWAIT_PUBLIC_PORT: '0',
+    TAGWAIT_INTERNAL_PORT: '0',
+  });
+  expect(await child.ended).toBe(2);
+  expect(child.output.stderr).toMatch(/^tagwait: Redis refuses this node: tag: .*WRONGPASS/m);
+  expect(child.output.stdout + child.output.stderr).not.toContain('shhh');
+});
