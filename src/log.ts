@@ -1,20 +1,18 @@
 /** One JSON line per event that matters, on stderr: stdout has the one line that names the ports. */
 import { createHash } from 'node:crypto';
 import { type DestinationStream, type Logger, pino } from 'pino';
+import { output } from './output.js';
 
 export type { Logger };
 
-const stderr = (): DestinationStream => {
-  const lines = pino.destination({ dest: 2, sync: true });
-  return process.stderr.isTTY ? readable(text => lines.write(text)) : lines;
-};
-
-/** @param level trace, debug, info, warn, error, fatal or silent */
-export function createLog(level: string, node: string, into: DestinationStream = stderr()): Logger {
-  return pino(
-    { level, base: { node }, timestamp: pino.stdTimeFunctions.isoTime, serializers: { err } },
-    into,
-  );
+/** @param level trace, debug, info, warn, error, fatal or silent @param into absent: stderr */
+export function createLog(level: string, node: string, into?: DestinationStream): Logger {
+  const base = { level, base: { node }, timestamp: pino.stdTimeFunctions.isoTime, serializers: { err } };
+  if (into) return pino(base, into);
+  const stderr = output(2);
+  const log = pino(base, stderr.isTerminal ? readable(text => stderr.write(text)) : stderr);
+  stderr.onRecovered = lines => log.warn({ lines }, 'log lines were lost');
+  return log;
 }
 
 /** Who sits at a terminal reads these; pino-pretty would do it with 13 packages that nobody needs in production. */

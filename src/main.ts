@@ -6,13 +6,15 @@ import { originForPhones } from './demo/address.js';
 import { readEnvironment } from './environment.js';
 import { createLog } from './log.js';
 import { markInSteps } from './memory.js';
+import { output } from './output.js';
 import { newNodeId, type Service, startService, version } from './service.js';
 import type { Config } from './settings.js';
-import { type Failure, isWorker, settingsOfWorker, startWorkers, work, workersOf } from './workers.js';
+import { type Failure, OVERTIME, STOP_SIGNALS, work } from './worker.js';
+import { isWorker, settingsOfWorker, startWorkers, workersOf } from './workers.js';
 
 /** Settings at fault: 2. Everything else that keeps it from running: 1. */
 function fail(lines: string[], code: number): never {
-  for (const line of lines) process.stderr.write(`tagwait: ${line}\n`);
+  for (const line of lines) output(2).write(`tagwait: ${line}\n`);
   process.exit(code);
 }
 
@@ -51,9 +53,9 @@ const failureOf = (error: Error): Failure => ({
 });
 
 function announce({ publicUrl, internalUrl }: Pick<Service, 'publicUrl' | 'internalUrl'>): void {
-  process.stdout.write(`tagwait ${version} public ${publicUrl} internal ${internalUrl}\n`);
+  output(1).write(`tagwait ${version} public ${publicUrl} internal ${internalUrl}\n`);
   if (config.demo)
-    process.stdout.write(
+    output(1).write(
       `\n  Open ${publicUrl}/demo and scan its code with a phone in the same network` +
         ` (it goes to ${originForPhones(publicUrl, config.publicHost)}).\n\n`,
     );
@@ -69,10 +71,11 @@ async function alone(): Promise<void> {
     fail([line], code);
   }
   let stopping = false;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+  for (const signal of STOP_SIGNALS)
     process.on(signal, () => {
       if (stopping) process.exit(1);
       stopping = true;
+      setTimeout(() => fail(['it did not stop in time'], 1), config.drain * 1000 + OVERTIME);
       service.stop().then(
         () => process.exit(0),
         error => fail([error.message], 1),
@@ -91,6 +94,8 @@ function warnOfVariables(): void {
 
 // first of all: the command line may hold secrets, and everyone on the machine can list it
 process.title = isWorker ? 'tagwait worker' : 'tagwait';
+// an error of these streams that nothing listens to would end the process
+for (const fd of [1, 2] as const) output(fd);
 const config = settings();
 markInSteps();
 if (!isWorker) warnOfVariables();

@@ -23,6 +23,8 @@ export interface Sight {
   store(): StoreStatus;
   /** of the public port */
   connections(): number;
+  /** lines that this process could not write */
+  linesLost(): number;
 }
 
 /** Seconds from a set to the page: a round trip in a data centre to what a person calls broken. */
@@ -32,6 +34,7 @@ const LATENCIES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5
 export interface Measured {
   name: string;
   type?: unknown;
+  aggregator?: string;
   values: { value: number; labels: Partial<Record<string, string | number>>; metricName?: string }[];
 }
 
@@ -57,6 +60,18 @@ export const countsOf = (measured: Measured[]) =>
   measured.filter(({ type }) => type === 'counter' || type === 'histogram');
 
 export const textOf = (measured: Measured[]) => AggregatorRegistry.aggregate([measured]).metrics();
+
+const LINES_LOST = {
+  name: 'tagwait_log_lines_lost_total',
+  help: 'Lines of the log that could not be written, or not in time',
+};
+/** What a process counted that has no other metrics. */
+export const linesLostMetric = (lines: number): Measured => ({
+  ...LINES_LOST,
+  type: 'counter',
+  aggregator: 'sum',
+  values: [{ value: lines, labels: {} }],
+});
 
 export const METRICS_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
 
@@ -171,6 +186,14 @@ export class Metrics {
       collect() {
         this.reset();
         this.inc(sight.store().reconnects);
+      },
+    });
+    new Counter({
+      ...LINES_LOST,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(sight.linesLost());
       },
     });
     this.#polls = counted(

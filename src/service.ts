@@ -17,6 +17,7 @@ import { createLog, type Logger, seldom } from './log.js';
 import { LongPoll } from './longpoll.js';
 import { collectAfterCrowds } from './memory.js';
 import { type Look, type Measured, Metrics, type Sight } from './metrics.js';
+import { linesLost } from './output.js';
 import { KEY, KEY_ALLOWED } from './question.js';
 import { internalRoutes } from './routes/internal.js';
 import { PollRoute } from './routes/poll.js';
@@ -138,6 +139,7 @@ async function compose(
     counts: () => longpoll.counts(),
     store: () => longpoll.store(),
     connections: () => limits.connections,
+    linesLost,
   };
   const longpoll: LongPoll = new LongPoll(broker, {
     id: node,
@@ -244,6 +246,9 @@ function brokerOf(config: Config, log: Logger): Broker {
   return new MemoryBroker({ history, maxKeys: config.maxKeys });
 }
 
+/** ms of the drain that are kept for the store's connections, once the last client is gone. */
+const CLOSING = 500;
+
 export interface Service {
   publicUrl: string;
   internalUrl: string;
@@ -314,15 +319,19 @@ export async function startService(config: Config, fellows?: Fellows): Promise<S
 
   async function stop(open: Port): Promise<void> {
     const spread = config.drain * 1000;
+    const reserve = Math.min(spread / 10, CLOSING);
     const someone = await open.connected();
     log.info({ held: longpoll.held }, 'draining');
     longpoll.drain(spread);
     // balancers and pages that are here go on asking for a while: tell them, before nobody answers
     if (someone) await sleep(spread / 2);
-    const cut = setTimeout(() => {
-      open.cut();
-      internal.cut();
-    }, spread / 2);
+    const cut = setTimeout(
+      () => {
+        open.cut();
+        internal.cut();
+      },
+      spread / 2 - reserve,
+    );
     await Promise.all([open.close(), internal.close()]);
     clearTimeout(cut);
     stopCollecting();

@@ -7,6 +7,8 @@ import { parse } from 'acorn';
 import { describe, expect, test } from 'vitest';
 import { SERVER_ALLOWED } from '../src/brokers/redis/address.js';
 import { CLI, held, poll, run, set, spawned, until } from './harness.js';
+import { raw, request } from './raw.js';
+import { type RedisServer, redisServer } from './redis.js';
 import { scrape } from './scrape.js';
 
 describe('the first lines', () => {
@@ -126,7 +128,7 @@ describe('running', () => {
     for (const line of output.stderr.trim().split('\n')) expect(JSON.parse(line)).toHaveProperty('msg');
   });
 
-  test.each(['SIGTERM', 'SIGINT'] as const)(
+  test.each(['SIGTERM', 'SIGHUP'] as const)(
     '%s: not ready, held pages are moved on, exit 0 within the drain',
     async signal => {
       const { publicUrl, internalUrl, process, ended } = await spawned({ TAGWAIT_DRAIN: '4' });
@@ -149,6 +151,38 @@ describe('running', () => {
       expect(performance.now() - began).toBeLessThan(4500);
     },
   );
+
+  test.each([
+    ['is paused', (redis: RedisServer) => redis.client.call('CLIENT', 'PAUSE', '20000', 'ALL')],
+    ['is stopped', async (redis: RedisServer) => redis.process.kill('SIGSTOP')],
+  ])('Redis %s: SIGINT answers what is held, and exits 0 within the drain', async (_, hang) => {
+    const redis = await redisServer();
+    const service = await spawned({ TAGWAIT_REDIS_URL: redis.url, TAGWAIT_DRAIN: '1' });
+    const page = poll(service.publicUrl, { key: 'a' });
+    await held(service.internalUrl, 'a', 1);
+    await hang(redis);
+    const began = performance.now();
+    service.process.kill('SIGINT');
+    expect((await page).code).toBe(-6);
+    expect(await service.ended).toBe(0);
+    expect(performance.now() - began).toBeLessThan(1500);
+  });
+
+  test('a client that never reads does not delay the end', async () => {
+    const size = 1_000_000;
+    const { publicUrl, internalUrl, process, ended } = await spawned({
+      TAGWAIT_MAX_VALUE_BYTES: String(size + 2),
+    });
+    for (let count = 0; count < 16; count++) await set(internalUrl, { key: 'a', value: 'x'.repeat(size) });
+    const client = raw(publicUrl, request('/status/get?key=a'));
+    await until(() => client.text.length > 0);
+    client.socket.pause();
+    const began = performance.now();
+    process.kill('SIGTERM');
+    expect(await ended).toBe(0);
+    expect(performance.now() - began).toBeLessThan(1500);
+    expect(client.text.length, 'the rest was not read').toBeLessThan(16 * size);
+  });
 
   test('a second signal exits at once', async () => {
     const { publicUrl, internalUrl, process, ended } = await spawned({ TAGWAIT_DRAIN: '60' });

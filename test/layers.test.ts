@@ -10,8 +10,23 @@ const src = fileURLToPath(new URL('../src', import.meta.url));
 const MAY: Record<string, string[]> = {
   index: ['service', 'broker', 'config', 'settings'],
   cli: ['main', 'memory'],
-  main: ['workers', 'service', 'config', 'settings', 'environment', 'broker', 'demo', 'log', 'memory'],
-  workers: ['service', 'settings', 'live', 'metrics', 'log'],
+  main: [
+    'workers',
+    'worker',
+    'output',
+    'service',
+    'config',
+    'settings',
+    'environment',
+    'broker',
+    'demo',
+    'log',
+    'memory',
+  ],
+  workers: ['worker', 'totals', 'handover', 'settings', 'metrics', 'log', 'output'],
+  worker: ['service', 'metrics'],
+  totals: ['metrics'],
+  handover: [],
   service: [
     'config',
     'settings',
@@ -21,6 +36,7 @@ const MAY: Record<string, string[]> = {
     'routes',
     'metrics',
     'log',
+    'output',
     'demo',
     'live',
     'limits',
@@ -64,7 +80,8 @@ const MAY: Record<string, string[]> = {
   environment: ['settings'],
   settings: ['address', 'protocol'],
   loopback: [],
-  log: [],
+  log: ['output'],
+  output: [],
 };
 /** Which files know which library. */
 const KNOWS: Record<string, RegExp> = {

@@ -33,6 +33,7 @@ interface Line {
   msg: string;
   node: string;
   pid?: number;
+  seconds?: number;
   again?: number;
 }
 const lines = ({ output }: Pick<Spawned, 'output'>) =>
@@ -185,6 +186,76 @@ describe('a worker is killed', () => {
   });
 });
 
+describe('a worker hangs', () => {
+  test('it is named, killed and replaced within 20 s; until then the others answer; a stopped primary kills none', async () => {
+    const [service, paused] = await Promise.all([crew(), crew({ TAGWAIT_WORKERS: '2' })]);
+    const { publicUrl, internalUrl } = service;
+    const heard: unknown[] = [];
+    const page = async (key: string): Promise<unknown> => {
+      const reply = await asking(publicUrl, key).catch(() => undefined);
+      return reply?.code === 0 ? heard.push(reply.data) : page(key);
+    };
+    const pages = Array.from({ length: 12 }, (_, number) => page(`k${number % 6}`));
+    await allHeld(internalUrl, 12);
+    const [victim] = pids(service) as [number];
+    const stoppedAt = performance.now();
+    process.kill(victim, 'SIGSTOP');
+    paused.process.kill('SIGSTOP');
+    // one connection on each port may be handed to it: Node does not hand it a second before it takes the first
+    const asked = Array.from({ length: 4 }, () =>
+      ['/metrics', '/readyz'].map(path => {
+        const answered = fresh(internalUrl + path).then(({ status }) => [
+          status,
+          performance.now() - stoppedAt,
+        ]);
+        return answered.catch(() => ['cut', performance.now() - stoppedAt]);
+      }),
+    ).flat();
+    const results = await Promise.all(asked);
+    const late = results.filter(([status, ms]) => status !== 200 || (ms as number) > 4000);
+    expect(late.length, JSON.stringify(results)).toBeLessThanOrEqual(1);
+
+    const line = await until(() => lines(service).find(({ msg }) => msg.startsWith('a worker hangs')), {
+      within: 20_000,
+    });
+    expect(line).toMatchObject({ pid: victim, level: 50, seconds: expect.any(Number) });
+    expect(performance.now() - stoppedAt).toBeGreaterThan(5000);
+    await until(() => pids(service).length === WORKERS + 1, { within: 20_000 });
+    expect(performance.now() - stoppedAt).toBeLessThan(20_000);
+    expect(alive(victim)).toBe(false);
+    await allHeld(internalUrl, 12);
+    for (let key = 0; key < 6; key++) await set(internalUrl, { key: `k${key}`, value: key });
+    await Promise.all(pages);
+    expect(heard).toHaveLength(12);
+
+    paused.process.kill('SIGCONT');
+    const continuedAt = performance.now();
+    await until(() => performance.now() - continuedAt > 2500);
+    expect((await fresh(`${paused.internalUrl}/readyz`)).status).toBe(200);
+    expect(lines(paused).filter(({ msg }) => /hangs|died/.test(msg))).toEqual([]);
+    expect(pids(paused)).toHaveLength(2);
+  }, 60_000);
+
+  test('the drain keeps its time, also when Redis hangs, and nothing is left behind', async () => {
+    const redis = await redisServer();
+    const env = { TAGWAIT_REDIS_URL: redis.url, TAGWAIT_WORKERS: '2', TAGWAIT_DRAIN: '1' };
+    const [service, second] = await Promise.all([spawned(env), spawned({ ...env, TAGWAIT_DRAIN: '60' })]);
+    const workers = [...pids(service), ...pids(second)];
+    for (const one of [service, second]) process.kill(pids(one)[0] as number, 'SIGSTOP');
+    redis.process.kill('SIGSTOP');
+    const began = performance.now();
+    service.process.kill('SIGHUP');
+    second.process.kill('SIGTERM');
+    await until(() => lines(second).some(({ msg }) => msg === 'draining'));
+    second.process.kill('SIGTERM');
+    expect(await second.ended).toBe(1);
+    expect(await service.ended).toBe(1);
+    expect(performance.now() - began).toBeLessThan(1500);
+    expect(service.output.stderr).toContain('a worker did not stop in time');
+    await until(() => !workers.some(alive));
+  }, 60_000);
+});
+
 describe('stopping', () => {
   test.each(['the primary', 'the whole group'])(
     '%s is signalled: one drain, and exit 0 within it',
@@ -194,8 +265,9 @@ describe('stopping', () => {
       const pages = Array.from({ length: 30 }, (_, page) => asking(publicUrl, `k${page % 6}`));
       await allHeld(internalUrl, 30);
       const workers = pids(service);
-      if (whom === 'the whole group') for (const pid of workers) process.kill(pid, 'SIGTERM');
-      service.process.kill('SIGTERM');
+      const signal = whom === 'the whole group' ? 'SIGHUP' : 'SIGTERM';
+      if (whom === 'the whole group') for (const pid of workers) process.kill(pid, signal);
+      service.process.kill(signal);
       const replies = await Promise.all(pages);
       expect(new Set(replies.map(reply => reply.code))).toEqual(new Set([-6]));
       const retries = replies.map(reply => reply.retry as number);
