@@ -31,6 +31,7 @@ const asking = (publicUrl: string, key: string, more = '') =>
 interface Line {
   level: number;
   msg: string;
+  time: string;
   node: string;
   pid?: number;
   seconds?: number;
@@ -188,7 +189,8 @@ describe('a worker is killed', () => {
 
 describe('a worker hangs', () => {
   test('it is named, killed and replaced within 20 s; until then the others answer; a stopped primary kills none', async () => {
-    const [service, paused] = await Promise.all([crew(), crew({ TAGWAIT_WORKERS: '2' })]);
+    const service = await crew({ TAGWAIT_WORKERS: '2' });
+    const paused = await crew({ TAGWAIT_WORKERS: '2' });
     const { publicUrl, internalUrl } = service;
     const heard: unknown[] = [];
     const page = async (key: string): Promise<unknown> => {
@@ -220,7 +222,7 @@ describe('a worker hangs', () => {
     });
     expect(line).toMatchObject({ pid: victim, level: 50, seconds: expect.any(Number) });
     expect(performance.now() - stoppedAt).toBeGreaterThan(5000);
-    await until(() => pids(service).length === WORKERS + 1, { within: 20_000 });
+    await until(() => pids(service).length === 3, { within: 20_000 });
     expect(performance.now() - stoppedAt).toBeLessThan(20_000);
     expect(alive(victim)).toBe(false);
     await allHeld(internalUrl, 12);
@@ -239,18 +241,19 @@ describe('a worker hangs', () => {
   test('the drain keeps its time, also when Redis hangs, and nothing is left behind', async () => {
     const redis = await redisServer();
     const env = { TAGWAIT_REDIS_URL: redis.url, TAGWAIT_WORKERS: '2', TAGWAIT_DRAIN: '1' };
-    const [service, second] = await Promise.all([spawned(env), spawned({ ...env, TAGWAIT_DRAIN: '60' })]);
+    const service = await spawned(env);
+    const second = await spawned({ ...env, TAGWAIT_DRAIN: '60' });
     const workers = [...pids(service), ...pids(second)];
     for (const one of [service, second]) process.kill(pids(one)[0] as number, 'SIGSTOP');
     redis.process.kill('SIGSTOP');
-    const began = performance.now();
     service.process.kill('SIGHUP');
     second.process.kill('SIGTERM');
     await until(() => lines(second).some(({ msg }) => msg === 'draining'));
     second.process.kill('SIGTERM');
     expect(await second.ended).toBe(1);
     expect(await service.ended).toBe(1);
-    expect(performance.now() - began).toBeLessThan(1500);
+    const at = (event: string) => Date.parse(lines(service).find(({ msg }) => msg === event)?.time ?? '');
+    expect(at('stopped') - at('draining')).toBeLessThan(1500);
     expect(service.output.stderr).toContain('a worker did not stop in time');
     await until(() => !workers.some(alive));
   }, 60_000);
@@ -281,6 +284,7 @@ describe('stopping', () => {
       expect(workers.some(alive)).toBe(false);
       expect(lines(service).filter(({ msg }) => msg === 'a worker died')).toEqual([]);
     },
+    60_000,
   );
 
   test('a second signal exits at once', async () => {
