@@ -76,7 +76,7 @@ describe.each(READERS)('the limit of an address, read by %s', (_, headers) => {
     ['/healthz', 'GET'],
     ['/nothing', 'GET'],
     ['/nothing', 'POST'],
-  ])('%s by %2$s counts as one', async (target, method) => {
+  ])('%s by %s counts as one', async (target, method) => {
     const { publicUrl } = await service({ maxPollsPerIp: 2 });
     const length = method === 'POST' ? ['Content-Length: 0'] : [];
     const first = await ask(publicUrl, target, { headers: [...headers, ...length], method });
