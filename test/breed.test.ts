@@ -15,8 +15,10 @@ const MOST = 10;
 const PACKET = 0.5;
 /** How many of the dearest have children. */
 const HERD = 12;
+/** How often at least one is weighed again in the end. */
+const ROUNDS = 2;
 /** Milliseconds to wait for what may never be answered, and for more of an answer. */
-const PATIENCE = { answer: 15, more: 3 };
+const PATIENCE = { answer: 25, more: 3 };
 
 /** Sends on a connection of its own. @returns the CPU time of this process, µs, and how often it was answered */
 async function priceOf(url: string, packets: readonly string[]): Promise<{ cost: number; answers: number }> {
@@ -51,14 +53,19 @@ async function priceOf(url: string, packets: readonly string[]): Promise<{ cost:
   return { cost: user + system, answers: text.match(/^HTTP\/1/gm)?.length ?? 0 };
 }
 
-/** The least of several: what else the machine and the garbage collector did is in the others. */
+/**
+ * The least of several: what else the machine and the garbage collector did is in the others. One that was given up
+ * before it was read cost nothing, and says nothing of those that were answered.
+ */
 async function leastOf(times: number, url: string, packets: readonly string[]): Promise<number> {
-  let least = Number.POSITIVE_INFINITY;
+  let answered = Number.POSITIVE_INFINITY;
+  let silent = Number.POSITIVE_INFINITY;
   for (let time = 0; time < times; time++) {
     const { cost, answers } = await priceOf(url, packets);
-    least = Math.min(least, cost / Math.max(1, answers));
+    if (answers > 0) answered = Math.min(answered, cost / answers);
+    else silent = Math.min(silent, cost);
   }
-  return least;
+  return Number.isFinite(answered) ? answered : silent;
 }
 
 interface Found {
@@ -102,9 +109,9 @@ class Scale {
   /** What looks too dear is weighed again and again: a busy machine makes anything dear once. */
   async isDear(port: Genes['port'], packets: readonly string[], score: number): Promise<number> {
     let least = score;
-    for (let time = 0; least > 1 && time < 20; time++) {
+    for (let time = 0; time < ROUNDS || (least > 1 && time < 20); time++) {
       await this.weighPlain(3);
-      least = Math.min(least, await this.weigh(port, packets, 3));
+      least = Math.min(least, await this.weigh(port, packets, 5));
     }
     return least;
   }
