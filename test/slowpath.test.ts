@@ -169,7 +169,7 @@ describe('a backend that ends its side of the connection is answered', () => {
     }
   });
 
-  test('but a page that does so while it is held has gone, whoever reads it', async () => {
+  test('but a page that does so while it is held has gone, on either path', async () => {
     const { publicUrl, internalUrl } = await service();
     const page = raw(publicUrl, Buffer.from(request('/status/get?key=k', ['X-Name: \xff']), 'latin1'));
     await held(internalUrl, 'k', 1);

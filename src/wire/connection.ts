@@ -112,7 +112,7 @@ export class Connection extends Reader implements Exchange, RelayOwner {
       failed(error);
       this.socket.destroy();
     }
-    // while it is held it keeps nothing of its request but what the route does
+    // a held request keeps nothing of its head but what the route does
     this.#head = undefined;
     this.url = '';
     this.#body = NOTHING;
@@ -176,7 +176,7 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     this.release();
   };
 
-  /** The client ends its side of the connection: one whose leaving is waited for has gone, another may wait for a response. */
+  /** The client has ended its side of the connection: it has gone if something waits for that, or if no response is to come. */
   #onEnd = (): void => {
     if (this.state === 'relayed') this.#relay?.clientEnded();
     else if (this.state === 'held' ? this.#listener : !ANSWERING.has(this.state)) this.end();
@@ -207,5 +207,5 @@ const ANSWERING: ReadonlySet<string> = new Set(['flushing', 'queued']);
 /** States in which the client has to go on. */
 const UNFINISHED: ReadonlySet<string> = new Set(['fresh', 'part', 'flushing']);
 
-/** What goes wrong with a socket closes it, which is heard. */
+/** An error closes the socket, and 'close' is what counts. */
 const ignore = () => {};

@@ -1,4 +1,4 @@
-/** A request with the way back for its answer, whoever read it off the wire: `plain.ts`, or Node's HTTP. */
+/** A request and the way to answer it, whether the fast path has read it or Node's HTTP. */
 
 /** Header fields that are the same for many answers, made ready once for both ways of sending them. */
 export class Fields {
@@ -39,21 +39,25 @@ export interface Exchange {
   readonly method: string;
   /** the request's target as it was sent */
   readonly url: string;
-  /** of who is at the other end of the connection; '' once it is closed */
+  /** of the client; '' once its connection is closed */
   readonly address: string;
-  /** nobody is there to be answered */
+  /** The client has disconnected. */
   readonly gone: boolean;
-  /** its answer is the connection's next; one behind another must not be held, since nothing tells when its page goes */
+  /** False for a pipelined request that waits behind another response. Do not hold it: its disconnect cannot be detected. */
   readonly next: boolean;
   /** A field of the request; only while it is being handed to its route. */
   header(name: AskedFor): string | undefined;
   /** All bytes of the request's body. @param most how many are allowed @throws {Unread} perhaps by its promise */
   body(most: number): Buffer | Promise<Buffer>;
-  /** @param told of the end, once: it was answered, or its client has gone; now, if that has been */
-  onOver(told: { over(): void }): void;
-  /** The connection is closed with this answer. */
+  /**
+   * Calls the listener once, when the response was sent or the client disconnected; immediately if that already happened.
+   * With a listener, a client that ends its side of the connection counts as disconnected: so do pages that leave. Without
+   * one it is answered, as a backend that ends its side expects.
+   */
+  onOver(listener: { over(): void }): void;
+  /** Closes the connection after the response. */
   last(): void;
-  /** Answers; nothing happens when the client has gone. @param text ASCII alone */
+  /** Sends the response; does nothing after a disconnect. @param text ASCII alone */
   send(status: number, fields: Fields, text: string): void;
 }
 

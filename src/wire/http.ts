@@ -44,10 +44,10 @@ export class HttpExchange implements Exchange {
     return readBytes(this.#request, most);
   }
 
-  onOver(told: { over(): void }): void {
+  onOver(listener: { over(): void }): void {
     const connection: unknown = this.#request.socket;
     if (connection instanceof Relay) connection.endWithClient();
-    this.#response.on('close', () => told.over());
+    this.#response.on('close', () => listener.over());
   }
 
   last(): void {

@@ -64,7 +64,7 @@ export class Port {
   readonly #server: Server;
   readonly #connections: Connections;
 
-  /** @param waits seconds for which a request may have to wait for its answer @param onPipelining absent: who pipelines may */
+  /** @param waits seconds for which a request may have to wait for its response @param onPipelining see ConnectionOptions */
   constructor(waits: number, options: PortOptions, onPipelining?: () => void) {
     const { route, others, failed, onSlowPath } = options;
     this.#server = createGuarded(waits + SILENCE_SECONDS);
@@ -78,7 +78,7 @@ export class Port {
     });
   }
 
-  /** @param listener is told of each connection before anything is read from it; it may destroy it */
+  /** @param listener is called with each connection before anything is read from it; it may destroy it */
   onConnection(listener: (socket: Socket) => void): void {
     this.#server.prependListener('connection', listener);
   }

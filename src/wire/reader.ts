@@ -1,4 +1,4 @@
-/** Reads requests off a socket, one at a time: parts of one are kept until it is whole, and what comes early until its turn. */
+/** Reads requests off a socket, one at a time: keeps the parts of a request until it is whole, and early bytes until their turn. */
 import type { Socket } from 'node:net';
 import { BODY_BYTES } from './bytes.js';
 import { isFor } from './exchange.js';
@@ -115,7 +115,7 @@ export abstract class Reader {
     if (this.socket.timeout !== silence) this.socket.setTimeout(silence);
   }
 
-  /** Buffers up to 16 KiB instead of pausing: a paused socket does not say that its client has gone. */
+  /** Buffers up to 16 KiB instead of pausing: a paused socket does not emit 'end' or 'close'. */
   protected bufferEarly(bytes: Buffer): void {
     this.early = this.early ? Buffer.concat([this.early, bytes]) : bytes;
     if (this.early.length <= HEADER_BYTES) return;
