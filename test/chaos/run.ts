@@ -187,7 +187,8 @@ async function play(plan: Plan, stage: World, cast: Cast, monitor: Monitor) {
     const recovered = cast.recoveredAfter(healedAt);
     if (recovered) {
       const { ms, last } = recovered;
-      if (turn.length === 1) recovery[name] = [...(recovery[name] ?? []), ms];
+      const kind = turn.length === 1 ? name : 'two faults at once';
+      recovery[kind] = [...(recovery[kind] ?? []), ms];
       monitor.note(`all hear again after ${(ms / 1000).toFixed(1)} s`);
       if (last && ms > SLOW) monitor.show(last);
     } else
@@ -217,7 +218,8 @@ async function cause(
   // each draws numbers of its own: what one does depends on no other
   await Promise.all(turn.map(fault => fault.run(stage, new Random(random.next() * 2 ** 32), monitor)));
   if (loses) loss.to = performance.now();
-  if (healedAt === undefined) stage.onHealed();
+  // one of two may have ended before the other
+  if (healedAt === undefined || turn.length > 1) stage.onHealed();
   return healedAt as unknown as number;
 }
 
