@@ -1,16 +1,16 @@
 /** Holding, without HTTP: what one hold costs, and the orders in which a store's replies and hints may come. */
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Answer } from '../src/answers.js';
 import type { Backlog, Broker, Entry, Events } from '../src/brokers/broker.js';
-import { Unavailable } from '../src/brokers/broker.js';
+import { advance, CURSOR, isAt, Unavailable } from '../src/brokers/broker.js';
 import { MemoryBroker } from '../src/brokers/memory.js';
-import { LongPoll } from '../src/longpoll.js';
+import { LongPoll, type Observer } from '../src/longpoll.js';
 import { until } from './harness.js';
 
 const timers = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length;
 
-async function started(broker: Broker): Promise<LongPoll> {
-  const longpoll = new LongPoll(broker, { id: 'n', version: '0' });
+async function started(broker: Broker, observer?: Observer): Promise<LongPoll> {
+  const longpoll = new LongPoll(broker, { id: 'n', version: '0', ...(observer && { observer }) });
   await longpoll.start();
   onTestFinished(() => longpoll.close());
   return longpoll;
@@ -66,7 +66,7 @@ test('an answer comes once: leaving, draining and sets after it change nothing',
  * A store whose replies and hints come when the test says so: a real one cannot be made to send them in a given order.
  */
 class Scripted implements Broker {
-  readonly lease = Number.POSITIVE_INFINITY;
+  constructor(readonly lease = Number.POSITIVE_INFINITY) {}
   events!: Events;
   asked: { since: string; reply: (backlog: Backlog) => void; fail: (error: Error) => void }[] = [];
   async start(events: Events) {
@@ -79,6 +79,9 @@ class Scripted implements Broker {
   unsubscribe(key: string) {
     this.unsubscribed.push(key);
   }
+  verify = async (): Promise<string[]> => {
+    throw new Unavailable('away');
+  };
   status = () => ({ up: true, reconnects: 0 });
   async close() {}
   set = () => Promise.reject(new Error('not asked for here'));
@@ -241,4 +244,106 @@ test('a page keeps its place in the life before, in case the store falls back to
       memory.subscribe('a', since).entries.map(entry => entry.value),
       since,
     ).toEqual(['2']);
+});
+
+/** Time passes as the test says; what runs between timers runs by itself. */
+function virtualTime(): (ms: number) => Promise<unknown> {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'] });
+  onTestFinished(() => void vi.useRealTimers());
+  return ms => vi.advanceTimersByTimeAsync(ms);
+}
+const codesOf = ({ answers }: ReturnType<typeof ask>) => answers.map(({ text }) => JSON.parse(text).code);
+
+test('what is known is believed for a lease from when the store was asked, and no longer', async () => {
+  const pass = virtualTime();
+  const broker = new Scripted(15_000);
+  const longpoll = await started(broker);
+  // not when all that is held is looked through, each second
+  await pass(500);
+  ask(longpoll, 'l-1', 60_000);
+  await pass(9000);
+  broker.asked[0]?.reply(backlog('l-1'));
+  await pass(5900);
+  const known = ask(longpoll, 'l-1', 0);
+  expect(codesOf(known)).toEqual([-1]);
+  expect(broker.asked).toHaveLength(1);
+  await pass(101);
+  const unknown = ask(longpoll, 'l-1', 0);
+  await pass(0);
+  expect(codesOf(unknown)).toEqual([]);
+  expect(broker.asked).toHaveLength(2);
+});
+
+test('a hold that ends when the lease has: the page is not answered that nothing is new', async () => {
+  const pass = virtualTime();
+  const broker = new Scripted(15_000);
+  const page = ask(await started(broker), 'l-1', 15_500);
+  broker.asked[0]?.reply(backlog('l-1'));
+  await pass(15_900);
+  expect(codesOf(page)).toEqual([-7]);
+});
+
+test('a reply that was on its way when entries may have been missed is not believed', async () => {
+  const broker = new Scripted();
+  const page = ask(await started(broker), 'l-1');
+  broker.events.gap();
+  broker.asked[0]?.reply(backlog('l-1'));
+  await until(() => broker.asked.length === 2);
+  broker.asked[1]?.reply(backlog('l-2', entry(2)));
+  await until(() => page.answers.length === 1);
+});
+
+test('a key stays watched for five seconds after an answer, and not for long after that', async () => {
+  const pass = virtualTime();
+  const broker = new Scripted();
+  const longpoll = await started(broker);
+  const page = ask(longpoll, 'l-1');
+  broker.asked[0]?.reply(backlog('l-1'));
+  await pass(0);
+  broker.events.entry('a', entry(2));
+  expect(codesOf(page)).toEqual([0]);
+  await pass(4900);
+  expect([broker.unsubscribed, longpoll.counts().watched]).toEqual([[], 1]);
+  await pass(1200);
+  expect([broker.unsubscribed, longpoll.counts().watched]).toEqual([['a'], 0]);
+});
+
+test('one value that is no longer kept is said, and counted, as well as several', async () => {
+  const lost: number[] = [];
+  const ignore = () => {};
+  const broker = new Scripted();
+  const longpoll = await started(broker, {
+    delivered: ignore,
+    lost: values => lost.push(values),
+    subscribed: ignore,
+    gap: ignore,
+    repaired: ignore,
+  });
+  for (const [number, values] of [0, 1, 2].entries()) {
+    const page = ask(longpoll, 'l-1');
+    broker.asked[number]?.reply({ ...backlog('l-4', entry(4)), lost: values });
+    await until(() => page.answers.length === 1);
+    expect(JSON.parse(page.answers[0]?.text ?? '').lost).toBe([undefined, 1, 2][values]);
+  }
+  expect(lost).toEqual([1, 2]);
+});
+
+test('a cursor has 64 characters at most, and loses its oldest positions first', () => {
+  const position = (letter: string, length: number) => {
+    const digits = Math.min(15, length - 2);
+    return `${letter.repeat(length - 1 - digits)}-${'1'.repeat(digits)}`;
+  };
+  const faults: string[] = [];
+  for (let first = 3; first <= 30; first++)
+    for (let second = 3; second <= 30; second++)
+      for (let third = 3; third <= 30; third++) {
+        const all = [position('z', third), position('y', second), position('x', first)];
+        const [newest = '', before = '', oldest = ''] = all;
+        const cursor = advance(advance(oldest, before), newest);
+        const parts = cursor.split('.');
+        const kept = all.filter(one => parts.includes(one)).join('.') === cursor && isAt(cursor, newest);
+        const whole = all.join('.').length > 64 || parts.length === 3;
+        if (!CURSOR.test(cursor) || !kept || !whole) faults.push(cursor);
+      }
+  expect(faults).toEqual([]);
 });

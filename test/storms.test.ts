@@ -1,8 +1,11 @@
 /** Crowds: pages that came at once do not come back at once. */
 import { expect, onTestFinished, test } from 'vitest';
 import type { ANSWERS } from '../src/answers.js';
+import { Unavailable } from '../src/brokers/broker.js';
 import { MemoryBroker } from '../src/brokers/memory.js';
+import { backoff } from '../src/brokers/redis/connections.js';
 import type { Waiter } from '../src/hub.js';
+import { Limits } from '../src/limits.js';
 import { LongPoll } from '../src/longpoll.js';
 import { HoldTimers } from '../src/timers.js';
 import { until } from './harness.js';
@@ -49,8 +52,13 @@ test('pages that are spread already, and few pages, are held for as long as they
   for (let page = 0; page < 100; page++) expect(few.lengthOf(HOLD, page, 1000)).toBe(HOLD);
 });
 
-async function held(count: number, hold: number, hear: (kind: string, retry: number) => void) {
-  const longpoll = new LongPoll(new MemoryBroker({ history: 1 }), { id: 'n', version: '0' });
+async function held(
+  count: number,
+  hold: number,
+  hear: (kind: string, retry: number) => void,
+  broker = new MemoryBroker({ history: 1 }),
+) {
+  const longpoll = new LongPoll(broker, { id: 'n', version: '0' });
   await longpoll.start();
   onTestFinished(() => longpoll.close());
   for (let page = 0; page < count; page++)
@@ -83,4 +91,64 @@ test('the drain: retries spread evenly over its time, none later', async () => {
   expect(retries).toHaveLength(CROWD);
   expect(Math.max(...retries)).toBeLessThanOrEqual(10_000);
   expect(most(retries)).toBeLessThan(CROWD / 8);
+});
+
+/** All of them between these two, and in every quarter of that some. */
+function expectSpread(times: number[], min: number, max: number): void {
+  expect(Math.min(...times)).toBeGreaterThanOrEqual(min);
+  expect(Math.max(...times)).toBeLessThanOrEqual(max);
+  for (const quarter of [0, 1, 2, 3]) {
+    const [from, to] = [min + (quarter * (max - min)) / 4, min + ((quarter + 1) * (max - min)) / 4];
+    expect(times.filter(time => time >= from && time <= to).length, `${from} to ${to}`).toBeGreaterThan(5);
+  }
+}
+
+test('pages that come during the drain are sent away over its time too', async () => {
+  const retries: number[] = [];
+  const longpoll = await held(0, HOLD, () => {});
+  longpoll.drain(8000);
+  for (let page = 0; page < 100; page++)
+    longpoll.get(
+      { key: 'k', since: '', hold: HOLD },
+      { answer: ({ text }) => retries.push(JSON.parse(text).retry) },
+    );
+  expect(retries).toHaveLength(100);
+  expectSpread(retries, 0, 8000);
+});
+
+test('pages that meet a store that is away come back over some seconds', async () => {
+  const away = new MemoryBroker({ history: 1 });
+  away.subscribe = () => {
+    throw new Unavailable('away');
+  };
+  const retries: number[] = [];
+  const longpoll = await held(0, 0, () => {}, away);
+  for (let page = 0; page < 100; page++)
+    longpoll.get(
+      { key: `k${page}`, since: '', hold: 0 },
+      { answer: ({ text }) => retries.push(JSON.parse(text).retry) },
+    );
+  await until(() => retries.length === 100);
+  expectSpread(retries, 1000, 4000);
+});
+
+test('polls beyond the limit of a second come back over the seconds that it takes to serve them', () => {
+  const refused: string[] = [];
+  const options = { maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 100, trustProxy: 0 };
+  const limits = new Limits(options, undefined, limit => refused.push(limit));
+  const retries = Array.from({ length: 1000 }, () => limits.request('192.0.2.1'));
+  expect(retries.slice(0, 100).every(retry => retry === 0)).toBe(true);
+  // up to as many seconds as those before it take, after the second that has begun
+  const last = retries.slice(-200);
+  expect(Math.max(...last)).toBeLessThanOrEqual(1000 + 10_000);
+  expectSpread(last, 0, 11_000);
+  expect(new Set(refused)).toEqual(new Set(['polls_per_ip']));
+  expect(refused).toHaveLength(900);
+});
+
+test('nodes that lost Redis connect again at once, then soon, and not together', () => {
+  const waits = (attempt: number) => Array.from({ length: 200 }, () => backoff(attempt));
+  expectSpread(waits(1), 25, 50);
+  expectSpread(waits(4), 100, 200);
+  expectSpread(waits(1000), 250, 500);
 });
