@@ -149,6 +149,46 @@ class Dice {
   }
 }
 
+/**
+ * Redis stalls, or refuses one command that is long on its way; meanwhile a page leaves and is back, or another one of
+ * its key comes.
+ */
+function stall(dice: Dice, pages: Schedule['pages'], set: (at: number, key: string) => void): void {
+  const { random } = dice;
+  const at = dice.whole(1000, dice.end);
+  const page = dice.count(0, pages.length - 1);
+  const { key, node } = pages[page] as Schedule['pages'][number];
+  // the longer of the pauses is over after a key without pages was unsubscribed, and after that has failed
+  const spans: [number, number][] = [
+    [500, 3000],
+    [3000, 5000],
+    [5000, 7000],
+  ];
+  const ms = dice.whole(...random.pick(spans));
+  const refused = random.pick([undefined, 'tagwaitSubscribe', 'tagwaitUnsubscribe']);
+  if (refused) dice.add({ kind: 'slow', at, node, role: 'commands', by: random.pick([100, 400]), ms });
+  for (let server = 0; server < dice.servers; server++)
+    dice.add(
+      refused
+        ? { kind: 'refuse', at, server, commands: [refused], error: 'OOM command not allowed', ms }
+        : { kind: 'pause', at, server, ms },
+    );
+  const moves = at + dice.whole(10, 500);
+  if (dice.chance(0.5)) {
+    const back = dice.whole(
+      ...random.pick<[number, number]>([
+        [0, 1000],
+        [1000, 3500],
+      ]),
+    );
+    dice.add({ kind: 'leave', at: moves, page, elsewhere: false, back });
+  } else {
+    pages.push({ key, node, hold: 25_000, think: 0 });
+    dice.add({ kind: 'arrive', at: moves, page: pages.length - 1 });
+  }
+  set(dice.chance(0.5) ? at - dice.whole(0, 500) : at + ms + dice.whole(100, 3000), key);
+}
+
 export function draw(seed: number): Schedule {
   const dice = new Dice(seed);
   const { random, end, keys, nodes, servers, way, ops } = dice;
@@ -181,6 +221,7 @@ export function draw(seed: number): Schedule {
   }
   for (let count = dice.count(0, random.pick([1, 3, 14])); count > 0; count--)
     set(dice.at(), random.pick(keys), dice.chance(0.05));
+  if (dice.chance(0.4)) stall(dice, pages, set);
   // whatever happened, the next value is heard
   for (const key of keys) if (dice.chance(0.7)) set(end + dice.whole(0, 3000), key);
   ops.sort((one, other) => one.at - other.at);
