@@ -52,17 +52,17 @@ const metricsIn = (expr: string) =>
     }),
   );
 
-/** Everything that a query looks for, once: a value, a refusal, a set and a question to the store. */
+/** Everything that a query looks for, once: a value, a refusal, a set and a question to the store. One page may be held. */
 async function live({ publicUrl, internalUrl }: Pick<Spawned, 'publicUrl' | 'internalUrl'>, key: string) {
   const page = poll(publicUrl, { key });
   await held(internalUrl, key, 1);
-  await poll(publicUrl, { key });
+  expect(await poll(publicUrl, { key: `${key}-more` })).toMatchObject({ message: 'busy' });
   await set(internalUrl, { key, value: 1 });
   await page;
 }
 
 test('every query asks for metrics and labels that a real scrape has', async () => {
-  const node = await service({ maxHeldPerKey: 1, history: 1 });
+  const node = await service({ maxHeldPerIp: 1, history: 1 });
   await live(node, 'a');
   const samples = [...(await scrape(node.internalUrl)).keys()];
   for (const [title, expr] of queries) {
@@ -161,7 +161,7 @@ test.skipIf(!prometheus)(
   },
   async () => {
     const redis = await redisServer();
-    const env = { TAGWAIT_REDIS_URL: redis.url, TAGWAIT_MAX_HELD_PER_KEY: '1' };
+    const env = { TAGWAIT_REDIS_URL: redis.url, TAGWAIT_MAX_HELD_PER_IP: '1' };
     const nodes = [await spawned(env), await spawned(env)];
     const ask = await scraped(nodes);
     const pages = panels.flatMap(({ title, targets = [] }) =>

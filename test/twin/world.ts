@@ -56,6 +56,7 @@ export class World {
   readonly #faults: Faults;
   readonly #stored = new Map<string, { value: string; at: number }[]>();
   #sets = 0;
+  #evictions = 0;
 
   constructor(schedule: Schedule) {
     this.#schedule = schedule;
@@ -185,6 +186,7 @@ export class World {
     if (op.kind === 'set') return this.#set(op);
     if (op.kind === 'arrive') return this.pages[op.page]?.arrive();
     if (op.kind === 'leave') return this.#leave(this.pages[op.page] as Page, op.back, op.elsewhere);
+    if (op.kind.startsWith('evict')) this.#evictions++;
     if (op.kind !== 'crowd') return this.#faults.begin(op);
     const crowd = this.pages.filter(page => page.node === this.nodes[op.node] && page.since !== undefined);
     for (const page of crowd) page.leave();
@@ -212,9 +214,11 @@ export class World {
       if (!node.started) return;
       const page = this.#longHeld(key);
       const departures = page?.departures;
+      const evictions = this.#evictions;
       node.longpoll.set(key, value, options).then(
         ({ watched, repeated }) => {
           if (watched || repeated || !page || page.departures !== departures) return;
+          if (this.#evictions !== evictions) return;
           if (page.node.goodSince < Number.POSITIVE_INFINITY)
             this.fail('watched', `${page.name} is there, and a set on ${node.id} says that nobody watches`);
         },
