@@ -1,10 +1,9 @@
 /** Debian's Chromium, through playwright-core. */
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { type Browser, chromium } from 'playwright-core';
 import { onTestFinished } from 'vitest';
 import { quiet } from './browsers/engines.js';
-import { until } from './harness.js';
+import { listen } from './harness.js';
 import { chromium as found } from './needs.js';
 
 /** One browser for a file; close it with the file's tests. Quiet: it looks nothing up outside this machine. */
@@ -18,11 +17,10 @@ export const launch = (): Promise<Browser> =>
 export async function site(html: string, headers: Record<string, string> = {}): Promise<string> {
   const server: Server = createServer((_, response) => {
     response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', ...headers }).end(html);
-  }).listen(0, '127.0.0.1');
+  });
   onTestFinished(() => {
     server.close();
     server.closeAllConnections();
   });
-  await until(() => server.listening);
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  return `${await listen(server)}/`;
 }

@@ -1,6 +1,7 @@
 /** What tests share: a service in this process, a spawned one, and waiting for conditions. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type { AddressInfo, Server } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
 import { TAGWAIT } from '../bench/command.js';
@@ -11,8 +12,8 @@ import type { Owner } from './redis.js';
 
 export const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
 
-/** A service in this process on free ports, stopped when the test ends. */
-export async function service(options: Partial<Config> = {}): Promise<Service> {
+/** A service in this process on free ports, stopped when the test ends, or its file's tests. */
+export async function service(options: Partial<Config> = {}, own: Owner = onTestFinished): Promise<Service> {
   const quick = {
     publicHost: '127.0.0.1',
     publicPort: 0,
@@ -20,9 +21,44 @@ export async function service(options: Partial<Config> = {}): Promise<Service> {
     drain: 0,
     logLevel: 'silent',
   } as const;
-  const started = await startService(configOf({ ...quick, ...options }));
-  onTestFinished(() => started.stop());
+  const config = configOf({ ...quick, ...options });
+  const started = await onFetchablePorts(
+    () => startService(config),
+    refused => refused.stop(),
+  );
+  own(() => started.stop());
   return started;
+}
+
+/** The highest port that `fetch` and browsers refuse ("bad port"), see https://fetch.spec.whatwg.org/#port-blocking. */
+export const HIGHEST_REFUSED = 10_080;
+
+/**
+ * Starts something on free ports of the system's choice, again while it is given one that no test could ask.
+ * @param end of what was given such a port; it is ended only when the next has started, so that it keeps its ports until then
+ */
+export async function onFetchablePorts<T extends { publicUrl: string; internalUrl: string }>(
+  start: () => Promise<T>,
+  end: (refused: T) => unknown,
+): Promise<T> {
+  const started = await start();
+  const ports = [started.publicUrl, started.internalUrl].map(url => Number(new URL(url).port));
+  if (ports.every(port => port > HIGHEST_REFUSED)) return started;
+  try {
+    return await onFetchablePorts(start, end);
+  } finally {
+    await end(started);
+  }
+}
+
+/** Listens on a free port of this machine that can be asked. @returns the URL, without a path */
+export async function listen(server: Server): Promise<string> {
+  for (;;) {
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const { port } = server.address() as AddressInfo;
+    if (port > HIGHEST_REFUSED) return `http://127.0.0.1:${port}`;
+    await new Promise(closed => server.close(closed));
+  }
 }
 
 export interface Spawned {
@@ -61,11 +97,17 @@ export function run(
 }
 
 /** As `run`, on free ports unless told otherwise, and waits until both listen. @param within ms */
-export async function spawned(
+export function spawned(
   env: Record<string, string> = {},
   own: Owner = onTestFinished,
   within = 10_000,
 ): Promise<Spawned> {
+  const fixed = env.TAGWAIT_PUBLIC_PORT && env.TAGWAIT_INTERNAL_PORT;
+  const start = () => listening(env, own, within);
+  return fixed ? start() : onFetchablePorts(start, ({ process }) => process.kill('SIGKILL'));
+}
+
+async function listening(env: Record<string, string>, own: Owner, within: number): Promise<Spawned> {
   const ports = { TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0' };
   const child = run([], { ...ports, TAGWAIT_DRAIN: '1', ...env }, own);
   let over = false;

@@ -1,13 +1,11 @@
 /** What an attacker who can inject markup or a script URL reaches on a page that uses the service, in real browsers. */
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { configOf } from '../src/config.js';
 import { Names } from '../src/protocol/names.js';
-import { type Service, startService } from '../src/service.js';
+import type { Service } from '../src/service.js';
 import { engines, start } from './browsers/engines.js';
 import { collector } from './browsers/globals.js';
-import { set, until } from './harness.js';
+import { listen, service as serviceOf, set, until } from './harness.js';
 import { attacked, clobbered, MODES, tagOf, WAYS } from './injected.js';
 
 /** What the pages of one browser told, and what was asked for. */
@@ -38,9 +36,8 @@ describe.each(browsers.map(browser => browser.name))('%s', name => {
   const closing: (() => void)[] = [];
 
   beforeAll(async () => {
-    service = await startService(
-      configOf({ publicHost: '127.0.0.1', publicPort: 0, internalPort: 0, drain: 0, logLevel: 'silent' }),
-    );
+    // ended below, when all browsers are
+    service = await serviceOf({}, () => {});
     for (const { kind, mode } of variants)
       await set(service.internalUrl, { key: `${kind}-${mode}`, value: 'well', final: true });
     await set(service.internalUrl, { key: 'attack', value: 'value' });
@@ -89,12 +86,12 @@ describe.each(browsers.map(browser => browser.name))('%s', name => {
       });
       response.end(answer(path, request.method ?? '', body));
     });
-    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    const url = await listen(server);
     closing.push(() => {
       server.closeAllConnections();
       server.close();
     });
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    return url;
   }
 
   test('the policy of the page lets scripts of the service in: an allowed callback is called', () => {

@@ -2,13 +2,12 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { blocksOf } from './blocks.js';
 import { launch } from './chromium.js';
-import { poll, service, until } from './harness.js';
+import { listen, poll, service, until } from './harness.js';
 import { program } from './program.js';
 import { freePort } from './redis.js';
 
@@ -52,12 +51,12 @@ async function line(internalUrl: string) {
     } else if (state.keep) state.kept.push(send);
     else send();
   });
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const url = await listen(server);
   onTestFinished(() => {
     server.closeAllConnections();
     server.close();
   });
-  return Object.assign(state, { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
+  return Object.assign(state, { url });
 }
 
 /** Posts as a browser with these cookies. */
@@ -176,12 +175,12 @@ async function origin(html: string, backendUrl: string): Promise<string> {
     response.setHeader('Set-Cookie', answer.headers.getSetCookie());
     return response.writeHead(answer.status).end(await answer.text());
   });
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  const url = await listen(server);
   onTestFinished(() => {
     server.closeAllConnections();
     server.close();
   });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  return `${url}/`;
 }
 
 test('its page signs in, in a browser', async () => {

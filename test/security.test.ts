@@ -1,20 +1,91 @@
 /** SECURITY.md: what it says is tested is tested, and what it says of limits is so. */
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
+import type { TestModule } from 'vitest/node';
 import { budget } from '../src/limits.js';
+import { closingOf } from './tally.js';
+import { type Result, type Threat, threats, unproven } from './threats.js';
 
-const read = (path: string) => readFileSync(fileURLToPath(new URL(`../${path}`, import.meta.url)), 'utf8');
+const here = fileURLToPath(new URL('.', import.meta.url));
+const read = (path: string) => readFileSync(join(here, '..', path), 'utf8');
 const text = read('SECURITY.md');
-const [, table = ''] = /^## Threats$(.*?)^## /ms.exec(text) ?? [];
-const rows = [...table.matchAll(/^\| (.*) \|$/gm)]
-  .slice(2)
-  .map(([, row = '']) => row.split(' | ').map(cell => cell.trim()));
 
-test.each(rows)('%s: %s: %s: %s', (who, way, stops, shown) => {
-  for (const cell of [who, way, stops]) expect(cell).toMatch(/\S/);
-  const [, file = '', name = ''] = /^`(\w+)` › (.+)$/.exec(shown ?? '') ?? [];
-  expect(read(`test/${file}.test.ts`)).toContain(`'${name}'`);
+/** The statement that a name stands in: from the `test(` or `describe(` before it to the next one on its level. */
+function sourceOf({ file, name }: Threat): string {
+  const source = read(`test/${file}.test.ts`);
+  const at = source.indexOf(`'${name}'`);
+  if (at < 0) return '';
+  const starts = [...source.matchAll(/^( *)(?:test|describe)\b/gm)];
+  const first = starts.findLast(({ index }) => index < at);
+  const next = starts.find(
+    ({ index, 1: depth = '' }) => index > at && depth.length <= (first?.[1] ?? '').length,
+  );
+  return source.slice(first?.index, next?.index);
+}
+
+// that the test of a row has passed is seen at the end of the whole run, see tally.ts
+test.each(threats())('$who: $way: $stops: $shown', threat => {
+  for (const cell of [threat.who, threat.way, threat.stops]) expect(cell).toMatch(/\S/);
+  const source = sourceOf(threat);
+  expect(source, 'the test is there').not.toBe('');
+  expect(source, 'it is one that is run').not.toMatch(/^ *(?:test|describe)\S*\.(?:skip|todo|fails)\b/);
+  expect(source, 'it compares something').toMatch(/\bexpect\w*\(|\buntil\(|\bfc\.assert\(|\.ended\b/);
+});
+
+test('a row is shown by a test of its name that passed, and by no other', () => {
+  const row = { who: '', way: '', stops: '', shown: 'a › one %s', file: 'a', name: 'one %s' };
+  const after = (...tests: [names: string[], state: 'passed' | 'failed' | 'skipped'][]) =>
+    unproven(new Map([['test/a.test.ts', tests.map(([names, state]) => ({ names, state }))]]), [row]);
+  expect(after([['one case'], 'passed'])).toEqual([]);
+  expect(after([['one group', 'a test'], 'passed'])).toEqual([]);
+  expect(after([['one case'], 'skipped'])).toEqual([]);
+  expect(after([['one case'], 'failed'])).toEqual([row.shown]);
+  expect(after([['another'], 'passed'])).toEqual([row.shown]);
+  expect(after()).toEqual([row.shown]);
+  expect(unproven(new Map([['test/b.test.ts', []]]), [row]), 'its file was not run').toEqual([]);
+});
+
+/** A file that was run, as vitest reports it. */
+const ran = (states: Result['state'][], errors: object[] = []) =>
+  ({
+    relativeModuleId: 'test/one.test.ts',
+    errors: () => errors,
+    children: { allTests: () => states.map(state => ({ fullName: 'one', result: () => ({ state }) })) },
+  }) as unknown as TestModule;
+
+test.each<[name: string, files: TestModule[], ci: string | undefined, line: string, faults: number]>([
+  ['all passed', [ran(['passed', 'passed']), ran(['passed'])], 'true', '3 passed, 0 failed', 0],
+  ['one failed', [ran(['passed', 'failed'])], undefined, '1 passed, 1 failed', 0],
+  ['a file could not be run', [ran(['passed']), ran([], [{}])], undefined, '1 passed, 1 failed', 0],
+  ['one skipped', [ran(['passed', 'skipped'])], undefined, '1 passed, 0 failed, 1 skipped', 0],
+  ['one skipped, in CI', [ran(['passed', 'skipped'])], 'true', '1 passed, 0 failed, 1 skipped', 1],
+])('the last line of a run: %s', (_, files, ci, line, faults) => {
+  const closing = closingOf(files, false, ci);
+  expect([closing.line, closing.faults.length]).toEqual([line, faults]);
+});
+
+test('a run that skips a test exits with 1 in CI, and says why before its last line', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tagwait-tally-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const reporters = [join(here, 'tally.ts')];
+  const config = join(folder, 'vitest.config.mjs');
+  writeFileSync(
+    config,
+    `export default { root: '${folder}', test: ${JSON.stringify({ globals: true, reporters })} };`,
+  );
+  writeFileSync(join(folder, 'one.test.js'), "test('one', () => {}); test.skip('two', () => {});");
+  const vitest = join(here, '../node_modules/vitest/vitest.mjs');
+  const { status, stdout } = spawnSync(process.execPath, [vitest, 'run', '--config', config], {
+    cwd: join(here, '..'),
+    env: { ...process.env, CI: 'true' },
+    encoding: 'utf8',
+  });
+  expect(status).toBe(1);
+  expect(stdout).toMatch(/CI is set: .*\n1 passed, 0 failed, 1 skipped\n$/);
 });
 
 test('the limits with 20,000 open files are those that are told', () => {

@@ -2,22 +2,17 @@
 import fc from 'fast-check';
 import request from 'supertest';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { configOf } from '../src/config.js';
-import { type Service, startService } from '../src/service.js';
+import type { Service } from '../src/service.js';
 import { service, set as setHere } from './harness.js';
 
 /** One for all: a property sets hundreds of values. */
 let shared: Service;
 beforeAll(async () => {
-  const quick = {
-    publicHost: '127.0.0.1',
-    publicPort: 0,
-    internalPort: 0,
-    drain: 0,
-    logLevel: 'silent',
-  } as const;
-  shared = await startService(configOf({ ...quick, maxPollsPerIp: 0 }));
-  return () => shared.stop();
+  let stop = async () => {};
+  shared = await service({ maxPollsPerIp: 0 }, end => {
+    stop = async () => void (await end());
+  });
+  return stop;
 });
 
 type Heard = { status: number; detail?: string; text?: string };
