@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import http, { get } from 'node:http';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { budget, network } from '../src/limits.js';
+import { budget, Limits, network } from '../src/limits.js';
 import type { Route } from '../src/wire/exchange.js';
 import { CLI, held, poll, type Reply, service, set, spawned, until } from './harness.js';
 import { raw, request } from './raw.js';
@@ -79,6 +79,34 @@ describe('held', () => {
     expect(await poll(publicUrl, { key: 'c', hold: '0.1' })).toMatchObject({ code: -1 });
   });
 
+  test.each([
+    ['the fast path', []],
+    ["Node's HTTP", ['Referer: a', 'Referer: b']],
+  ])(
+    'per address: room comes back once for each poll that ends, on a connection of %s',
+    async (_, headers) => {
+      const { publicUrl, internalUrl } = await service({ maxHeldPerIp: 3 });
+      const from = '127.0.0.7';
+      const pages = ['a', 'b', 'c'].map(key =>
+        raw(publicUrl, request(`/status/get?key=${key}`, headers), from),
+      );
+      await heldInAll(internalUrl, 3);
+      // one is answered and its connection stays, one is answered and leaves, another leaves while it is held
+      for (const key of ['a', 'b']) await set(internalUrl, { key, value: 1 });
+      await until(() => pages.slice(0, 2).every(({ text }) => text.includes('"code":0')));
+      for (const page of pages.slice(1)) page.socket.destroy();
+      await heldInAll(internalUrl, 0);
+      const more = ['d', 'e', 'f'].map(key =>
+        raw(publicUrl, request(`/status/get?key=${key}`, headers), from),
+      );
+      await heldInAll(internalUrl, 3);
+      pages[0]?.socket.destroy();
+      const last = raw(publicUrl, request('/status/get?key=g', headers), from);
+      await until(() => last.text.includes('"code":-3'));
+      expect(more.map(({ text }) => text)).toEqual(['', '', '']);
+    },
+  );
+
   test('per address: room comes back with every kind of answer', async () => {
     const { publicUrl, internalUrl } = await service({ maxHeldPerIp: 1 });
     for (let round = 0; round < 3; round++) {
@@ -124,6 +152,36 @@ describe('held', () => {
     holdOn(publicUrl, Array(300).fill('k'));
     await held(internalUrl, 'k', 300);
   });
+});
+
+test('each limit that is reached is named, and room comes back once for each that leaves', () => {
+  const reached: string[] = [];
+  const options = { maxHeld: 4, maxHeldPerKey: 3, maxHeldPerIp: 2, maxPollsPerIp: 1, trustProxy: 0 };
+  const limits = new Limits(options, undefined, limit => reached.push(limit));
+  const hold = (held: number, heldForKey: number) => limits.hold('192.0.2.1', held, heldForKey) === 0;
+  expect([hold(4, 0), hold(3, 3), hold(0, 0), hold(1, 0), hold(2, 0)]).toEqual([
+    false,
+    false,
+    true,
+    true,
+    false,
+  ]);
+  expect(reached.splice(0)).toEqual(['held', 'held_per_key', 'held_per_ip']);
+  limits.release('192.0.2.1');
+  expect([hold(1, 0), hold(2, 0)]).toEqual([true, false]);
+  expect(reached.splice(0)).toEqual(['held_per_ip']);
+  expect([limits.request('192.0.2.1') > 0, limits.request('192.0.2.1') > 0]).toEqual([false, true]);
+  expect(reached.splice(0)).toEqual(['polls_per_ip']);
+  const connections = Array.from({ length: 5 }, () => limits.connect('192.0.2.1'));
+  expect(connections).toEqual([true, true, true, true, false]);
+  expect(reached).toEqual(['connections_per_ip']);
+});
+
+test('behind a proxy all sockets are its own: they are not limited', () => {
+  const options = { maxHeldPerKey: 0, maxHeldPerIp: 2, maxPollsPerIp: 0, trustProxy: 1 };
+  const limits = new Limits(options);
+  for (let socket = 0; socket < 1000; socket++) expect(limits.connect('192.0.2.1')).toBe(true);
+  expect(limits.connections).toBe(1000);
 });
 
 describe('polls a second', () => {

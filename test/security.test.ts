@@ -37,13 +37,20 @@ test.each(threats())('$who: $way: $stops: $shown', threat => {
 });
 
 test('a row is shown by a test of its name that passed, and by no other', () => {
-  const row = { who: '', way: '', stops: '', shown: 'a › one %s', file: 'a', name: 'one %s' };
+  const row = {
+    who: '',
+    way: '',
+    stops: '',
+    shown: 'a › one %s of $kind',
+    file: 'a',
+    name: 'one %s of $kind',
+  };
   const after = (...tests: [names: string[], state: 'passed' | 'failed' | 'skipped'][]) =>
     unproven(new Map([['test/a.test.ts', tests.map(([names, state]) => ({ names, state }))]]), [row]);
-  expect(after([['one case'], 'passed'])).toEqual([]);
-  expect(after([['one group', 'a test'], 'passed'])).toEqual([]);
-  expect(after([['one case'], 'skipped'])).toEqual([]);
-  expect(after([['one case'], 'failed'])).toEqual([row.shown]);
+  expect(after([['one case of some'], 'passed'])).toEqual([]);
+  expect(after([['one group of tests', 'a test'], 'passed'])).toEqual([]);
+  expect(after([['one case of some'], 'skipped'])).toEqual([]);
+  expect(after([['one case of some'], 'failed'])).toEqual([row.shown]);
   expect(after([['another'], 'passed'])).toEqual([row.shown]);
   expect(after()).toEqual([row.shown]);
   expect(unproven(new Map([['test/b.test.ts', []]]), [row]), 'its file was not run').toEqual([]);

@@ -27,10 +27,10 @@ export interface Result {
   state: 'passed' | 'failed' | 'skipped' | 'pending';
 }
 
-/** A name with %s, %d, %i or %j stands for those of all its cases. */
+/** A name with %s, %d, %i, %j or $field stands for those of all its cases. */
 function patternOf(name: string): RegExp {
   const escaped = name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-  return new RegExp(`^${escaped.replace(/%[sdij]/g, '[^]*')}$`);
+  return new RegExp(`^${escaped.replace(/%[sdij]|\\\$\w+/g, '[^]*')}$`);
 }
 
 /**
