@@ -6,7 +6,7 @@ import { fakeConnections } from './clients.js';
 import { Clock } from './clock.js';
 import { Faults } from './faults.js';
 import { Page } from './page.js';
-import type { Op, Schedule } from './schedule.js';
+import { isHarmless, type Op, type Schedule } from './schedule.js';
 import { Line, Server } from './server.js';
 
 /** A page is never behind for longer, ms, whatever was lost: the 15 s that are promised, and a second. */
@@ -56,7 +56,8 @@ export class World {
   readonly #faults: Faults;
   readonly #stored = new Map<string, { value: string; at: number }[]>();
   #sets = 0;
-  #evictions = 0;
+  /** when something was last lost that the nodes find by verification, ms since the start */
+  #lostAt = Number.NEGATIVE_INFINITY;
 
   constructor(schedule: Schedule) {
     this.#schedule = schedule;
@@ -107,10 +108,11 @@ export class World {
     return this.stored(key).findIndex(entry => entry.value === value) + 1;
   }
 
-  /** A page was answered that Redis is away. */
+  /** A page was answered that Redis is away: also when its hold ended while a loss that was found was looked up. */
   checkUnavailable({ name, node }: Page): void {
     const { unverifiedUntil } = this.#faults;
-    const since = Math.max(node.goodSince, this.#faults.reachableSince(node), unverifiedUntil);
+    const lost = Math.max(this.#lostAt, unverifiedUntil);
+    const since = Math.max(node.goodSince, this.#faults.reachableSince(node), lost);
     if (this.clock.now > since + WHATEVER) this.fail('unavailable', `${name} is answered -7`);
   }
 
@@ -186,7 +188,7 @@ export class World {
     if (op.kind === 'set') return this.#set(op);
     if (op.kind === 'arrive') return this.pages[op.page]?.arrive();
     if (op.kind === 'leave') return this.#leave(this.pages[op.page] as Page, op.back, op.elsewhere);
-    if (op.kind.startsWith('evict')) this.#evictions++;
+    if (isHarmless(op)) this.#lostAt = this.clock.now + ('ms' in op ? op.ms : 0);
     if (op.kind !== 'crowd') return this.#faults.begin(op);
     const crowd = this.pages.filter(page => page.node === this.nodes[op.node] && page.since !== undefined);
     for (const page of crowd) page.leave();
@@ -214,11 +216,11 @@ export class World {
       if (!node.started) return;
       const page = this.#longHeld(key);
       const departures = page?.departures;
-      const evictions = this.#evictions;
+      const asked = this.clock.now;
       node.longpoll.set(key, value, options).then(
         ({ watched, repeated }) => {
           if (watched || repeated || !page || page.departures !== departures) return;
-          if (this.#evictions !== evictions) return;
+          if (this.#lostAt >= asked) return;
           if (page.node.goodSince < Number.POSITIVE_INFINITY)
             this.fail('watched', `${page.name} is there, and a set on ${node.id} says that nobody watches`);
         },
