@@ -99,7 +99,7 @@ for (const fd of [1, 2] as const) output(fd);
 const config = settings();
 markInSteps();
 if (!isWorker) warnOfVariables();
-if (isWorker) await work(fellows => startService(settingsOfWorker(config), fellows), failureOf);
+if (isWorker) await work(peers => startService(settingsOfWorker(config), peers), failureOf);
 else if (workersOf(config) === 1) await alone();
 else
   startWorkers({

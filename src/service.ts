@@ -113,7 +113,7 @@ interface Composed {
 }
 
 /** The other processes behind the same ports: what is asked of one is answered for all. */
-export interface Fellows {
+export interface Peers {
   /** what all measured, in Prometheus text */
   scrape(): Promise<string>;
   /** the key of the live page */
@@ -128,7 +128,7 @@ async function compose(
   log: Logger,
   broker: Broker,
   publicUrl?: () => string,
-  fellows?: Fellows,
+  peers?: Peers,
 ): Promise<Composed> {
   const client = readFileSync(fromRoot('dist/client/tagwait.js'), 'utf8');
   const node = log.bindings().node as string;
@@ -171,11 +171,11 @@ async function compose(
         store: storeOf(config),
         maxHeld: limits.maxHeld,
         log,
-        shared: fellows && { key: fellows.liveKey, onLook: fellows.onLook },
+        shared: peers && { key: peers.liveKey, onLook: peers.onLook },
       })
     : undefined;
-  const options = { ...config, secrets: config.secret, log, client, version, several: !!fellows };
-  const scrape = fellows?.scrape ?? (() => metrics.text());
+  const options = { ...config, secrets: config.secret, log, client, version, several: !!peers };
+  const scrape = peers?.scrape ?? (() => metrics.text());
   const poll = new PollRoute(longpoll, metrics, limits, options);
   const set = new SetRoute(longpoll, metrics, { ...options, underWay: shares.internal });
   const tagwait: Tagwait = {
@@ -259,12 +259,12 @@ export interface Service {
   stop(): Promise<void>;
 }
 
-/** Starts both ports. @param fellows processes that share them @throws what listening throws, such as EADDRINUSE */
-export async function startService(config: Config, fellows?: Fellows): Promise<Service> {
+/** Starts both ports. @param peers processes that share them @throws what listening throws, such as EADDRINUSE */
+export async function startService(config: Config, peers?: Peers): Promise<Service> {
   const log = createLog(config.logLevel, newNodeId());
   log.info({ version, nodejs: process.version, settings: shown(config) }, 'starting');
   let publicUrl = '';
-  const composed = await compose(config, log, brokerOf(config, log), () => publicUrl, fellows);
+  const composed = await compose(config, log, brokerOf(config, log), () => publicUrl, peers);
   const { tagwait, poll, set, longpoll, limits, metrics, shares, live } = composed;
   const pages = new Koa();
   const backends = new Koa();

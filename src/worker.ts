@@ -1,6 +1,6 @@
 /** A worker's side of the cluster: runs the service as one of several processes, and does what the primary says. */
 import type { Look, Measured } from './metrics.js';
-import type { Fellows, Service } from './service.js';
+import type { Peers, Service } from './service.js';
 
 /** ms between two heartbeats of a worker */
 export const HEARTBEAT = 1000;
@@ -34,7 +34,7 @@ export type ToWorker =
 
 /** Runs the service as one of several. @param explain says why it cannot start */
 export async function work(
-  start: (fellows: Fellows) => Promise<Service>,
+  start: (peers: Peers) => Promise<Service>,
   explain: (error: Error) => Failure,
 ): Promise<void> {
   const tell = (message: ToPrimary, sent = () => {}) => process.send?.(message, sent);
@@ -61,7 +61,7 @@ export async function work(
         () => process.exit(1),
       );
   });
-  const fellows: Fellows = {
+  const peers: Peers = {
     liveKey: process.env[LIVE_KEY] as string,
     scrape: () =>
       new Promise(resolve => {
@@ -73,7 +73,7 @@ export async function work(
     },
   };
   try {
-    service = await start(fellows);
+    service = await start(peers);
     const { publicUrl, internalUrl } = service;
     tell({ kind: 'ready', urls: { publicUrl, internalUrl } });
   } catch (error) {

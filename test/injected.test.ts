@@ -1,4 +1,4 @@
-/** What an attacker who can inject markup or a script URL reaches on a page that uses the service, in real browsers. */
+/** What injected markup, or an injected script URL, reaches on a page that uses the service, in real browsers. */
 import { createServer } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Names } from '../src/protocol/names.js';

@@ -1,7 +1,7 @@
 /**
  * Which names a script answer may call or assign.
  *
- * The name comes from the URL. On a page whose Content-Security-Policy lists this host, an attacker who can inject a
+ * The name comes from the URL. On a page whose Content-Security-Policy lists this host, one injected
  * script URL would otherwise choose any function of the page: `callback=document.body.firstElementChild.click`.
  * So a name has one part and is no global of the browser, or it has the exact shape of a known JSONP client's.
  */
