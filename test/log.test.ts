@@ -19,7 +19,7 @@ test('a life in lines: settings, ready, Redis away and back, a limit, the drain'
   const secret = 's'.repeat(32);
   const token = 't'.repeat(32);
   const { publicUrl, internalUrl, output, process, ended } = await spawned({
-    TAGWAIT_REDIS_URL: `${redis.url}/0?family=4`,
+    TAGWAIT_REDIS_URL: `${redis.url}/0`,
     TAGWAIT_SECRET: secret,
     TAGWAIT_SET_TOKENS: `${token},${token}2`,
     TAGWAIT_MAX_POLLS_PER_IP: '1',
@@ -30,7 +30,7 @@ test('a life in lines: settings, ready, Redis away and back, a limit, the drain'
     settings: {
       hold: 25,
       maxPollsPerIp: 1,
-      redisUrl: `${redis.url}/0?***`,
+      redisUrl: `${redis.url}/0`,
       secret: '1 given',
       setTokens: '2 given',
     },
@@ -69,7 +69,7 @@ test('no line per poll unless asked', async () => {
 
 test.each([
   ['redis://user:pa/ss@w@host:6379/1', 'redis://***@host:6379/1'],
-  ['rediss://host/0?username=u&password=p', 'rediss://host/0?***'],
+  ['unix://:secret@/run/redis.sock?db=2', 'unix://***@/run/redis.sock?db=2'],
 ])('%s is shown as %s', async (given, masked) => {
   const { configOf, shown } = await import('../src/config.js');
   expect(shown(configOf({ redisUrl: given })).redisUrl).toBe(masked);

@@ -122,7 +122,8 @@ class Dice {
     const [commands, error] = random.pick(REFUSALS);
     const refuse = (): Op => ({
       kind: 'refuse',
-      at,
+      // later than every start: a node that is refused then ends, as it should
+      at: Math.max(at, 1000),
       server,
       commands,
       error,

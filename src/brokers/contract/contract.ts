@@ -16,7 +16,7 @@ export interface Check {
   /** the promise, as a sentence */
   name: string;
   /**
-   * Resolves when the promise is kept, within some ten seconds either way.
+   * Resolves when the promise is kept, within some ten seconds.
    * @throws {AssertionError} it is not
    */
   run(create: CreateBroker): Promise<void>;

@@ -14,7 +14,7 @@ export const HISTORY = 4;
 /** ms that a key is kept unless a check says otherwise */
 export const TTL = 60_000;
 /** ms within which what must come has come */
-const SOON = 5000;
+const SOON = 10_000;
 
 /** A broker that was started, and what it delivered. */
 export interface Node {
@@ -55,7 +55,7 @@ export async function withNodes(create: CreateBroker, check: Checks[string]): Pr
   }
 }
 
-/** @throws {AssertionError} the condition did not come true within 5 s */
+/** @throws {AssertionError} the condition did not come true within 10 s */
 export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
   const end = performance.now() + SOON;
   while (!(await condition())) {
