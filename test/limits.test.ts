@@ -101,9 +101,19 @@ describe('held', () => {
       );
       await heldInAll(internalUrl, 3);
       pages[0]?.socket.destroy();
-      const last = raw(publicUrl, request('/status/get?key=g', headers), from);
-      await until(() => last.text.includes('"code":-3'));
+      const isFull = async () => {
+        const last = raw(publicUrl, request('/status/get?key=last', headers), from);
+        await until(() => last.text.includes('"code":-3'));
+        last.socket.destroy();
+      };
+      await isFull();
       expect(more.map(({ text }) => text)).toEqual(['', '', '']);
+      // one of three leaves: there is room for one
+      more[0]?.socket.destroy();
+      await heldInAll(internalUrl, 2);
+      raw(publicUrl, request('/status/get?key=g', headers), from);
+      await heldInAll(internalUrl, 3);
+      await isFull();
     },
   );
 

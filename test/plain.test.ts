@@ -3,6 +3,8 @@ import diagnostics from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { Connections } from '../src/wire/connections.js';
 import { type Exchange, Fields } from '../src/wire/exchange.js';
@@ -129,6 +131,23 @@ describe('the fast path reads', () => {
     const text = request('/', [`X-Long: ${'x'.repeat(16_384)}`]);
     expect(read(text)).toEqual(['large_head', 'unclear']);
     expect(read(text.slice(0, -1))).toEqual(['large_head', 'unclear']);
+  });
+
+  test('a URL that keeps nothing else of its head in memory', () => {
+    setFlagsFromString('--expose-gc');
+    const collect: () => void = runInNewContext('gc');
+    const count = 500;
+    const urls: string[] = [];
+    const inUse = () => {
+      collect();
+      return process.memoryUsage().heapUsed;
+    };
+    const head = (key: number) =>
+      readHead(Buffer.from(request(`/status/get?key=a-key-of-a-page-${key}`, [`X: ${'x'.repeat(15_000)}`])));
+    const before = inUse();
+    for (let key = 0; key < count; key++) urls.push(head(key)?.url ?? '');
+    expect((inUse() - before) / count).toBeLessThan(3000);
+    expect(urls.at(-1)).toBe(`/status/get?key=a-key-of-a-page-${count - 1}`);
   });
 });
 

@@ -76,6 +76,22 @@ describe('POST /status/set', () => {
     expect((await request(internalUrl).get('/status/peek?key=a')).body.entries).toEqual([]);
   });
 
+  test('a value may be as long as the limit with every character escaped, as PHP does it', async () => {
+    const { internalUrl } = await service({ maxValueBytes: 16_002 });
+    const send = (escaped: string) =>
+      fetch(`${internalUrl}/status/set`, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: `{"key":"a","value":"${escaped}"}`,
+      });
+    expect((await send('\\u00e9'.repeat(8000))).status).toBe(200);
+    expect((await send('\\u0061'.repeat(16_000))).status).toBe(200);
+    expect((await request(internalUrl).get('/status/peek?key=a')).body.entries[0].value).toBe(
+      'é'.repeat(8000),
+    );
+    expect((await send('\\u00e9'.repeat(8001))).status).toBe(413);
+  });
+
   test('names all faults at once', async () => {
     const { internalUrl } = await service();
     const { body } = await set(internalUrl, { key: '', value: 1, ttl: -1, id: '' });
