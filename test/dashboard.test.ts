@@ -17,6 +17,7 @@ interface Panel {
   description?: string;
   gridPos: { x: number; y: number; w: number; h: number };
   targets?: { expr: string }[];
+  fieldConfig?: { defaults: { unit?: string } };
 }
 interface Rule {
   alert: string;
@@ -97,9 +98,29 @@ test('panels have titles of their own, say what they mean, and do not cover one 
   for (const { title, description } of panels) expect(description, title).toMatch(/\w/);
 });
 
+/** The unit of what a query asks for, by the names of its metrics: they end in theirs. */
+function unitOf(expr: string): string {
+  // seconds of CPU a second are cores
+  if (/process_cpu_seconds_total/.test(expr)) return 'short';
+  if (/histogram_quantile|_sum\b.+_count\b/.test(expr)) return /_seconds_/.test(expr) ? 's' : 'short';
+  if (/\b(?:changes|increase|count)\b/.test(expr)) return 'short';
+  if (/\brate\(/.test(expr)) return 'ops';
+  if (/ \/ /.test(expr)) return 'percentunit';
+  return /_seconds\b/.test(expr) ? 's' : /_bytes\b/.test(expr) ? 'bytes' : 'short';
+}
+
+test('panels are in the unit of what they ask for', () => {
+  for (const { title, targets = [], fieldConfig } of panels)
+    for (const { expr } of targets)
+      expect(fieldConfig?.defaults.unit, `${title}: ${expr}`).toBe(unitOf(expr));
+  for (const { alert, expr } of rules.filter(({ expr }) => /_seconds_bucket.* > /.test(expr)))
+    expect(Number(/ > ([\d.]+)$/.exec(expr)?.[1]), alert).toBeLessThanOrEqual(10);
+});
+
 test('an alert says what is wrong and waits until it stays so', () => {
   for (const { alert, for: time, annotations, labels } of rules) {
-    expect(time, alert).toMatch(/^\d+[smh]$/);
+    // minutes, or nobody hears of a failure while it can still be helped
+    expect(time, alert).toMatch(/^[1-5]m$/);
     expect(annotations.summary, alert).toMatch(/\w/);
     expect(['page', 'ticket']).toContain(labels.severity);
   }
@@ -249,7 +270,8 @@ test.skipIf(!promtool)('each alert goes off at its trouble, and none when all is
     promql_expr_test: [
       {
         expr: firing,
-        eval_time: '30m',
+        // some minutes of it are enough: its window, and the time that it waits
+        eval_time: '12m',
         exp_samples: names.map(name => ({ labels: `{alertname="${name}"}`, value: 1 })),
       },
     ],

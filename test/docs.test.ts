@@ -133,13 +133,8 @@ async function shell(text: string, { publicUrl, internalUrl }: { publicUrl: stri
   );
 }
 
-/** What is checked by a test of its own. */
-const ELSEWHERE: Record<string, string> = {
-  python: 'scan-login.test.ts, ticket.test.ts',
-  php: 'scan-login.test.ts, ticket.test.ts',
-  java: 'scan-login.test.ts, ticket.test.ts',
-  go: 'scan-login.test.ts, ticket.test.ts',
-};
+/** Programs in these languages are run by scan-login.test.ts and ticket.test.ts: the first of each in their page. */
+const RUN_ELSEWHERE = ['python', 'php', 'java', 'go'];
 const CHECKS: Record<string, (one: Block) => unknown> = {
   js: ({ text }) => checkScript(text, { ecmaVersion: 2022, sourceType: 'module' }),
   // what a page of any age runs
@@ -161,16 +156,75 @@ const CHECKS: Record<string, (one: Block) => unknown> = {
 };
 
 // docs/proxies.md is a page of settings for other programs: deploy.test.ts reads those
-const ours = blocks.filter(({ file, language }) => file !== 'docs/proxies.md' || language in CHECKS);
+const ours = blocks.filter(
+  ({ file, language }) =>
+    !RUN_ELSEWHERE.includes(language) && (file !== 'docs/proxies.md' || language in CHECKS),
+);
 test.each(ours.map(one => [`${one.where}, ${one.language || 'text'}`, one] as const))(
   '%s',
   async (_, one) => {
-    if (one.language in ELSEWHERE) return expect(readdirSync(`${root}test`)).toContain('scan-login.test.ts');
     const check = CHECKS[one.language];
     if (!check) throw new Error(`no check for ${one.language}`);
     await check(one);
   },
 );
+
+test('no program is shown beyond those that are run', () => {
+  const shown = blocks.flatMap(({ file, language }) =>
+    RUN_ELSEWHERE.includes(language) ? [`${file} ${language}`] : [],
+  );
+  const run = { 'docs/scan-login.md': 'scan-login', 'docs/tickets.md': 'ticket' };
+  expect(shown.sort()).toEqual(
+    Object.keys(run)
+      .flatMap(file => RUN_ELSEWHERE.map(language => `${file} ${language}`))
+      .sort(),
+  );
+  for (const [file, test] of Object.entries(run)) expect(read(`test/${test}.test.ts`)).toContain(`'${file}'`);
+});
+
+/** What a client does with an answer, as docs/protocol.md says it of its code. */
+const DO: Record<keyof typeof ANSWERS, RegExp> = {
+  success: /then `data`; ask again with `cursor`, unless `final`/,
+  timeout: /^ask again at once with `cursor`/,
+  expired: /^stop: the key has ended, or its ticket has run out/,
+  busy: /^ask again after `retry` ms with the cursor you have/,
+  badRequest: /^stop: asking again cannot help/,
+  forbidden: /^stop: asking again cannot help/,
+  moved: /^the node is closing: ask again after `retry` ms, on a new connection/,
+  unavailable: /^ask again after `retry` ms with the cursor you have/,
+};
+
+test('docs/protocol.md: every code says what to do, and its statuses are those of the code', () => {
+  const text = read('docs/protocol.md');
+  const [, table = ''] = /^\| code \| do \|\n(.*?)\n\n/ms.exec(text) ?? [];
+  const rows = [...table.matchAll(/^\| (-?\d[-\d ]*) \| (.+) \|$/gm)].flatMap(([, codes = '', what = '']) =>
+    codes.split(' ').map(code => [Number(code), what] as const),
+  );
+  expect(rows.map(([code]) => code).sort()).toEqual(
+    Object.values(ANSWERS)
+      .map(({ code }) => code)
+      .sort(),
+  );
+  for (const [kind, { code }] of Object.entries(ANSWERS))
+    expect(new Map(rows).get(code), kind).toMatch(DO[kind as keyof typeof ANSWERS]);
+  const statuses = [...new Set(Object.values(ANSWERS).map(({ status }) => status))];
+  expect(text).toContain(`JSON answers carry a status (${statuses.join(', ')}, as in the README)`);
+  expect(text).toContain(`| \`detail\` | with ${ANSWERS.badRequest.code}:`);
+  expect(text).toContain(`The next poll would be answered ${ANSWERS.expired.code} `);
+});
+
+test.each(PAGES)('%s: codes and messages of answers belong together', file => {
+  const messages = new Map<number, string>(
+    Object.values(ANSWERS).map(({ code, message }) => [code, message]),
+  );
+  for (const [shown, code, message] of read(file).matchAll(/"code": ?(-\d+), ?"message": ?"([^"]+)"/g))
+    expect(messages.get(Number(code)), shown).toBe(message);
+  // rows as | `-3`, `-7` | `busy`, `unavailable` |
+  for (const [row, codes = '', said = ''] of read(file).matchAll(/^\| (`-\d`(?:, `-\d`)*) \| (.*?)[;|]/gm))
+    expect(said.match(/`[a-z ]+`/g), row).toEqual(
+      codes.match(/-\d/g)?.map(code => `\`${messages.get(Number(code))}\``),
+    );
+});
 
 describe('in a browser', () => {
   async function opened(html: string) {

@@ -48,20 +48,29 @@ describe('Redis away', () => {
   );
 
   test('a hold that ends while Redis is away is answered unavailable, with a retry, and keeps its place', async () => {
-    const redis = await redisServer();
+    const redis = await redisServer(['--appendonly', 'yes', '--appendfsync', 'always']);
     const { publicUrl, internalUrl } = await service({ redisUrl: redis.url, hold: 0.5 });
-    await set(internalUrl, { key: 'a', value: 1 });
-    const first = await poll(publicUrl, { key: 'a' });
+    for (const value of [1, 2]) await set(internalUrl, { key: 'a', value });
+    const { cursor = '' } = await poll(publicUrl, { key: 'a' });
     await redis.kill();
     await until(async () => (await status(`${internalUrl}/readyz`)) === 503);
-    const reply = await poll(publicUrl, { key: 'other' });
-    expect(reply).toEqual({ code: -7, message: 'unavailable', retry: expect.any(Number) });
-    const script = await fetch(`${publicUrl}/status/get?key=other2&callback=cb`);
+    for (const key of ['a', 'other'])
+      expect(await poll(publicUrl, { key, since: key === 'a' ? cursor : '' })).toEqual({
+        code: -7,
+        message: 'unavailable',
+        retry: expect.any(Number),
+      });
+    const script = await fetch(`${publicUrl}/status/get?key=a&since=${cursor}&callback=cb`);
     expect([script.status, (await script.text()).slice(0, 60)]).toEqual([
       200,
       '/**/typeof cb=="function"&&cb({"code":-7,"message":"unavaila',
     ]);
-    expect(first.cursor).toBeTruthy();
+    await redis.start();
+    await until(async () => (await status(`${internalUrl}/readyz`)) === 200);
+    expect(await poll(publicUrl, { key: 'a', since: cursor })).toMatchObject({ code: -1 });
+    await set(internalUrl, { key: 'a', value: 3 });
+    const { code, data, earlier, lost } = await poll(publicUrl, { key: 'a', since: cursor });
+    expect({ code, data, earlier, lost }).toEqual({ code: 0, data: 3, earlier: undefined, lost: undefined });
   });
 
   test('a node that starts before Redis waits for it', async () => {

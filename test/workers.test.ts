@@ -155,7 +155,11 @@ describe('a worker is killed', () => {
     };
     const pages = Array.from({ length: 30 }, (_, number) => page(`k${number % 6}`));
     await allHeld(internalUrl, 30);
+    // polls that nobody asks again, a few of each worker: what went with the dead one would be missing for good
+    for (let poll = 0; poll < 4 * WORKERS; poll++)
+      await fresh(`${publicUrl}/status/get?key=none&hold=0&callback=cb`);
     const before = await scrape(internalUrl);
+    expect(before.get('tagwait_polls_total{mode="callback"}')).toBe(4 * WORKERS);
     const [victim] = pids(service) as [number];
     const others = pids(service).slice(1);
     process.kill(victim, 'SIGKILL');
@@ -165,6 +169,7 @@ describe('a worker is killed', () => {
     await until(async () => (await nodes(internalUrl)).length === WORKERS);
     expect(others.every(alive)).toBe(true);
     const after = await scrape(internalUrl);
+    expect(after.get('tagwait_polls_total{mode="callback"}')).toBe(4 * WORKERS);
     for (const name of ['tagwait_polls_total{mode="json"}', 'process_cpu_seconds_total'])
       expect(after.get(name), name).toBeGreaterThanOrEqual(before.get(name) as number);
     for (let key = 0; key < 6; key++) await set(internalUrl, { key: `k${key}`, value: key });
