@@ -1,11 +1,11 @@
 /** tagwait inside a Koa app of someone else's, as the README shows it. */
-import { once } from 'node:events';
+import { createServer } from 'node:http';
 import Koa from 'koa';
 import request from 'supertest';
 import { expect, onTestFinished, test } from 'vitest';
 import { MemoryBroker } from '../src/brokers/memory.js';
 import { type Broker, Conflict, createTagwait, Misconfigured } from '../src/index.js';
-import { until } from './harness.js';
+import { listen, until } from './harness.js';
 
 test('routes beside the routes of the app, and set without HTTP', async () => {
   const tagwait = await createTagwait({ hold: 5, logLevel: 'silent' });
@@ -45,16 +45,13 @@ test('a page that left while the app was still thinking is not held', async () =
     });
   });
   app.use(tagwait.publicRoutes);
-  const server = app.listen(0, '127.0.0.1');
+  const server = createServer(app.callback());
   onTestFinished(() => void server.close());
   onTestFinished(() => tagwait.close());
   const leaving = new AbortController();
   server.once('request', () => leaving.abort());
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  await expect(
-    fetch(`http://127.0.0.1:${port}/status/get?key=a`, { signal: leaving.signal }),
-  ).rejects.toThrow();
+  const url = await listen(server);
+  await expect(fetch(`${url}/status/get?key=a`, { signal: leaving.signal })).rejects.toThrow();
   await passed;
   expect((await tagwait.nodes())[0]).toMatchObject({ held: 0 });
 });

@@ -1,6 +1,7 @@
 /** The tests' own tools. */
 import { expect, test } from 'vitest';
-import { HIGHEST_REFUSED, onFetchablePorts } from './harness.js';
+import { onFetchablePorts } from './harness.js';
+import { HIGHEST_REFUSED } from './ports.js';
 
 /** Why a request to a port of this machine fails. */
 async function failure(port: number): Promise<string> {

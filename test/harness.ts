@@ -1,13 +1,14 @@
 /** What tests share: a service in this process, a spawned one, and waiting for conditions. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import type { AddressInfo, Server } from 'node:net';
+import type { Server } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
 import { TAGWAIT } from '../bench/command.js';
 import { configOf } from '../src/config.js';
 import { type Service, startService } from '../src/service.js';
 import type { Config } from '../src/settings.js';
+import { HIGHEST_REFUSED, listenOnFree } from './ports.js';
 import type { Owner } from './redis.js';
 
 export const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
@@ -30,9 +31,6 @@ export async function service(options: Partial<Config> = {}, own: Owner = onTest
   return started;
 }
 
-/** The highest port that `fetch` and browsers refuse ("bad port"), see https://fetch.spec.whatwg.org/#port-blocking. */
-export const HIGHEST_REFUSED = 10_080;
-
 /**
  * Starts something on free ports of the system's choice, again while it is given one that no test could ask.
  * @param end of what was given such a port; it is ended only when the next has started, so that it keeps its ports until then
@@ -52,14 +50,7 @@ export async function onFetchablePorts<T extends { publicUrl: string; internalUr
 }
 
 /** Listens on a free port of this machine that can be asked. @returns the URL, without a path */
-export async function listen(server: Server): Promise<string> {
-  for (;;) {
-    await once(server.listen(0, '127.0.0.1'), 'listening');
-    const { port } = server.address() as AddressInfo;
-    if (port > HIGHEST_REFUSED) return `http://127.0.0.1:${port}`;
-    await new Promise(closed => server.close(closed));
-  }
-}
+export const listen = async (server: Server) => `http://127.0.0.1:${await listenOnFree(server)}`;
 
 export interface Spawned {
   publicUrl: string;

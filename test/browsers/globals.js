@@ -1,10 +1,12 @@
 // Writes src/protocol/globals.ts: the names that a browser or JavaScript defines on every page. They come from the
 // package `globals`, from each engine that is installed, and from GONE. Names are only ever added: an old browser
 // keeps what a new one has dropped. Run it when `globals` or an engine is newer; a test says when a name is missing.
+
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import packaged from 'globals';
 import { until } from '../../bench/until.js';
+import { listenOnFree } from '../ports.js';
 import { engines, start } from './engines.js';
 
 const file = new URL('../../src/protocol/globals.ts', import.meta.url);
@@ -71,8 +73,7 @@ async function namesIn(engine) {
     }
     response.writeHead(404).end();
   });
-  await new Promise(resolve => server.listen(0, '127.0.0.1', resolve));
-  const stop = start(engine, `http://127.0.0.1:${server.address().port}/`, []);
+  const stop = start(engine, `http://127.0.0.1:${await listenOnFree(server)}/`, []);
   try {
     await until(() => wanted > 0 && parts.size === wanted, `the names of ${engine.name}`, { within: 30_000 });
     return [...parts.values()].flat();

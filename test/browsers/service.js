@@ -1,7 +1,9 @@
 // A service that misbehaves on order: it answers each scenario's polls by its list, and writes down what pages
 // report. Every scenario has an address of its own, so that none waits for another's connections.
+
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { listenOnFree } from '../ports.js';
 import { pageOf } from './page.js';
 import { scenarios } from './scenarios.js';
 
@@ -10,7 +12,7 @@ export const client = new URL('../../dist/client/tagwait.js', import.meta.url);
 // Linux has the whole of 127.0.0.0/8; elsewhere Chromium, the only engine there, takes every *.localhost as its own.
 export const host = number => (process.platform === 'linux' ? `127.0.1.${number}` : `s${number}.localhost`);
 
-const listen = (server, port = 0) => new Promise(resolve => server.listen(port, '0.0.0.0', resolve));
+const listen = server => listenOnFree(server, '0.0.0.0');
 
 export const script = (response, body, headers = {}) =>
   response

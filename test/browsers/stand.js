@@ -1,10 +1,10 @@
 // A service that behaves, small enough to be read here, with pages on another origin; and what it saw.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { listenOnFree } from '../ports.js';
 import { call, client, script } from './service.js';
 
-const started = server =>
-  new Promise(resolve => server.listen(0, '0.0.0.0', () => resolve(server.address().port)));
+const started = server => listenOnFree(server, '0.0.0.0');
 
 /** → { service, page(options): url, set(key, value), polls, of(key), held(), sicken(answer), close() } */
 export async function startStand() {
