@@ -27,6 +27,8 @@ export function shown(config: Config): Record<string, unknown> {
 
 /** Every fault of a configuration, one line each. */
 export class Misconfigured extends Error {
+  override readonly name = 'Misconfigured';
+  readonly code = 'TAGWAIT_MISCONFIGURED';
   constructor(readonly faults: string[]) {
     super(faults.join('\n'));
   }
@@ -151,6 +153,8 @@ function clashes(config: Config): string[] {
     faults.push(`${envOf('redisSentinelPassword')}: needs ${envOf('redisSentinels')}`);
   if (config.redisNat && !config.redisSentinels && !config.redisCluster)
     faults.push(`${envOf('redisNat')}: needs ${envOf('redisSentinels')} or ${envOf('redisCluster')}`);
+  if (config.redisWait > 0 && stores.length === 0)
+    faults.push(`${envOf('redisWait')}: needs a Redis; give ${envOf('redisUrl')}, or 0`);
   const { database = 0 } = parseServers(config.redisCluster ?? []) ?? {};
   if (database !== 0)
     faults.push(`${envOf('redisCluster')}: a Cluster has no database ${database}; leave /${database} out`);

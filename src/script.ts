@@ -14,7 +14,8 @@ const DEEPEST = 1000;
 /** A value as JSON text that is also safe script text. @throws {TypeError} naming what is wrong with the value */
 export function render(value: unknown): string {
   const large = refuseUnsafe(value);
-  const json = JSON.stringify(value);
+  const json = JSON.stringify(value) as string | undefined;
+  if (json === undefined) throw new TypeError('give anything that JSON can say');
   return (large ? withExactIntegers(json) : json).replace(/[\u007f-\uffff<]/g, escapeCharacter);
 }
 

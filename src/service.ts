@@ -19,6 +19,7 @@ import { collectAfterCrowds } from './memory.js';
 import { type Look, type Measured, Metrics, type Sight } from './metrics.js';
 import { linesLost } from './output.js';
 import { KEY, KEY_ALLOWED } from './question.js';
+import { Refusal } from './routes/body.js';
 import { internalRoutes } from './routes/internal.js';
 import { PollRoute } from './routes/poll.js';
 import { publicRoutes } from './routes/public.js';
@@ -185,9 +186,13 @@ async function compose(
       own: live && publicUrl && { live, publicUrl },
       scrape,
     }) as Routes,
-    set: async (key, value, { ttl = config.ttl, ...more } = {}) => {
-      if (!KEY.test(key)) throw new TypeError(KEY_ALLOWED);
-      return longpoll.set(key, value, { ttl: ttl * 1000, ...more });
+    // the rules of `POST /status/set`
+    set: async (key, value, options = {}) => {
+      try {
+        return await set.store({ ...options, key, value });
+      } catch (error) {
+        throw error instanceof Refusal ? new TypeError(String(error.more.detail)) : error;
+      }
     },
     peek: async key => {
       if (!KEY.test(key)) throw new TypeError(KEY_ALLOWED);

@@ -111,3 +111,21 @@ test('a broker that lacks something, or comes with a Redis, is refused with all 
   await expect(made).rejects.toBeInstanceOf(Misconfigured);
   await expect(made).rejects.toThrow(/lacks set;[\s\S]*lacks close;[\s\S]*lacks verify[\s\S]*give one store/);
 });
+
+test.each<[string, unknown, object, RegExp]>([
+  ['a large value', 'x'.repeat(20_000), {}, /at most 16384 bytes/],
+  ['no value', undefined, {}, /value/],
+  ['a function', () => {}, {}, /value/],
+  ['a ttl of no time', 1, { ttl: -1 }, /ttl: give seconds/],
+  ['a ttl that is no number', 1, { ttl: Number.NaN }, /ttl: give seconds/],
+  ['a long id', 1, { id: 'x'.repeat(65) }, /id: give 1 to 64/],
+  ['an expect that is no cursor', 1, { expect: null }, /expect: give a cursor/],
+  ['an option that is none', 1, { tll: 5 }, /give an object of key, value, ttl/],
+])('set without HTTP has the rules of POST /status/set: %s', async (_, value, options, message) => {
+  const tagwait = await createTagwait({ logLevel: 'silent' });
+  onTestFinished(() => tagwait.close());
+  const refused = tagwait.set('a', value, options);
+  await expect(refused).rejects.toBeInstanceOf(TypeError);
+  await expect(refused).rejects.toThrow(message);
+  expect((await tagwait.peek('a')).entries).toEqual([]);
+});

@@ -63,7 +63,7 @@ export class SetRoute implements Route {
       );
     this.#underWay++;
     readBody(exchange, this.#options.maxValueBytes)
-      .then(body => this.#set(body))
+      .then(body => this.store(body))
       .then(
         receipt => {
           this.#metrics.wasSet('stored');
@@ -74,7 +74,8 @@ export class SetRoute implements Route {
       .finally(() => this.#underWay--);
   }
 
-  #set(body: unknown): Promise<Receipt> {
+  /** @param body `{ key, value, … }` @throws {Refusal} 400 or 413 @throws {Conflict} @throws {Unavailable} */
+  store(body: unknown): Promise<Receipt> {
     const { maxValueBytes } = this.#options;
     const { key, value, ttl = this.#options.ttl, ...more } = checkSet(body);
     const rendered = renderWithin(value, maxValueBytes);

@@ -111,7 +111,8 @@ export class Link implements NodeChannel {
     try {
       return await command(this.#options.connections.commands);
     } catch (error) {
-      throw new Unavailable(`Redis: ${(error as Error).message}`);
+      // while the link does not work, its cause says more than what that does to one command
+      throw new Unavailable(`Redis: ${this.#cause ?? (error as Error).message}`);
     }
   }
 

@@ -32,7 +32,7 @@ export const databaseOf = (store: Store): number =>
 /** A refusal that lasts until the settings, or the users of Redis, are changed; and what to do. */
 const NEVER: [refusal: RegExp, advice: string][] = [
   [/WRONGPASS|NOAUTH|invalid password|DB index is out of range/, ''],
-  [/NOPERM/, 'docs/redis.md lists what the user needs'],
+  [/NOPERM|can't run this command/, 'docs/redis.md lists what the user needs'],
   [/cluster support disabled/, 'this is not a Cluster: give TAGWAIT_REDIS_URL'],
   // not of a Cluster's own: those name an address and go on
   [/^\S+: (?:CROSSSLOT|MOVED)\b/, 'this is a Cluster: give TAGWAIT_REDIS_CLUSTER'],

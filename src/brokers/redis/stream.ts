@@ -30,8 +30,9 @@ export class Connector extends AbstractConnector {
 
   protected opened(): Socket {
     const stream = open(this.options);
-    stream.once('error', error => {
-      this.firstError = error;
+    // for as long as it lives: a TLS handshake that fails has a second error, which would end the process
+    stream.on('error', error => {
+      this.firstError ??= error;
     });
     this.stream = stream;
     return stream;
