@@ -16,7 +16,8 @@ export function render(value: unknown): string {
   const large = refuseUnsafe(value);
   const json = JSON.stringify(value) as string | undefined;
   if (json === undefined) throw new TypeError('give anything that JSON can say');
-  return (large ? withExactIntegers(json) : json).replace(/[\u007f-\uffff<]/g, escapeCharacter);
+  const exact = large ? withExactIntegers(json) : json;
+  return exact.replaceAll('<', '\\u003c').replace(/[\u007f-\uffff]/g, escapeCharacter);
 }
 
 const escapeCharacter = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;

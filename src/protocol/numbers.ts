@@ -8,6 +8,9 @@ const MAY_LOSE = /\d{16}|\d[eE]/;
 const SHORT = /^-?\d{1,15}$/;
 const PARTS = /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
 
+/** 10^23 is in no double: 5^23 alone has more than 53 bits. */
+const MOST_TENS = 22;
+
 /** A number of a form as it was written, which is how JavaScript prints it too. */
 export class WrittenNumber {
   constructor(readonly text: string) {}
@@ -50,7 +53,7 @@ function keepsDigits(text: string): boolean {
   if (!Number.isFinite(number)) return true;
   const { digits, exponent } = decimal(text);
   if (exponent < 0) return true;
-  if (BigInt(digits) * 10n ** BigInt(exponent) === BigInt(number)) return true;
+  if (exponent <= MOST_TENS && BigInt(digits) * 10n ** BigInt(exponent) === BigInt(number)) return true;
   const printed = decimal(String(number));
   return /[.eE]/.test(text) && printed.digits === digits && printed.exponent === exponent;
 }

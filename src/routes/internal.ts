@@ -52,11 +52,24 @@ export interface LivePage {
   now(): Promise<object>;
 }
 
+/** One measurement for all requests of one turn of the event loop: a crowd that scrapes must not crowd out sets. */
+function together<T>(measure: () => Promise<T>): () => Promise<T> {
+  let asked: Promise<T> | undefined;
+  return () => {
+    asked ??= new Promise(resolve => setImmediate(resolve)).then(() => {
+      asked = undefined;
+      return measure();
+    });
+    return asked;
+  };
+}
+
 /** The routes of the internal port, to be mounted in a Koa app. */
 export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: InternalOptions): Middleware {
   const router = new Router();
   const authorized = authorizer(options.setTokens);
   const guard = guarded(guardOf(options.setTokens !== undefined));
+  const scrape = together(options.scrape);
 
   router.use(guard, async (ctx, next) => {
     ctx.set('Cache-Control', 'no-store');
@@ -133,7 +146,7 @@ export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: Inter
   }
   router.get('/metrics', async ctx => {
     ctx.set('Content-Type', METRICS_TYPE);
-    ctx.body = await options.scrape();
+    ctx.body = await scrape();
   });
   router.get('/healthz', ctx => {
     ctx.body = { code: 0, message: 'success' };

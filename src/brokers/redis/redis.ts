@@ -7,17 +7,19 @@
  *   tagwait:1:m:{…}:<node> marker of a node on one server, see heartbeat.lua
  * Channels know no database: those of another than 0 go on with its number, as in `tagwait:1:db2:all`.
  */
+import { Cluster } from 'ioredis';
 import type { Logger } from '../../log.js';
-import type {
-  Backlog,
-  Broker,
-  Events,
-  Known,
-  NodeInfo,
-  Peek,
-  Receipt,
-  SetOptions,
-  StoreStatus,
+import {
+  type Backlog,
+  type Broker,
+  type Events,
+  type Known,
+  type NodeInfo,
+  type Peek,
+  type Receipt,
+  type SetOptions,
+  type StoreStatus,
+  Unavailable,
 } from '../broker.js';
 import { nodesIn, waitersIn } from '../survey.js';
 import { type Connections, connections } from './connections.js';
@@ -165,8 +167,16 @@ export class RedisBroker implements Broker {
       );
       for (const [index, { resolve }] of pending.entries()) resolve(readBacklog(replies[index] ?? []));
     } catch (error) {
-      for (const { reject } of pending) reject(error as Error);
+      const failure = error instanceof Unavailable ? error : this.#outOfStep(error as Error);
+      for (const { reject } of pending) reject(failure);
     }
+  }
+
+  /** A reply that no script gives: something on the way lost bytes, and every later reply would be that of another command. */
+  #outOfStep({ message }: Error): Unavailable {
+    const { commands } = this.#connections;
+    if (!(commands instanceof Cluster)) commands.disconnect(true);
+    return new Unavailable(`Redis: an unexpected reply: ${message}`);
   }
 
   async #unsubscribe(keys: readonly string[]): Promise<void> {
