@@ -51,11 +51,14 @@ function keepsDigits(text: string): boolean {
   const number = Math.abs(Number(text));
   // a number too large for a double is refused elsewhere
   if (!Number.isFinite(number)) return true;
+  const asPrinted = /[.eE]/.test(text) ? String(number) : undefined;
+  if (asPrinted === text || asPrinted?.replace('e+', 'e') === text) return true;
   const { digits, exponent } = decimal(text);
   if (exponent < 0) return true;
   if (exponent <= MOST_TENS && BigInt(digits) * 10n ** BigInt(exponent) === BigInt(number)) return true;
-  const printed = decimal(String(number));
-  return /[.eE]/.test(text) && printed.digits === digits && printed.exponent === exponent;
+  if (asPrinted === undefined) return false;
+  const printed = decimal(asPrinted);
+  return printed.digits === digits && printed.exponent === exponent;
 }
 
 /** A number as digits without zeros at either end, times ten to the power of the exponent: 1200 is 12 and 2. */

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type Entry, Unavailable } from '../../src/brokers/broker.js';
 import { brokerContract, HISTORY } from '../../src/brokers/contract/contract.js';
+import { connections } from '../../src/brokers/redis/connections.js';
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import type { Store } from '../../src/brokers/redis/store.js';
 import { until } from '../harness.js';
@@ -62,4 +63,29 @@ test('one of the sets of a tick fails in Redis: those before it are stored and t
   expect((await broker.peek('a')).entries.map(({ value }) => value)).toEqual(['1']);
   expect((await broker.peek('b')).entries).toEqual([]);
   expect(told.map(([key, { value }]) => [key, value])).toEqual([['a', '1']]);
+});
+
+test('a reply that no script gives: the connection is dropped, and the next subscribe goes through', async () => {
+  const redis = await redisServer();
+  let odd = true;
+  const store = { kind: 'server', url: redis.url } as const;
+  const broker = new RedisBroker(
+    { store, prefix: 'tagwait', history: 4, wait: 0, node: 'n', log },
+    (store, wait) => {
+      const made = connections(store, wait);
+      const subscribe = made.commands.tagwaitSubscribe.bind(made.commands);
+      made.commands.tagwaitSubscribe = (...args: Parameters<typeof subscribe>) =>
+        odd ? (Promise.resolve([42]) as never) : subscribe(...args);
+      return made;
+    },
+  );
+  const events = { entry() {}, gap() {}, held: () => 1 };
+  await broker.start({ ...events, describe: () => ({ id: 'n', held: 0, version: '0', uptime: 0 }) });
+  onTestFinished(() => broker.close());
+  const refused = broker.subscribe('a', '');
+  await expect(refused).rejects.toBeInstanceOf(Unavailable);
+  await expect(refused).rejects.toThrow(/unexpected reply/);
+  odd = false;
+  await until(() => broker.status().up && broker.status().reconnects === 1);
+  expect(await broker.subscribe('a', '')).toMatchObject({ entries: [] });
 });
