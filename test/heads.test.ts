@@ -87,7 +87,7 @@ test('no path that is described is left out', () => {
   for (const path of said) expect(here.has(path) || path.startsWith('/client'), path).toBe(true);
 });
 
-test('an answer to be run is a download to whoever opens it, and gives no key away', async () => {
+test('an answer to be run is a download when it is opened, and gives no key away', async () => {
   const { publicUrl, internalUrl } = await service();
   await set(internalUrl, set1);
   for (const wrap of ['callback=cb', 'var=answer']) {
