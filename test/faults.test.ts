@@ -343,6 +343,8 @@ describe('wrong settings are told in one line', () => {
   test('a Cluster given as one server, and the reverse', async () => {
     const node = await redisServer(['--cluster-enabled', 'yes']);
     await node.client.cluster('ADDSLOTSRANGE', 0, 16383);
+    // until then it answers CLUSTERDOWN, which may pass
+    await until(async () => (await node.client.cluster('INFO')).includes('cluster_state:ok'));
     const server = await redisServer();
     const [asServer, asCluster] = await Promise.all([
       fails({ TAGWAIT_REDIS_URL: node.url }),
