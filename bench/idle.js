@@ -12,7 +12,7 @@ import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { RedisBroker } from '../dist/brokers/redis/redis.js';
-import { LongPoll } from '../dist/longpoll.js';
+import { LongPoll } from '../dist/hold/longpoll.js';
 import { until } from './until.js';
 
 const PAGES = Number(process.argv[2] ?? 50_000);

@@ -29,7 +29,7 @@ function replaceWithFlags(): void {
 async function run(): Promise<void> {
   if (!FLAGS.every(flag => process.execArgv.includes(flag))) {
     replaceWithFlags();
-    (await import('./memory.js')).setFlagsLate();
+    (await import('./gc.js')).setFlagsLate();
   }
   await import('./main.js');
 }

@@ -8,10 +8,10 @@ import {
   Histogram,
   Registry,
 } from 'prom-client';
-import { ANSWERS, type Kind } from './answers.js';
 import type { NodeInfo, StoreStatus } from './brokers/broker.js';
 import { LIMITS, type Limit } from './limits.js';
-import type { Form } from './question.js';
+import { ANSWERS, type Kind } from './protocol/answers.js';
+import type { Form } from './protocol/query.js';
 import { SLOW_REASONS, type SlowReason } from './wire/fast-path.js';
 import { CUTS, type Cut } from './wire/port.js';
 

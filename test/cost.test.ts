@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { RedisBroker } from '../src/brokers/redis/redis.js';
-import { LongPoll } from '../src/longpoll.js';
+import { LongPoll } from '../src/hold/longpoll.js';
 import { service, set, until } from './harness.js';
 import { type RedisServer, redisServer } from './redis.js';
 

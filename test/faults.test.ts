@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { connect, createServer, type Socket } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { RedisBroker } from '../src/brokers/redis/redis.js';
-import { LongPoll } from '../src/longpoll.js';
+import { LongPoll } from '../src/hold/longpoll.js';
 import { held, poll, run, service, set, spawned, until } from './harness.js';
 import { line } from './line.js';
 import { page } from './page.js';

@@ -10,7 +10,7 @@ import { until } from '../bench/until.js';
 import { MemoryBroker } from '../dist/brokers/memory.js';
 import { RedisBroker } from '../dist/brokers/redis/redis.js';
 import { configOf } from '../dist/config.js';
-import { LongPoll } from '../dist/longpoll.js';
+import { LongPoll } from '../dist/hold/longpoll.js';
 import { startService } from '../dist/service.js';
 
 const PAGES = 1000;

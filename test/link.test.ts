@@ -4,7 +4,7 @@
  */
 import { expect, onTestFinished, type TestContext, test } from 'vitest';
 import { RedisBroker } from '../src/brokers/redis/redis.js';
-import { LongPoll } from '../src/longpoll.js';
+import { LongPoll } from '../src/hold/longpoll.js';
 import { spawned, until } from './harness.js';
 import { type Line, line } from './line.js';
 import { type Owner, type RedisServer, redisCluster, redisServer } from './redis.js';

@@ -1,10 +1,10 @@
 /** Holding, without HTTP: what one hold costs, and the orders in which a store's replies and hints may come. */
 import { expect, onTestFinished, test, vi } from 'vitest';
-import type { Answer } from '../src/answers.js';
 import type { Backlog, Broker, Entry, Events } from '../src/brokers/broker.js';
 import { advance, CURSOR, isAt, Unavailable } from '../src/brokers/broker.js';
 import { MemoryBroker } from '../src/brokers/memory.js';
-import { LongPoll, type Observer } from '../src/longpoll.js';
+import { LongPoll, type Observer } from '../src/hold/longpoll.js';
+import type { Answer } from '../src/protocol/answers.js';
 import { until } from './harness.js';
 
 const timers = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length;

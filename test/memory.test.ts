@@ -1,7 +1,7 @@
 /** When garbage is collected after a crowd: the clock is a fake, because only the order of looks matters. */
 import { constants, PerformanceObserver } from 'node:perf_hooks';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { collectAfterCrowds } from '../src/memory.js';
+import { collectAfterCrowds } from '../src/gc.js';
 import { until } from './harness.js';
 
 let crowd = { now: 0, most: 0 };

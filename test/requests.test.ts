@@ -1,6 +1,6 @@
 /** What one request may cost, who counts it, and whom the limits of a key let in. */
 import { afterEach, describe, expect, test } from 'vitest';
-import { QUERY_BYTES } from '../src/question.js';
+import { QUERY_BYTES } from '../src/protocol/query.js';
 import { held, poll, service, set, until } from './harness.js';
 import { type Raw, raw, request } from './raw.js';
 import { scrape } from './scrape.js';

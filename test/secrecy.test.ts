@@ -5,8 +5,8 @@ import { RedisBroker } from '../src/brokers/redis/redis.js';
 import type { Store } from '../src/brokers/redis/store.js';
 import { configOf, shown } from '../src/config.js';
 import { createLog, shortHash } from '../src/log.js';
+import { proofOf } from '../src/protocol/ticket.js';
 import type { Config } from '../src/settings.js';
-import { proofOf } from '../src/ticket.js';
 import { held, poll, run, set, until } from './harness.js';
 import { speaker } from './resp.js';
 

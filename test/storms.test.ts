@@ -1,13 +1,13 @@
 /** Crowds: pages that came at once do not come back at once. */
 import { expect, onTestFinished, test } from 'vitest';
-import type { ANSWERS } from '../src/answers.js';
 import { Unavailable } from '../src/brokers/broker.js';
 import { MemoryBroker } from '../src/brokers/memory.js';
 import { backoff } from '../src/brokers/redis/connections.js';
-import type { Waiter } from '../src/hub.js';
+import type { Waiter } from '../src/hold/hub.js';
+import { LongPoll } from '../src/hold/longpoll.js';
+import { HoldTimers } from '../src/hold/timers.js';
 import { Limits } from '../src/limits.js';
-import { LongPoll } from '../src/longpoll.js';
-import { HoldTimers } from '../src/timers.js';
+import type { ANSWERS } from '../src/protocol/answers.js';
 import { until } from './harness.js';
 
 const CROWD = 10_000;

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { type newTicket, proofOf, verify } from '../src/ticket.js';
+import { type newTicket, proofOf, verify } from '../src/protocol/ticket.js';
 import { held, poll, service, set } from './harness.js';
 
 const SECRET = 'a secret of more than 32 characters'.replaceAll(' ', '-');

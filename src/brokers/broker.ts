@@ -1,6 +1,6 @@
 /**
  * The interface between the long poll, which holds requests on this node, and a broker, which stores values and routes
- * them between nodes. A value travels as the text that `script.ts` rendered when it was set; it is never parsed again.
+ * them between nodes. A value travels as the text that `protocol/jsonp.ts` rendered when it was set; it is never parsed again.
  *
  * `contract.ts` tests every guarantee that is written here, against any broker.
  */

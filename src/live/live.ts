@@ -5,9 +5,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { MemoryBroker } from '../brokers/memory.js';
+import { LongPoll } from '../hold/longpoll.js';
 import { Limits } from '../limits.js';
 import type { Logger } from '../log.js';
-import { LongPoll } from '../longpoll.js';
 import type { Look, Metrics } from '../metrics.js';
 import type { LivePage } from '../routes/internal.js';
 import { PollRoute } from '../routes/poll.js';

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { CURSOR } from '../brokers/broker.js';
 import { losesDigits, writtenNumber } from '../protocol/numbers.js';
-import { decodeEscapes, KEY, KEY_ALLOWED } from '../question.js';
+import { decodeEscapes, KEY, KEY_ALLOWED } from '../protocol/query.js';
 import { Unread } from '../wire/bytes.js';
 import type { Exchange } from '../wire/exchange.js';
 

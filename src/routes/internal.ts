@@ -2,11 +2,11 @@
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
 import { Unavailable } from '../brokers/broker.js';
+import type { LongPoll } from '../hold/longpoll.js';
 import type { Logger } from '../log.js';
-import type { LongPoll } from '../longpoll.js';
 import { METRICS_TYPE } from '../metrics.js';
-import { KEY, KEY_ALLOWED, QUERY_BYTES, split } from '../question.js';
-import { newTicket } from '../ticket.js';
+import { KEY, KEY_ALLOWED, QUERY_BYTES, split } from '../protocol/query.js';
+import { newTicket } from '../protocol/ticket.js';
 import type { Route } from '../wire/exchange.js';
 import { HttpExchange } from '../wire/http.js';
 import { badRequest, checkNew, Refusal, readBody } from './body.js';

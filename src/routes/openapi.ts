@@ -1,7 +1,8 @@
 /** Both ports in OpenAPI 3.1. The tests hold real answers against it. */
-import { ANSWERS, type Kind } from '../answers.js';
+
 import { CURSOR } from '../brokers/broker.js';
-import { KEY } from '../question.js';
+import { ANSWERS, type Kind } from '../protocol/answers.js';
+import { KEY } from '../protocol/query.js';
 
 type Schema = Record<string, unknown>;
 const object = (properties: Record<string, Schema>, optional: Record<string, Schema> = {}): Schema => ({

@@ -1,14 +1,23 @@
 /** `GET /status/get`: a page asks. */
-import * as answers from '../answers.js';
-import { ANSWERS, type Answer } from '../answers.js';
+
+import type { LongPoll, Responder, Waiter } from '../hold/longpoll.js';
 import type { Limits } from '../limits.js';
 import { type Logger, shortHash } from '../log.js';
-import type { LongPoll, Responder, Waiter } from '../longpoll.js';
 import type { Metrics } from '../metrics.js';
+import * as answers from '../protocol/answers.js';
+import { ANSWERS, type Answer } from '../protocol/answers.js';
+import { assign, call } from '../protocol/jsonp.js';
 import { Names } from '../protocol/names.js';
-import { BadParameter, type Form, formOf, type Query, queryOf, questionOf, split } from '../question.js';
-import { assign, call } from '../script.js';
-import { verify } from '../ticket.js';
+import {
+  BadParameter,
+  type Form,
+  formOf,
+  type Query,
+  queryOf,
+  questionOf,
+  split,
+} from '../protocol/query.js';
+import { verify } from '../protocol/ticket.js';
 import { type Exchange, Fields, type Route } from '../wire/exchange.js';
 import { tooMany } from '../wire/http.js';
 import { Origins } from './origins.js';

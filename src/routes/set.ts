@@ -1,11 +1,11 @@
 /** `POST /status/set`: a backend stores a value. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { Conflict, type Receipt, Unavailable } from '../brokers/broker.js';
+import type { LongPoll } from '../hold/longpoll.js';
 import { type Logger, shortHash } from '../log.js';
-import type { LongPoll } from '../longpoll.js';
 import type { Metrics, SetResult } from '../metrics.js';
+import { render } from '../protocol/jsonp.js';
 import { WrittenNumber } from '../protocol/numbers.js';
-import { render } from '../script.js';
 import { type Exchange, Fields, type Route } from '../wire/exchange.js';
 import { badRequest, checkSet, Refusal, readBody, tooLarge } from './body.js';
 import { type Guard, guardOf } from './guard.js';

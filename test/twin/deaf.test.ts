@@ -1,7 +1,7 @@
 /** A node whose messages from Redis stop without a sign, in virtual time: how soon its pages hear all the same. */
 import { expect, onTestFinished, test } from 'vitest';
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
-import { LongPoll } from '../../src/longpoll.js';
+import { LongPoll } from '../../src/hold/longpoll.js';
 import { Random } from '../chaos/random.js';
 import { fakeConnections } from './clients.js';
 import { Clock } from './clock.js';

@@ -1,6 +1,7 @@
 /** A page of a run: asks, hears, asks again, and checks what it is answered. */
-import type { Answer } from '../../src/answers.js';
-import type { Waiter } from '../../src/longpoll.js';
+
+import type { Waiter } from '../../src/hold/longpoll.js';
+import type { Answer } from '../../src/protocol/answers.js';
 import type { Node, World } from './world.js';
 
 interface Body {

@@ -1,6 +1,6 @@
 /** One run: nodes over servers in memory, pages, what goes wrong with them, and what has to hold all the time. */
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
-import { LongPoll } from '../../src/longpoll.js';
+import { LongPoll } from '../../src/hold/longpoll.js';
 import { Random } from '../chaos/random.js';
 import { fakeConnections } from './clients.js';
 import { Clock } from './clock.js';

@@ -1,7 +1,5 @@
 /** Get and set: the whole service without HTTP. */
 
-import type { Answer } from './answers.js';
-import * as answers from './answers.js';
 import {
   advance,
   type Backlog,
@@ -13,9 +11,11 @@ import {
   type SetOptions,
   type StoreStatus,
   Unavailable,
-} from './brokers/broker.js';
+} from '../brokers/broker.js';
+import type { Answer } from '../protocol/answers.js';
+import * as answers from '../protocol/answers.js';
+import { render } from '../protocol/jsonp.js';
 import { Hub, type Responder, type Waiter, type Watch, waitersOf } from './hub.js';
-import { render } from './script.js';
 import { HoldTimers } from './timers.js';
 
 export type { Responder, Waiter } from './hub.js';

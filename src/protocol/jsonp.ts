@@ -6,7 +6,7 @@
  * GBK), which also covers U+2028 and U+2029: line ends in scripts before ES2019. No `<`, so that it stays whole
  * inside an HTML page.
  */
-import { withExactIntegers } from './protocol/numbers.js';
+import { withExactIntegers } from './numbers.js';
 
 /** Nesting a value may have: parsers in pages recurse, and a page that cannot read an answer asks for it for ever. */
 const DEEPEST = 1000;

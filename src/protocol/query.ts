@@ -1,6 +1,6 @@
 /** Reads the question of a poll out of its URL, by hand: it is asked once for every answer that is ever given. */
-import { CURSOR } from './brokers/broker.js';
-import { NAME_ALLOWED, type Names } from './protocol/names.js';
+import { CURSOR } from '../brokers/broker.js';
+import { NAME_ALLOWED, type Names } from './names.js';
 
 /** How the answer is wrapped: a script that calls or assigns a name, or JSON. */
 export interface Form {

@@ -4,8 +4,9 @@
  * A watch is what the node knows of one key: its waiters, and the newest position that it is sure of. A caught-up waiter
  * has seen all up to that position: the next entry is handed to it when it follows directly, and read when it does not.
  */
-import type { Answer } from './answers.js';
-import type { Entry } from './brokers/broker.js';
+
+import type { Entry } from '../brokers/broker.js';
+import type { Answer } from '../protocol/answers.js';
 import type { Timed } from './timers.js';
 
 /** What a waiter is answered through: one request, by whatever transport. */

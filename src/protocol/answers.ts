@@ -1,5 +1,5 @@
 /** What a poll is answered: the codes of the protocol, and their texts. */
-import type { Entry } from './brokers/broker.js';
+import type { Entry } from '../brokers/broker.js';
 
 /** Each code's message and, for answers in JSON, HTTP status. A script's status is 200: its tag cannot see another. */
 export const ANSWERS = {
