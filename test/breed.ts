@@ -171,10 +171,10 @@ export function changed(genes: Genes, random: Random): Genes {
 
 /** As packets of `MOST_BYTES` in all. */
 export function written({ method, path, query, lines, body, chunk, parts }: Genes): string[] {
-  const head = `${method} ${path}${query && `?${query}`} HTTP/1.1\r\nHost: dear.example\r\nConnection: close\r\n`;
+  const head = `${method} ${path}${query && `?${query}`} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n`;
   const target =
     head.length > MOST_BYTES - 200
-      ? `${head.slice(0, MOST_BYTES - 300)} HTTP/1.1\r\nHost: d\r\nConnection: close\r\n`
+      ? `${head.slice(0, MOST_BYTES - 300)} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n`
       : head;
   let room = MOST_BYTES - target.length - 60;
   const kept: string[] = [];

@@ -4,7 +4,7 @@
  */
 
 export const MOST_BYTES = 16 * 1024;
-const LINES = 'Host: dear.example\r\n';
+const LINES = 'Host: localhost\r\n';
 const FORM = 'application/x-www-form-urlencoded';
 
 /** @param {string} unit @param {number} bytes @returns {string} the unit again and again, in so many bytes at most */
@@ -98,6 +98,20 @@ export const DEAR = [
     port: 'public',
     packets: [`${request(POLL, 'Transfer-Encoding: chunked\r\n')}${chunks('a')}`],
   },
+  {
+    name: 'a target that is no path',
+    port: 'public',
+    packets: [request(`*${fill('"', LONG)}`, 'Content-Type: application/json\r\n', 'POST')],
+  },
+  { name: 'an absolute URL', port: 'public', packets: [request(`http://a/${fill('"', LONG)}`)] },
+  {
+    name: 'an absolute URL with a long host',
+    port: 'public',
+    packets: [request(`http://${fill('a.', LONG)}/`)],
+  },
+  { name: 'a target that is no path', port: 'internal', packets: [request(`*${fill('"', LONG)}`)] },
+  { name: 'an absolute URL', port: 'internal', packets: [request(`http://localhost/${fill('"', LONG)}`)] },
+  { name: 'a long path', port: 'internal', packets: [request(`/${fill('%2e/', LONG)}`)] },
   { name: 'a long path', port: 'public', packets: [request(`/${fill('%2e/', LONG)}`)] },
   {
     name: 'a script with many validators',
@@ -169,6 +183,36 @@ export const DEAR = [
         `{${Array.from({ length: 1600 }, (_, field) => `"${field}":1,`).join('')}"key":"c"}`,
       ),
     ],
+  },
+  {
+    name: 'a set of large numbers with large exponents',
+    port: 'internal',
+    packets: [set('application/json', `{"key":"c","value":[${fill('1e300,', LONG)}1]}`)],
+  },
+  {
+    name: 'a set of large integers',
+    port: 'internal',
+    packets: [set('application/json', `{"key":"c","value":[${fill('9007199254740992,', LONG)}1]}`)],
+  },
+  {
+    name: 'a set of long integers',
+    port: 'internal',
+    packets: [set('application/json', `{"key":"c","value":[${fill('100000000000000000000,', LONG)}1]}`)],
+  },
+  {
+    name: 'a set of numbers as no one prints them',
+    port: 'internal',
+    packets: [set('application/json', `{"key":"c","value":[${fill('10e22,', LONG)}1]}`)],
+  },
+  {
+    name: 'a set of one very long number',
+    port: 'internal',
+    packets: [set('application/json', `{"key":"c","value":1${fill('0', 300)}.${fill('0', 15_000)}}`)],
+  },
+  {
+    name: 'a set of one number of many digits',
+    port: 'internal',
+    packets: [set('application/json', `{"key":"c","value":0.${fill('123456789', 15_000)}}`)],
   },
   {
     name: 'a set in many chunks',

@@ -70,6 +70,18 @@ describe('browsers of other sites', () => {
     );
   });
 
+  test('an absolute URL of another host is judged by that host, whatever Host says', async () => {
+    const { internalUrl } = await service();
+    const { host } = new URL(internalUrl);
+    const absolute = (what: string, authority: string) => what.replace(' /', ` http://${authority}/`);
+    const statuses = (authority: string, own: string) =>
+      Promise.all(PATHS.map(path => ask(internalUrl, absolute(path, authority), [`Host: ${own}`])));
+    expect(new Set(await statuses('evil.example', host))).toEqual(new Set([403]));
+    expect(new Set(await statuses('evil.example:11001', 'localhost'))).toEqual(new Set([403]));
+    expect(await statuses(host, 'evil.example')).not.toContain(403);
+    expect((await request(internalUrl).get('/status/peek?key=k')).body.entries).toHaveLength(1);
+  });
+
   test('with tokens a page of another site is refused as well, whatever it sends; any Host is taken', async () => {
     const { internalUrl } = await service(TOKENS);
     for (const [headers, status] of [

@@ -142,6 +142,38 @@ describe('POST /status/set', () => {
     expect((await set(internalUrl, { key: 'a', value: 'x'.repeat(16382) })).status).toBe(200);
   });
 
+  test('nesting of 1000 levels is stored, of 1001 is not, whatever is inside', async () => {
+    const { internalUrl } = await service();
+    const nested = async (begin: string, inside: string, end: string, levels: number) => {
+      const response = await fetch(`${internalUrl}/status/set`, {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: `{"key":"deep","value":${begin.repeat(levels)}${inside}${end.repeat(levels)}}`,
+      });
+      return response.status;
+    };
+    for (const [begin, inside, end] of [
+      ['[', '', ']'],
+      ['[', '1', ']'],
+      ['{"a":', '1', '}'],
+    ] as const)
+      expect([await nested(begin, inside, end, 1000), await nested(begin, inside, end, 1001)]).toEqual([
+        200, 400,
+      ]);
+  });
+
+  test('of a field that a JSON body has twice, the last counts', async () => {
+    const { internalUrl } = await service();
+    const response = await fetch(`${internalUrl}/status/set`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: '{"key":"first","key":"twice","value":1,"value":{"a":1,"a":2}}',
+    });
+    expect(response.status).toBe(200);
+    const { entries } = (await request(internalUrl).get('/status/peek?key=twice')).body;
+    expect(entries).toMatchObject([{ value: { a: 2 } }]);
+  });
+
   test('a body in pieces is read whole, one without end is cut off, one that ends early sets nothing', async () => {
     const { internalUrl } = await service();
     const post = (headers: string[]) =>

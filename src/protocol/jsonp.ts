@@ -8,17 +8,23 @@
  */
 import { withExactIntegers } from './numbers.js';
 
-/** Nesting a value may have: parsers in pages recurse, and a page that cannot read an answer asks for it for ever. */
+/** Levels of arrays and objects: parsers in pages recurse, and a page that cannot read an answer asks for it for ever. */
 const DEEPEST = 1000;
 
 /** A value as JSON text that is also safe script text. @throws {TypeError} naming what is wrong with the value */
-export function render(value: unknown): string {
+export const render = (value: unknown): string => safeScript(jsonOf(value));
+
+/** A value as JSON text, with every digit of its integers. @throws {TypeError} naming what is wrong with the value */
+export function jsonOf(value: unknown): string {
   const large = refuseUnsafe(value);
   const json = JSON.stringify(value) as string | undefined;
   if (json === undefined) throw new TypeError('give anything that JSON can say');
-  const exact = large ? withExactIntegers(json) : json;
-  return exact.replaceAll('<', '\\u003c').replace(/[\u007f-\uffff]/g, escapeCharacter);
+  return large ? withExactIntegers(json) : json;
 }
+
+/** JSON text as script text. */
+export const safeScript = (json: string): string =>
+  json.replaceAll('<', '\\u003c').replace(/[\u007f-\uffff]/g, escapeCharacter);
 
 const escapeCharacter = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
 
@@ -51,13 +57,13 @@ function refuseUnsafe(value: unknown): boolean {
   let large = false;
   let level: unknown[] = [value];
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth > DEEPEST) throw new TypeError(`nested deeper than ${DEEPEST} levels`);
     const next: unknown[] = [];
     for (const item of level) {
       if (typeof item === 'number' && !Number.isFinite(item))
         throw new TypeError('holds a number too large for a double');
       if (typeof item === 'number') large ||= Math.abs(item) > Number.MAX_SAFE_INTEGER;
       if (typeof item !== 'object' || item === null) continue;
+      if (depth >= DEEPEST) throw new TypeError(`nested deeper than ${DEEPEST} levels`);
       if (!Array.isArray(item) && Object.hasOwn(item, '__proto__'))
         throw new TypeError(
           'holds an object with a "__proto__" key, which a script would take for its prototype',

@@ -3,13 +3,15 @@
  * cannot hold would reach the page as another one: 9007199254740993 as 9007199254740992.
  */
 
-/** An integer of at most 15 digits is exact in a double. */
+/** Only a text with one of these can hold an integer of more than 15 digits. */
 const MAY_LOSE = /\d{16}|\d[eE]/;
-const SHORT = /^-?\d{1,15}$/;
-const PARTS = /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
-
+/** Decimals of at most so many digits are all different as doubles, and each is printed as it was written. */
+const EXACT_DIGITS = 15;
+/** JavaScript prints as many at most. */
+const PRINTED_DIGITS = 17;
+const LIMIT = 2 ** 53;
 /** 10^23 is in no double: 5^23 alone has more than 53 bits. */
-const MOST_TENS = 22;
+const POWERS_OF_5 = Array.from({ length: 23 }, (_, power) => 5 ** power);
 
 /** A number of a form as it was written, which is how JavaScript prints it too. */
 export class WrittenNumber {
@@ -30,55 +32,163 @@ export function writtenNumber(text: string): WrittenNumber | undefined {
 /** Whether a JSON text holds an integer that a double cannot hold exactly. @param json valid JSON */
 export function losesDigits(json: string): boolean {
   if (!MAY_LOSE.test(json)) return false;
-  for (const { text } of numbersOf(json)) if (!SHORT.test(text) && !keepsDigits(text)) return true;
+  const numbers = new Numbers(json);
+  while (numbers.next()) if (numbers.integer && !keepsDigits(numbers)) return true;
   return false;
 }
 
 /** The same JSON text, with integers of up to 21 digits in full: JavaScript prints 2^60 as 1152921504606847000. */
 export function withExactIntegers(json: string): string {
+  const numbers = new Numbers(json);
   let exact = '';
   let end = 0;
-  for (const { text, at } of numbersOf(json)) {
-    if (!/^-?\d{16,}$/.test(text)) continue;
-    exact += json.slice(end, at) + BigInt(Number(text));
-    end = at + text.length;
+  while (numbers.next()) {
+    if (!numbers.plain || numbers.size <= PRINTED_DIGITS - 1 || isExact(numbers)) continue;
+    exact += json.slice(end, numbers.start) + BigInt(Number(numbers.text));
+    end = numbers.end;
   }
   return exact + json.slice(end);
 }
 
-/** `1e23` keeps its digits although no double is 10^23: it is how JavaScript prints the one that is nearest. */
-function keepsDigits(text: string): boolean {
-  const number = Math.abs(Number(text));
-  // a number too large for a double is refused elsewhere
-  if (!Number.isFinite(number)) return true;
-  const asPrinted = /[.eE]/.test(text) ? String(number) : undefined;
-  if (asPrinted === text || asPrinted?.replace('e+', 'e') === text) return true;
-  const { digits, exponent } = decimal(text);
-  if (exponent < 0) return true;
-  if (exponent <= MOST_TENS && BigInt(digits) * 10n ** BigInt(exponent) === BigInt(number)) return true;
-  if (asPrinted === undefined) return false;
-  const printed = decimal(asPrinted);
-  return printed.digits === digits && printed.exponent === exponent;
+/**
+ * `1e23` keeps its digits although no double is 10^23: it is how JavaScript prints the one that is nearest.
+ * Costs little for each byte: what takes long is done for long numbers alone.
+ */
+function keepsDigits(integer: Numbers): boolean {
+  if (integer.size <= EXACT_DIGITS) return true;
+  if (integer.plain) return isExact(integer) || !Number.isFinite(Number(integer.text));
+  if (integer.digits <= EXACT_DIGITS || isExact(integer)) return true;
+  // one that is too large for a double is refused elsewhere
+  if (!Number.isFinite(Number(integer.text))) return true;
+  return integer.digits <= PRINTED_DIGITS && isPrinted(integer);
 }
 
-/** A number as digits without zeros at either end, times ten to the power of the exponent: 1200 is 12 and 2. */
-function decimal(text: string): { digits: string; exponent: number } {
-  const [, whole = '', fraction = '', power = '0'] = PARTS.exec(text) ?? [];
-  const all = whole + fraction;
-  let start = 0;
-  let end = all.length;
-  while (end > start && all[end - 1] === '0') end--;
-  while (start < end && all[start] === '0') start++;
-  if (start === end) return { digits: '0', exponent: 0 };
-  return { digits: all.slice(start, end), exponent: Number(power) - fraction.length + all.length - end };
+/** Whether a double is exactly this integer. */
+function isExact(integer: Numbers): boolean {
+  const { digits, exponent } = integer;
+  if (exponent >= POWERS_OF_5.length) return false;
+  if (digits <= EXACT_DIGITS) return isExactProduct(integer.significant(), exponent);
+  const text = integer.plain ? integer.text : integer.digitsText() + '0'.repeat(exponent);
+  const number = Number(text);
+  return Math.abs(number) < LIMIT || (Number.isFinite(number) && BigInt(text) === BigInt(number));
 }
 
-/** The numbers of a JSON text, outside its strings. @param json valid JSON */
-function* numbersOf(json: string): Generator<{ text: string; at: number }> {
-  const token = /"|-?\d[\d.eE+-]*/g;
-  for (let found = token.exec(json); found; found = token.exec(json)) {
-    if (found[0] === '"') token.lastIndex = endOfString(json, found.index + 1);
-    else yield { text: found[0], at: found.index };
+/** Whether a double is exactly number × 10^power. @param number an integer below 2^53 */
+function isExactProduct(number: number, power: number): boolean {
+  let odd = number;
+  while (odd % 2 === 0) odd /= 2;
+  return odd * (POWERS_OF_5[power] as number) < LIMIT;
+}
+
+/** Whether JavaScript prints it with these digits. */
+function isPrinted(integer: Numbers): boolean {
+  const printed = new Numbers(String(Math.abs(Number(integer.text))));
+  return printed.next() && printed.size === integer.size && printed.digitsText() === integer.digitsText();
+}
+
+const ZERO = 48;
+const NINE = 57;
+const MINUS = 45;
+const POINT = 46;
+const QUOTE = 34;
+const LETTER_E = 101;
+/** Makes a letter small. */
+const SMALL = 32;
+/** Beyond what any number of a body could make up for with its digits. */
+const MAX_POWER = 1e9;
+const isDigit = (code: number) => code >= ZERO && code <= NINE;
+
+/** Goes through the numbers of a JSON text, outside its strings, and makes nothing for the short ones. */
+class Numbers {
+  /** where the present one begins and ends */
+  start = 0;
+  end = 0;
+  /** without a point and an exponent */
+  plain = true;
+  /** digits without zeros at either end; 0 for zero */
+  digits = 0;
+  /** of ten, for the last of these: 1200 is 12 and 2 */
+  exponent = 0;
+  readonly #json: string;
+  #first = 0;
+  #last = 0;
+
+  /** @param json valid JSON */
+  constructor(json: string) {
+    this.#json = json;
+  }
+
+  get text(): string {
+    return this.#json.slice(this.start, this.end);
+  }
+
+  get integer(): boolean {
+    return this.exponent >= 0;
+  }
+
+  /** digits before its point, when it is an integer */
+  get size(): number {
+    return this.digits + this.exponent;
+  }
+
+  digitsText(): string {
+    return this.#json.slice(this.#first, this.#last + 1).replace('.', '');
+  }
+
+  /** The number that its digits are. */
+  significant(): number {
+    return Number(this.digitsText());
+  }
+
+  next(): boolean {
+    const json = this.#json;
+    for (let at = this.end; at < json.length; at++) {
+      const code = json.charCodeAt(at);
+      if (code === QUOTE) at = endOfString(json, at + 1) - 1;
+      else if (code === MINUS || isDigit(code)) {
+        this.start = at;
+        this.#read(code === MINUS ? at + 1 : at);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** @param from its first digit */
+  #read(from: number): void {
+    const json = this.#json;
+    let at = from;
+    let first = -1;
+    let last = -1;
+    let point = -1;
+    let code = json.charCodeAt(at);
+    for (; isDigit(code) || code === POINT; code = json.charCodeAt(++at)) {
+      if (code === POINT) point = at;
+      else if (code !== ZERO) {
+        last = at;
+        if (first < 0) first = at;
+      }
+    }
+    this.plain = point < 0 && (code | SMALL) !== LETTER_E;
+    this.end = at;
+    const power = (code | SMALL) === LETTER_E ? this.#readPower(at + 1) : 0;
+    const whole = point < 0 ? at : point;
+    this.#first = first;
+    this.#last = last;
+    this.digits = first < 0 ? 0 : last - first + (first < point && point < last ? 0 : 1);
+    this.exponent = first < 0 ? 0 : power + whole - last - (last < whole ? 1 : 0);
+  }
+
+  /** @param from what follows the `e` */
+  #readPower(from: number): number {
+    const json = this.#json;
+    const sign = json.charCodeAt(from);
+    let at = isDigit(sign) ? from : from + 1;
+    let power = 0;
+    for (let code = json.charCodeAt(at); isDigit(code); code = json.charCodeAt(++at))
+      power = Math.min(power * 10 + code - ZERO, MAX_POWER);
+    this.end = at;
+    return sign === MINUS ? -power : power;
   }
 }
 

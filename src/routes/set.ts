@@ -4,7 +4,7 @@ import { Conflict, type Receipt, Unavailable } from '../brokers/broker.js';
 import type { LongPoll } from '../hold/longpoll.js';
 import { type Logger, shortHash } from '../log.js';
 import type { Metrics, SetResult } from '../metrics.js';
-import { render } from '../protocol/jsonp.js';
+import { jsonOf, render, safeScript } from '../protocol/jsonp.js';
 import { WrittenNumber } from '../protocol/numbers.js';
 import { type Exchange, Fields, type Route } from '../wire/exchange.js';
 import { badRequest, checkSet, Refusal, readBody, tooLarge } from './body.js';
@@ -133,13 +133,13 @@ export function authorizer(tokens: readonly string[] | undefined): (header: stri
 
 /** The value as it is stored. Its size is that of the JSON a backend would send: UTF-8, without needless spaces. */
 function renderWithin(value: unknown, most: number): string {
-  let rendered: string;
+  let json: string;
   try {
-    rendered = value instanceof WrittenNumber ? value.text : render(value);
+    json = value instanceof WrittenNumber ? value.text : jsonOf(value);
   } catch (error) {
     if (error instanceof TypeError) throw badRequest(`value: ${error.message}`);
     throw error;
   }
-  if (rendered.length > most && Buffer.byteLength(JSON.stringify(value)) > most) throw tooLarge(most);
-  return rendered;
+  if (Buffer.byteLength(json) > most) throw tooLarge(most);
+  return safeScript(json);
 }

@@ -5,7 +5,7 @@ import { type Limits, network } from '../limits.js';
 import { Connections } from './connections.js';
 import type { Route } from './exchange.js';
 import { HEADER_BYTES, type SlowReason } from './fast-path.js';
-import { limited, straight } from './http.js';
+import { type Admit, limited, straight } from './http.js';
 import { Relay } from './relay.js';
 
 /** Seconds to send all headers, or the first byte of them: a page sends its own in one packet; 10 covers two lost ones. */
@@ -64,16 +64,16 @@ export class Port {
   readonly #server: Server;
   readonly #connections: Connections;
 
-  /** @param waits seconds for which a request may have to wait for its response @param onPipelining see ConnectionOptions */
-  constructor(waits: number, options: PortOptions, onPipelining?: () => void) {
+  /** @param waits seconds for which a request may have to wait for its response @param own of one kind of port */
+  constructor(waits: number, options: PortOptions, own: { admit?: Admit; onPipelining?: () => void } = {}) {
     const { route, others, failed, onSlowPath } = options;
     this.#server = createGuarded(waits + SILENCE_SECONDS);
-    Relay.serve(this.#server, straight(route, others, failed));
+    Relay.serve(this.#server, straight(route, others, failed, own.admit));
     this.#connections = new Connections(this.#server, {
       route,
       failed,
       onSlowPath,
-      onPipelining,
+      onPipelining: own.onPipelining,
       ...timeoutsOf(waits),
     });
   }
@@ -160,8 +160,10 @@ function createGuarded(silence: number): Server {
 export function publicPort(options: PublicPortOptions): Port {
   const { limits, connections, hold, onCut } = options;
   // a held request is silent for its hold; what is silent for longer is not being read
-  const others = limited(limits, options.others);
-  const port = new Port(hold, { ...options, others }, () => onCut('pipelining'));
+  const port = new Port(hold, options, {
+    admit: limited(limits),
+    onPipelining: () => onCut('pipelining'),
+  });
   let cleared = Number.NEGATIVE_INFINITY;
   const clear = () => {
     if (performance.now() - cleared < CLEARING) return;
