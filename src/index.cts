@@ -14,6 +14,8 @@ namespace tagwait {
   export type Entry = esm.Entry;
   export type Events = esm.Events;
   export type Known = esm.Known;
+  export type LoginCalls = esm.LoginCalls;
+  export type LoginError = esm.LoginError;
   export type Misconfigured = esm.Misconfigured;
   export type NodeInfo = esm.NodeInfo;
   export type Options = esm.Options;
@@ -24,6 +26,7 @@ namespace tagwait {
   export type SetOptions = esm.SetOptions;
   export type StoreStatus = esm.StoreStatus;
   export type Tagwait = esm.Tagwait;
+  export type Ticket = esm.Ticket;
   export type Unavailable = esm.Unavailable;
   export type WrongStore = esm.WrongStore;
 }

@@ -15,6 +15,9 @@ export {
   WrongStore,
 } from './brokers/broker.js';
 export { Misconfigured } from './config.js';
+export type { LoginCalls } from './login/calls.js';
+export { LoginError } from './login/steps.js';
+export type { Ticket } from './protocol/ticket.js';
 export {
   createTagwait,
   type Options,

@@ -10,6 +10,7 @@ import {
 } from 'prom-client';
 import type { NodeInfo, StoreStatus } from './brokers/broker.js';
 import { LIMITS, type Limit } from './limits.js';
+import { STEPS, type Step } from './login/steps.js';
 import { ANSWERS, type Kind } from './protocol/answers.js';
 import type { Form } from './protocol/query.js';
 import { SLOW_REASONS, type SlowReason } from './wire/fast-path.js';
@@ -78,6 +79,23 @@ export const METRICS_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
 /** How a set ended. */
 export type SetResult = 'stored' | 'conflict' | 'refused' | 'unauthorized' | 'unavailable';
 
+/** How a call of a scan login ended. `new` has the first five alone (`unknown`: without a secret), and `redeem` alone has the last two. */
+const LOGIN_RESULTS = [
+  'ok',
+  'refused',
+  'unauthorized',
+  'unavailable',
+  'unknown',
+  'repeated',
+  'conflict',
+  'expired',
+  'wrong',
+  'limited',
+] as const;
+export type LoginResult = (typeof LOGIN_RESULTS)[number];
+const resultsOf = (step: Step) =>
+  LOGIN_RESULTS.slice(0, step === 'new' ? 5 : step === 'redeem' ? undefined : -2);
+
 /** How an answer is wrapped; text: in no way, since the name to call or assign was none. */
 const MODES = ['callback', 'var', 'json', 'text'];
 export type Mode = Form['mode'] | 'text';
@@ -114,6 +132,7 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #answers: Count;
   readonly #sets: Count;
+  readonly #logins: Count;
   readonly #cuts: Counter<'reason'>;
   readonly #polls: Count;
   readonly #slow: Count;
@@ -239,6 +258,15 @@ export class Metrics {
       },
       ['stored', 'conflict', 'refused', 'unauthorized', 'unavailable'].map(result => [result]),
     );
+    this.#logins = counted(
+      {
+        name: 'tagwait_logins_total',
+        help: `Calls of scan logins, by step (${STEPS.join(', ')}) and result (${LOGIN_RESULTS.join(', ')})`,
+        labelNames: ['step', 'result'],
+        registers,
+      },
+      STEPS.flatMap(step => resultsOf(step).map(result => [step, result])),
+    );
     this.#cuts = new Counter({
       name: 'tagwait_connections_cut_total',
       help: `Connections closed unasked, by reason (${CUTS.join(', ')}); the last two on the internal port`,
@@ -313,6 +341,10 @@ export class Metrics {
 
   wasSet(result: SetResult): void {
     this.#sets(result);
+  }
+
+  login(step: Step, result: LoginResult): void {
+    this.#logins(step, result);
   }
 
   /** Some of what is measured, as objects. Not the event loop's delay: who reads that begins it anew for all. */

@@ -16,11 +16,15 @@ import { LongPoll } from './hold/longpoll.js';
 import { type Budget, budget, Limits } from './limits.js';
 import { type Live, startLive } from './live/live.js';
 import { createLog, type Logger, seldom } from './log.js';
+import type { LoginCalls } from './login/calls.js';
+import { Logins } from './login/machine.js';
 import { type Look, type Measured, Metrics, type Sight } from './metrics.js';
 import { linesLost } from './output.js';
 import { KEY, KEY_ALLOWED } from './protocol/query.js';
-import { Refusal } from './routes/body.js';
-import { internalRoutes } from './routes/internal.js';
+import type { Ticket } from './protocol/ticket.js';
+import { internalRoutes, ticketFor } from './routes/internal.js';
+import { asLibrary, libraryError } from './routes/library.js';
+import { LoginRoutes } from './routes/login.js';
 import { PollRoute } from './routes/poll.js';
 import { publicRoutes } from './routes/public.js';
 import { SetRoute } from './routes/set.js';
@@ -41,7 +45,7 @@ export type Routes = (
 export interface Tagwait {
   /** `GET /status/get`, `/client.js`, `/client/<version>.js`, `/healthz`; for a Koa app that pages reach */
   publicRoutes: Routes;
-  /** `/status/set`, `/status/new`, `/status/peek`, `/nodes`, `/metrics`, `/openapi.json`, `/healthz`, `/readyz`; for one they do not */
+  /** `/status/set`, `/status/new`, `/login/…`, `/status/peek`, `/nodes`, `/metrics`, `/openapi.json`, `/healthz`, `/readyz`; for one they do not */
   internalRoutes: Routes;
   /**
    * Stores a value and hands it to every page that waits for it.
@@ -53,6 +57,14 @@ export interface Tagwait {
     value: unknown,
     options?: { ttl?: number; final?: boolean; expect?: string; id?: string },
   ): Promise<Receipt>;
+  /** The five calls of a scan login; they need `secret`. */
+  login: LoginCalls;
+  /**
+   * A random key with the proof that lets a page watch it, for use with `secret`.
+   * @param ttl seconds the proof is good for, `ttl` of the settings by default
+   * @returns `expires` in unix seconds @throws {TypeError} no secret is set, or this is no ttl
+   */
+  newTicket(ttl?: number): Ticket;
   /**
    * What is kept under a key, and how many requests wait for it; values as JSON text, `ttl` in milliseconds.
    * @throws {TypeError} no page could ask for the key @throws {Unavailable}
@@ -179,19 +191,25 @@ async function compose(
   const scrape = peers?.scrape ?? (() => metrics.text());
   const poll = new PollRoute(longpoll, metrics, limits, options);
   const set = new SetRoute(longpoll, metrics, { ...options, underWay: shares.internal });
+  const login = new LoginRoutes(new Logins(longpoll, config.secret), metrics, {
+    ...options,
+    underWay: shares.internal,
+  });
   const tagwait: Tagwait = {
     publicRoutes: publicRoutes(poll, options) as Routes,
-    internalRoutes: internalRoutes(longpoll, set, {
+    internalRoutes: internalRoutes(longpoll, set, login, {
       ...options,
       own: live && publicUrl && { live, publicUrl },
       scrape,
     }) as Routes,
     // the rules of `POST /status/set`
-    set: async (key, value, options = {}) => {
+    set: (key, value, options = {}) => asLibrary(() => set.store({ ...options, key, value })),
+    login: login.calls,
+    newTicket: ttl => {
       try {
-        return await set.store({ ...options, key, value });
+        return ticketFor({ ttl }, options);
       } catch (error) {
-        throw error instanceof Refusal ? new TypeError(String(error.more.detail)) : error;
+        throw libraryError(error);
       }
     },
     peek: async key => {

@@ -8,7 +8,7 @@ const src = fileURLToPath(new URL('../src', import.meta.url));
 
 /** What each file may import of ours. A folder stands for its files. */
 const MAY: Record<string, string[]> = {
-  index: ['service', 'broker', 'config', 'settings'],
+  index: ['service', 'broker', 'config', 'settings', 'login', 'protocol'],
   cli: ['main', 'gc'],
   main: [
     'workers',
@@ -33,6 +33,7 @@ const MAY: Record<string, string[]> = {
     'broker',
     'brokers',
     'hold',
+    'login',
     'routes',
     'metrics',
     'log',
@@ -46,12 +47,13 @@ const MAY: Record<string, string[]> = {
   ],
   demo: ['demo', 'wire'],
   live: ['live', 'hold', 'brokers', 'routes', 'metrics', 'limits', 'log'],
-  routes: ['routes', 'hold', 'wire', 'protocol', 'metrics', 'limits', 'broker', 'log', 'loopback'],
-  metrics: ['protocol', 'broker', 'limits', 'wire'],
+  routes: ['routes', 'hold', 'login', 'wire', 'protocol', 'metrics', 'limits', 'broker', 'log', 'loopback'],
+  metrics: ['protocol', 'broker', 'limits', 'login', 'wire'],
   wire: ['wire', 'limits'],
   limits: [],
   gc: [],
   hold: ['hold', 'broker', 'protocol'],
+  login: ['login', 'broker', 'protocol'],
   brokers: ['broker', 'brokers', 'address', 'log'],
   address: [],
   protocol: ['protocol', 'broker'],

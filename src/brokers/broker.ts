@@ -120,8 +120,11 @@ export interface Broker {
    * @returns the keys for which something was lost: they are read again @throws {Unavailable}
    */
   verify?(known: readonly Known[]): Promise<string[]>;
-  /** @throws {Unavailable} */
-  peek(key: string): Promise<Peek>;
+  /**
+   * What is kept under a key. @param waiters false: the caller does not read `waiters`, which may then be empty
+   * @throws {Unavailable}
+   */
+  peek(key: string, waiters?: boolean): Promise<Peek>;
   /** All nodes of the deployment, this one first. @throws {Unavailable} */
   nodes(): Promise<NodeInfo[]>;
   status(): StoreStatus;

@@ -178,8 +178,9 @@ export class LongPoll {
     return this.#broker.set(key, value, options);
   }
 
-  peek(key: string) {
-    return this.#broker.peek(key);
+  /** @param waiters false: how many requests wait is not asked */
+  peek(key: string, waiters = true) {
+    return this.#broker.peek(key, waiters);
   }
 
   nodes() {

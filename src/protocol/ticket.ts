@@ -28,9 +28,12 @@ export function proofOf(secret: string, key: string, expires: number): string {
 }
 
 /** A random 128-bit key with its proof. @param ttl seconds */
-export function newTicket(secret: string, ttl: number): Ticket {
+export const newTicket = (secret: string, ttl: number): Ticket =>
+  ticketUntil(secret, Math.floor(Date.now() / 1000) + ttl);
+
+/** @param expires unix seconds */
+export function ticketUntil(secret: string, expires: number): Ticket {
   const key = randomBytes(16).toString('base64url');
-  const expires = Math.floor(Date.now() / 1000) + ttl;
   return { key, proof: proofOf(secret, key, expires), expires };
 }
 

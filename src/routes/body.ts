@@ -1,7 +1,8 @@
 /** Bodies of the internal port: JSON or forms, read within bounds and checked. */
 import { z } from 'zod';
 import { CURSOR } from '../brokers/broker.js';
-import { losesDigits, writtenNumber } from '../protocol/numbers.js';
+import { jsonOf, safeScript } from '../protocol/jsonp.js';
+import { losesDigits, WrittenNumber, writtenNumber } from '../protocol/numbers.js';
 import { decodeEscapes, KEY, KEY_ALLOWED } from '../protocol/query.js';
 import { Unread } from '../wire/bytes.js';
 import type { Exchange } from '../wire/exchange.js';
@@ -18,9 +19,10 @@ export class Refusal extends Error {
 }
 /** @param detail which field, and what is allowed; never text of the request */
 export const badRequest = (detail: string) => new Refusal(400, 'bad request', { detail });
-export const tooLarge = (most: number) =>
+/** @param field one that takes any JSON */
+const tooLarge = (field: string, max: number) =>
   new Refusal(413, 'too large', {
-    detail: `value: give at most ${most} bytes of JSON (TAGWAIT_MAX_VALUE_BYTES)`,
+    detail: `${field}: give at most ${max} bytes of JSON (TAGWAIT_MAX_VALUE_BYTES)`,
   });
 
 const JSON_TYPE = 'application/json';
@@ -32,10 +34,10 @@ const UTF8 = new TextDecoder('utf-8', { fatal: true });
 const bodyLimit = (maxValueBytes: number) => maxValueBytes * 6 + 8192;
 
 /**
- * The fields of a body: an object from JSON; from a form, texts, but `value` as the JSON that it holds. An empty body has none.
- * @throws {Refusal} 400, 413 or 415
+ * The fields of a body: an object from JSON; from a form, texts, but `value`, `show` and `user` as the JSON that they hold.
+ * An empty body has none. @param field the one that may be large @throws {Refusal} 400, 413 or 415
  */
-export async function readBody(exchange: Exchange, maxValueBytes: number): Promise<unknown> {
+export async function readBody(exchange: Exchange, maxValueBytes: number, field = 'value'): Promise<unknown> {
   const length = exchange.header('content-length') ?? '0';
   if (length === '0' && exchange.header('transfer-encoding') === undefined) return {};
   const type = exchange.header('content-type')?.split(';', 1)[0]?.trim().toLowerCase();
@@ -48,7 +50,7 @@ export async function readBody(exchange: Exchange, maxValueBytes: number): Promi
     text = decode(await exchange.body(bodyLimit(maxValueBytes)));
   } catch (error) {
     if (!(error instanceof Unread)) throw error;
-    throw error.why === 'too large' ? tooLarge(maxValueBytes) : badRequest('the body: it ended early');
+    throw error.why === 'too large' ? tooLarge(field, maxValueBytes) : badRequest('the body: it ended early');
   }
   if (text === '') return {};
   return type === JSON_TYPE ? parse(text, 'the body: give JSON') : fieldsOfForm(text);
@@ -76,6 +78,8 @@ function parse(text: string, allowed: string): unknown {
 
 /** More than any form has: no more are decoded. */
 const FORM_FIELDS = 32;
+/** Fields that take any JSON. */
+const JSON_FIELDS = ['value', 'show', 'user'];
 
 function fieldsOfForm(text: string): Record<string, unknown> {
   const fields = new Map<string, unknown>();
@@ -86,7 +90,7 @@ function fieldsOfForm(text: string): Record<string, unknown> {
     const name = decodeForm(equals < 0 ? pair : pair.slice(0, equals));
     if (fields.has(name)) throw badRequest('the body: give each field once');
     const given = equals < 0 ? '' : decodeForm(pair.slice(equals + 1));
-    fields.set(name, name === 'value' ? valueOfForm(given) : given);
+    fields.set(name, JSON_FIELDS.includes(name) ? valueOfForm(name, given) : given);
   }
   return Object.fromEntries(fields);
 }
@@ -108,9 +112,9 @@ const WORDS = new Map<string, unknown>([
  * A value in a form: an object, array or quoted string is JSON, and so are `true`, `false`, `null` and a number that
  * JavaScript prints back exactly as given. Everything else is text: `scanned`, but also `1.10`, `007` and an account number of 28 digits.
  */
-function valueOfForm(text: string): unknown {
+function valueOfForm(name: string, text: string): unknown {
   if (/^\s*["[{]/.test(text))
-    return parse(text, 'value: give JSON, or text that does not begin with " [ or {');
+    return parse(text, `${name}: give JSON, or text that does not begin with " [ or {`);
   return WORDS.has(text) ? WORDS.get(text) : (writtenNumber(text) ?? text);
 }
 
@@ -131,15 +135,36 @@ const orAbsent = <T extends z.ZodType>(schema: T) =>
 const ttl = orAbsent(
   z.preprocess(numberOfForm, z.number(TTL_ALLOWED).gt(0, TTL_ALLOWED).max(LONGEST_TTL, TTL_ALLOWED)),
 );
+const key = text(KEY_ALLOWED, KEY);
+const id = orAbsent(
+  text('id: give 1 to 64 printable ASCII characters without spaces', /^[\x21-\x7e]{1,64}$/),
+);
+const anyJson = (name: string) => z.unknown().refine(given => given !== undefined, `${name}: give any JSON`);
 const setFields = object({
-  key: text(KEY_ALLOWED, KEY),
-  value: z.unknown().refine(given => given !== undefined, 'value: give any JSON'),
+  key,
+  value: anyJson('value'),
   ttl,
   final: orAbsent(z.preprocess(booleanOfForm, z.boolean(FINAL_ALLOWED))),
   expect: text('expect: give a cursor, or "" for nothing set yet', CURSOR).optional(),
-  id: orAbsent(text('id: give 1 to 64 printable ASCII characters without spaces', /^[\x21-\x7e]{1,64}$/)),
+  id,
 });
 const newFields = object({ ttl });
+
+const characters = (name: string, min: number) =>
+  z
+    .string(`${name}: give ${min} to 256 characters`)
+    .refine(given => given.length >= min && [...given.slice(0, 513)].length <= 256, {
+      error: `${name}: give ${min} to 256 characters`,
+    });
+const phone = characters('phone', 1);
+const visitor = characters('visitor', 1);
+const loginFields = {
+  new: object({ visitor, ttl, show: z.unknown().optional() }),
+  scan: object({ key, phone }),
+  approve: object({ key, phone, user: anyJson('user') }),
+  deny: object({ key, phone }),
+  redeem: object({ key, code: characters('code', 0), visitor, id }),
+};
 
 /** @throws {Refusal} 400 with all faults at once */
 function check<T extends z.ZodType>(schema: T, given: unknown): z.output<T> {
@@ -152,3 +177,22 @@ export const checkSet = (given: unknown) => check(setFields, given);
 /** PHP writes an array without members as `[]`, whatever it stands for. */
 export const checkNew = (given: unknown) =>
   check(newFields, Array.isArray(given) && given.length === 0 ? {} : given);
+export type LoginFields = { [Step in keyof typeof loginFields]: z.output<(typeof loginFields)[Step]> };
+export const checkLogin = <Step extends keyof LoginFields>(step: Step, given: unknown) =>
+  check(loginFields[step], given) as LoginFields[Step];
+
+/**
+ * A value as it is stored. Its size is that of the JSON a backend would send: UTF-8, without needless spaces.
+ * @param field the one that it was given in @throws {Refusal} 400 or 413
+ */
+export function renderWithin(field: string, value: unknown, max: number): string {
+  let json: string;
+  try {
+    json = value instanceof WrittenNumber ? value.text : jsonOf(value);
+  } catch (error) {
+    if (error instanceof TypeError) throw badRequest(`${field}: ${error.message}`);
+    throw error;
+  }
+  if (Buffer.byteLength(json) > max) throw tooLarge(field, max);
+  return safeScript(json);
+}

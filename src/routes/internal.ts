@@ -4,13 +4,15 @@ import type { Middleware } from 'koa';
 import { Unavailable } from '../brokers/broker.js';
 import type { LongPoll } from '../hold/longpoll.js';
 import type { Logger } from '../log.js';
+import { STEPS } from '../login/steps.js';
 import { METRICS_TYPE } from '../metrics.js';
 import { KEY, KEY_ALLOWED, QUERY_BYTES, split } from '../protocol/query.js';
-import { newTicket } from '../protocol/ticket.js';
+import { newTicket, type Ticket } from '../protocol/ticket.js';
 import type { Route } from '../wire/exchange.js';
 import { HttpExchange } from '../wire/http.js';
 import { badRequest, checkNew, Refusal, readBody } from './body.js';
 import { guarded, guardOf } from './guard.js';
+import type { LoginRoutes } from './login.js';
 import { chain, mount } from './mount.js';
 import { openapi } from './openapi.js';
 import { authorizer, refusalOf, type SetRoute, unauthorized } from './set.js';
@@ -64,8 +66,21 @@ function together<T>(measure: () => Promise<T>): () => Promise<T> {
   };
 }
 
+/** A new ticket. @param body `{ ttl }`, in seconds @throws {Refusal} 400 */
+export function ticketFor(body: unknown, options: Pick<InternalOptions, 'ttl' | 'secrets'>): Ticket {
+  const { ttl = options.ttl } = checkNew(body);
+  const [secret] = options.secrets ?? [];
+  if (secret === undefined) throw badRequest('tickets need TAGWAIT_SECRET, the same on every node');
+  return newTicket(secret, Math.ceil(ttl));
+}
+
 /** The routes of the internal port, to be mounted in a Koa app. */
-export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: InternalOptions): Middleware {
+export function internalRoutes(
+  longpoll: LongPoll,
+  set: SetRoute,
+  login: LoginRoutes,
+  options: InternalOptions,
+): Middleware {
   const router = new Router();
   const authorized = authorizer(options.setTokens);
   const guard = guarded(guardOf(options.setTokens !== undefined));
@@ -93,13 +108,10 @@ export function internalRoutes(longpoll: LongPoll, set: SetRoute, options: Inter
 
   router.post(set.path, mount(set));
   router.post('/status/new', bearer, async ctx => {
-    const { ttl = options.ttl } = checkNew(
-      await readBody(new HttpExchange(ctx.req, ctx.res), options.maxValueBytes),
-    );
-    const [secret] = options.secrets ?? [];
-    if (secret === undefined) throw badRequest('tickets need TAGWAIT_SECRET, the same on every node');
-    ctx.body = { code: 0, ...newTicket(secret, Math.ceil(ttl)) };
+    const body = await readBody(new HttpExchange(ctx.req, ctx.res), options.maxValueBytes);
+    ctx.body = { code: 0, ...ticketFor(body, options) };
   });
+  for (const step of STEPS) router.post(`/login/${step}`, ...login.route(step, bearer));
   router.get('/status/peek', bearer, async ctx => {
     const { given, twice, tooLong } = split(ctx.querystring);
     const { key = '' } = given;

@@ -4,10 +4,9 @@ import { Conflict, type Receipt, Unavailable } from '../brokers/broker.js';
 import type { LongPoll } from '../hold/longpoll.js';
 import { type Logger, shortHash } from '../log.js';
 import type { Metrics, SetResult } from '../metrics.js';
-import { jsonOf, render, safeScript } from '../protocol/jsonp.js';
-import { WrittenNumber } from '../protocol/numbers.js';
+import { render } from '../protocol/jsonp.js';
 import { type Exchange, Fields, type Route } from '../wire/exchange.js';
-import { badRequest, checkSet, Refusal, readBody, tooLarge } from './body.js';
+import { checkSet, Refusal, readBody, renderWithin } from './body.js';
 import { type Guard, guardOf } from './guard.js';
 
 export interface SetOptions {
@@ -78,7 +77,7 @@ export class SetRoute implements Route {
   store(body: unknown): Promise<Receipt> {
     const { maxValueBytes } = this.#options;
     const { key, value, ttl = this.#options.ttl, ...more } = checkSet(body);
-    const rendered = renderWithin(value, maxValueBytes);
+    const rendered = renderWithin('value', value, maxValueBytes);
     const receipt = this.#longpoll.setRendered(key, rendered, { ttl: ttl * 1000, ...more });
     const log = this.#log;
     if (!log) return receipt;
@@ -129,17 +128,4 @@ export function authorizer(tokens: readonly string[] | undefined): (header: stri
     const given = digest(/^Bearer +(\S+) *$/i.exec(header)?.[1] ?? '');
     return known.map(token => timingSafeEqual(token, given)).includes(true);
   };
-}
-
-/** The value as it is stored. Its size is that of the JSON a backend would send: UTF-8, without needless spaces. */
-function renderWithin(value: unknown, most: number): string {
-  let json: string;
-  try {
-    json = value instanceof WrittenNumber ? value.text : jsonOf(value);
-  } catch (error) {
-    if (error instanceof TypeError) throw badRequest(`value: ${error.message}`);
-    throw error;
-  }
-  if (Buffer.byteLength(json) > most) throw tooLarge(most);
-  return safeScript(json);
 }

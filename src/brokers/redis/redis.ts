@@ -120,10 +120,10 @@ export class RedisBroker implements Broker {
     return this.#link.do(() => this.#verifier.verify(known));
   }
 
-  async peek(key: string): Promise<Peek> {
+  async peek(key: string, waiters = true): Promise<Peek> {
     const [[ttl, ...rest], replies] = await Promise.all([
       this.#link.do(commands => commands.tagwaitPeek(this.#keys.entries(key))),
-      this.#link.survey.ask(key),
+      waiters ? this.#link.survey.ask(key) : [],
     ]);
     const { entries, cursor, final } = readBacklog(rest);
     return { entries, cursor, final, ttl: Number(ttl ?? 0), waiters: waitersIn(replies) };

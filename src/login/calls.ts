@@ -1,0 +1,43 @@
+/** What programs call for a scan login. */
+import type { Ticket } from '../protocol/ticket.js';
+
+/**
+ * The scan login inside a program, with the rules of `POST /login/…`. Every call is safe to repeat, on any node.
+ * All of them reject with a `TypeError` for an option that is not allowed, `LoginError` when the step is not possible
+ * (`reason` says why), and `Unavailable` when the step is not known to be stored: repeat it then.
+ */
+export interface LoginCalls {
+  /**
+   * Begins a login. The QR code holds `key`; the page that shows it watches `key` with `proof`.
+   * @param options.visitor 1 to 256 characters that the backend keeps in this visitor's cookie; only its hash is stored
+   * @param options.ttl seconds it can be scanned and decided, 120 by default
+   * @param options.show any JSON: what the phone shows of this login, such as site, browser and place; null by default
+   * @returns `expires` in unix seconds
+   */
+  // a property: a method of this name in an interface is a constructor
+  new: (options: { visitor: string; ttl?: number; show?: unknown }) => Promise<Ticket>;
+  /**
+   * A phone scanned the code: the page hears `{"state":"scanned"}`. Another phone is refused from then on (`taken`).
+   * @param options.phone 1 to 256 characters: who scans, as the backend knows them
+   * @returns times in unix seconds; the same phone gets the same answer until the login is decided
+   */
+  scan(options: { key: string; phone: string }): Promise<{ show: unknown; created: number; expires: number }>;
+  /**
+   * The phone said yes: the page hears `{"state":"approved","code":"…"}`, and the code can be redeemed for 60 seconds.
+   * A repeat keeps code and user, and renews the 60 seconds until the code is redeemed.
+   * @param options.user any JSON: what `redeem` gives back; pages never hear it
+   */
+  approve(options: { key: string; phone: string; user: unknown }): Promise<object>;
+  /** The phone said no: the page hears `{"state":"denied"}`. */
+  deny(options: { key: string; phone: string }): Promise<object>;
+  /**
+   * The page's visitor gave the code: exactly one call is answered. A wrong code or visitor uses nothing up.
+   * @param options.id 1 to 64 printable ASCII characters: a repeat with the same id and visitor is answered as the first
+   */
+  redeem(options: {
+    key: string;
+    code: string;
+    visitor: string;
+    id?: string;
+  }): Promise<{ user: unknown; phone: string }>;
+}

@@ -1,0 +1,187 @@
+/**
+ * The scan login: five calls over `set` and `peek`, and nothing else of the store, so it works with every broker.
+ *
+ * A login is two keys. Its own key is what the page watches: it hears that the code was scanned, then the one-time code
+ * or that the user said no. The record is kept under a key of its own that only a node with the secret can name: its
+ * newest entry is the whole login, and each step is a `set` that expects the entry it was made from. So one of two steps
+ * at the same time is stored, on any node, and the other one is tried again on what was stored.
+ *
+ * The record is stored before the page hears of it. A call that ends in between has not been answered; its repeat finds
+ * the record changed already and tells the page then.
+ */
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { Conflict, type Peek, type Receipt, type SetOptions, Unavailable } from '../brokers/broker.js';
+import { render } from '../protocol/jsonp.js';
+import { type Ticket, ticketUntil } from '../protocol/ticket.js';
+import { type ApprovedLogin, approve, deny, type Login, LoginError, redeem, scan } from './steps.js';
+import { Tries } from './tries.js';
+
+/** What a login needs of the store: `LongPoll` has it. */
+export interface LoginStore {
+  setRendered(key: string, value: string, options: SetOptions): Promise<Receipt>;
+  /** @param waiters false: how many requests wait is not asked */
+  peek(key: string, waiters: boolean): Promise<Peek>;
+}
+
+/** Whether a step had been taken before, by the same caller: it was answered as the first time. */
+interface Repeatable {
+  repeated: boolean;
+}
+
+/** How long a code can be redeemed after the last `approve`, ms. */
+const CODE_LIFE = 60_000;
+/** A record is kept for at least so long after its end, ms, so that a late step hears `expired` and not `unknown`. */
+const MIN_KEPT = 60_000;
+/** Each attempt that fails means that another step was stored: there are five, and repeats. */
+const ATTEMPTS = 20;
+
+interface Found {
+  /** the one that the login was made with */
+  secret: string;
+  login: Login;
+  cursor: string;
+}
+
+export class Logins {
+  readonly #store: LoginStore;
+  readonly #secrets: readonly string[];
+  readonly #tries = new Tries();
+
+  /** @param secrets the first makes logins, all find them; none: every call is refused as `off` */
+  constructor(store: LoginStore, secrets: readonly string[] = []) {
+    this.#store = store;
+    this.#secrets = secrets;
+  }
+
+  /** @param ttl seconds @param show JSON text @throws {LoginError} off @throws {Unavailable} */
+  async new(visitor: string, ttl: number, show: string): Promise<Ticket> {
+    const [secret] = this.#secrets;
+    if (secret === undefined) throw new LoginError('off');
+    const created = Date.now();
+    const ends = created + ttl * 1000;
+    const ticket = ticketUntil(secret, Math.ceil(ends / 1000));
+    const visitorHash = hash(secret, ticket.key, visitor);
+    const login: Login = { state: 'waiting', visitor: visitorHash, show, created, ends };
+    const options = { ttl: lifeOf(login, created), expect: '' };
+    await this.#store.setRendered(placeOf(secret, ticket.key), render(login), options);
+    return ticket;
+  }
+
+  /** @returns `show` as JSON text; `created` and `ends` in unix ms @throws {LoginError} @throws {Unavailable} */
+  async scan(key: string, phone: string): Promise<Pick<Login, 'show' | 'created' | 'ends'> & Repeatable> {
+    const { login, repeated } = await this.#advance(key, found => scan(found, phone, Date.now()));
+    await this.#tell(key, login, 'scanned');
+    const { show, created, ends } = login;
+    return { show, created, ends, repeated };
+  }
+
+  /** @param user JSON text @throws {LoginError} @throws {Unavailable} */
+  async approve(key: string, phone: string, user: string): Promise<Repeatable> {
+    const code = randomBytes(16).toString('base64url');
+    const { login, repeated } = await this.#advance(key, found => {
+      const now = Date.now();
+      return approve(found, phone, { user, code, until: now + CODE_LIFE }, now);
+    });
+    await this.#tell(key, login, 'approved');
+    return { repeated };
+  }
+
+  /** @throws {LoginError} @throws {Unavailable} */
+  async deny(key: string, phone: string): Promise<Repeatable> {
+    const { login, repeated } = await this.#advance(key, found => deny(found, phone, Date.now()));
+    await this.#tell(key, login, 'denied');
+    return { repeated };
+  }
+
+  /** @param id names this call @returns `user` as JSON text @throws {LoginError} @throws {Unavailable} */
+  async redeem(
+    key: string,
+    code: string,
+    visitor: string,
+    id: string | undefined,
+  ): Promise<Pick<ApprovedLogin, 'user' | 'phone'> & Repeatable> {
+    // a call without an id is known by a name that no other has: its own set, sent twice by a driver, is not another's
+    const redeemer = id === undefined ? randomBytes(16).toString('base64url') : `id ${id}`;
+    const { login, repeated } = await this.#advance(key, (found, secret) =>
+      redeem(
+        found,
+        approved => same(approved.code, code) && same(approved.visitor, hash(secret, key, visitor)),
+        redeemer,
+        Date.now(),
+      ),
+    ).catch(error => {
+      throw error instanceof LoginError && error.reason === 'wrong' ? this.#wrong(key, error) : error;
+    });
+    return { user: login.user, phone: login.phone, repeated };
+  }
+
+  #wrong(key: string, error: LoginError): LoginError {
+    const retry = this.#tries.wrong(key, performance.now());
+    return retry > 0 ? new LoginError('tries', Math.ceil(retry)) : error;
+  }
+
+  /** Stores what a step makes of a login, or of what another step has made of it meanwhile. */
+  async #advance<To extends Login>(
+    key: string,
+    step: (login: Login, secret: string) => To,
+  ): Promise<{ login: To } & Repeatable> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const { secret, login, cursor } = await this.#find(key);
+      const next = step(login, secret);
+      const repeated = next.state === login.state;
+      if (next === login) return { login: next, repeated };
+      try {
+        const options = { ttl: lifeOf(next, Date.now()), expect: cursor };
+        await this.#store.setRendered(placeOf(secret, key), render(next), options);
+        return { login: next, repeated };
+      } catch (error) {
+        if (!(error instanceof Conflict)) throw error;
+      }
+    }
+    throw new Unavailable('too many steps of this login at the same time: try again');
+  }
+
+  /** @throws {LoginError} off, unknown */
+  async #find(key: string): Promise<Found> {
+    if (this.#secrets.length === 0) throw new LoginError('off');
+    for (const secret of this.#secrets) {
+      const { entries, cursor } = await this.#store.peek(placeOf(secret, key), false);
+      const newest = entries.at(-1);
+      if (newest) return { secret, login: JSON.parse(newest.value) as Login, cursor };
+    }
+    throw new LoginError('unknown');
+  }
+
+  /** Tells the page of a step, once: a repeat of the id stores nothing, and after a final value there is nothing to tell. */
+  async #tell(key: string, login: Login, state: 'scanned' | 'approved' | 'denied'): Promise<void> {
+    const value = 'code' in login ? { state, code: login.code } : { state };
+    const options = { ttl: lifeOf(login, Date.now()), final: state !== 'scanned', id: `login-${state}` };
+    try {
+      await this.#store.setRendered(key, render(value), options);
+    } catch (error) {
+      if (!(error instanceof Conflict)) throw error;
+    }
+  }
+}
+
+/** What is signed begins with a slash: no key does, so it is never the text of a ticket's proof. */
+const sign = (secret: string, text: string) =>
+  createHmac('sha256', secret).update(`/${text}`).digest('base64url');
+
+/** The key of a login's record: 256 bits that nobody without the secret can name. */
+const placeOf = (secret: string, key: string) => sign(secret, `login\n${key}`);
+
+/** The visitor as it is stored: another text for each login, and one that cannot be guessed without the secret. */
+const hash = (secret: string, key: string, visitor: string) => sign(secret, `visitor\n${key}\n${visitor}`);
+
+/** Compares in a time that does not depend on where two texts differ. */
+function same(one: string, other: string): boolean {
+  const digest = (text: string) => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digest(one), digest(other));
+}
+
+/** For how long a login is kept from now on, ms: for another `ttl` after its end and that of its code. */
+function lifeOf(login: Login, now: number): number {
+  const end = 'until' in login ? Math.max(login.ends, login.until) : login.ends;
+  return end - now + Math.max(login.ends - login.created, MIN_KEPT);
+}

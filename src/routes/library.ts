@@ -1,0 +1,16 @@
+/** The errors of the routes for programs that call without HTTP. */
+import { Refusal } from './body.js';
+
+/** Turns what a route would refuse as a bad request into a `TypeError`. @throws anything else as it is */
+export async function asLibrary<T>(call: () => T | Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw libraryError(error);
+  }
+}
+
+export const libraryError = (error: unknown) =>
+  error instanceof Refusal
+    ? Object.assign(new TypeError(String(error.more.detail)), { code: 'TAGWAIT_BAD_REQUEST' })
+    : error;

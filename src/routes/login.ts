@@ -1,0 +1,162 @@
+/** `POST /login/…`: the five calls of a scan login, for the internal port and for programs. */
+import type { Middleware } from 'koa';
+import { Unavailable } from '../brokers/broker.js';
+import type { LoginCalls } from '../login/calls.js';
+import type { Logins } from '../login/machine.js';
+import { LoginError, type LoginReason, type Step } from '../login/steps.js';
+import type { LoginResult, Metrics } from '../metrics.js';
+import { render } from '../protocol/jsonp.js';
+import { HttpExchange } from '../wire/http.js';
+import { checkLogin, Refusal, readBody, renderWithin } from './body.js';
+import { asLibrary } from './library.js';
+
+export interface LoginOptions {
+  /** bytes of `show` and of `user`, as JSON in UTF-8 */
+  maxValueBytes: number;
+  /** calls at a time: further ones are refused while the store is slow */
+  underWay: number;
+}
+
+/** Seconds a login can be scanned and decided when `new` does not say. */
+const TTL = 120;
+
+type Answer<S extends Step> = Awaited<ReturnType<LoginCalls[S]>>;
+type Done<S extends Step> = { answer: Answer<S>; repeated: boolean };
+
+const STATUS: Record<LoginReason, 403 | 404 | 409 | 410 | 429> = {
+  unknown: 404,
+  off: 404,
+  expired: 410,
+  decided: 410,
+  taken: 409,
+  unscanned: 409,
+  approved: 409,
+  denied: 409,
+  redeemed: 409,
+  wrong: 403,
+  tries: 429,
+};
+const MESSAGES = {
+  403: 'forbidden',
+  404: 'not found',
+  409: 'conflict',
+  410: 'expired',
+  429: 'too many tries',
+};
+const RESULTS = { 403: 'wrong', 404: 'unknown', 409: 'conflict', 410: 'expired', 429: 'limited' } as const;
+/** The field of each call that takes any JSON, and so may be large. */
+const LARGE: Partial<Record<Step, string>> = { new: 'show', approve: 'user' };
+
+export class LoginRoutes {
+  readonly #logins: Logins;
+  readonly #metrics: Pick<Metrics, 'login'>;
+  readonly #options: LoginOptions;
+  #underWay = 0;
+
+  constructor(logins: Logins, metrics: Pick<Metrics, 'login'>, options: LoginOptions) {
+    this.#logins = logins;
+    this.#metrics = metrics;
+    this.#options = options;
+  }
+
+  /** The calls for programs: as the routes, with the errors of the library. */
+  readonly calls: LoginCalls = {
+    new: options => asLibrary(() => this.#called('new', options)),
+    scan: options => asLibrary(() => this.#called('scan', options)),
+    approve: options => asLibrary(() => this.#called('approve', options)),
+    deny: options => asLibrary(() => this.#called('deny', options)),
+    redeem: options => asLibrary(() => this.#called('redeem', options)),
+  };
+
+  /** The route of a call. @param bearer asks for the token */
+  route(step: Step, bearer: Middleware): Middleware[] {
+    const { maxValueBytes } = this.#options;
+    return [
+      async (_, next) => {
+        try {
+          await next();
+        } catch (error) {
+          if (error instanceof Refusal)
+            this.#metrics.login(step, error.status === 401 ? 'unauthorized' : 'refused');
+          throw error instanceof LoginError ? refusal(error) : error;
+        }
+      },
+      bearer,
+      async ctx => {
+        const body = await readBody(new HttpExchange(ctx.req, ctx.res), maxValueBytes, LARGE[step]);
+        const answer = await this.#call(step, body);
+        ctx.type = 'json';
+        // not printed by Koa: that would change the digits of large integers
+        ctx.body = render({ code: 0, ...answer });
+      },
+    ];
+  }
+
+  async #called<S extends Step>(step: S, body: unknown): Promise<Answer<S>> {
+    try {
+      return await this.#call(step, body);
+    } catch (error) {
+      if (error instanceof Refusal) this.#metrics.login(step, 'refused');
+      throw error;
+    }
+  }
+
+  async #call<S extends Step>(step: S, body: unknown): Promise<Answer<S>> {
+    try {
+      if (this.#underWay >= this.#options.underWay)
+        throw new Unavailable('too many logins wait for the store: try again');
+      this.#underWay++;
+      const { answer, repeated } = await this.#steps[step](body).finally(() => this.#underWay--);
+      this.#metrics.login(step, repeated ? 'repeated' : 'ok');
+      return answer;
+    } catch (error) {
+      const result = resultOf(error);
+      if (result) this.#metrics.login(step, result);
+      throw error;
+    }
+  }
+
+  readonly #steps: { [S in Step]: (body: unknown) => Promise<Done<S>> } = {
+    new: async body => {
+      const { visitor, ttl = TTL, show = null } = checkLogin('new', body);
+      const answer = await this.#logins.new(visitor, ttl, this.#render('show', show));
+      return { answer, repeated: false };
+    },
+    scan: async body => {
+      const { key, phone } = checkLogin('scan', body);
+      const { show, created, ends, repeated } = await this.#logins.scan(key, phone);
+      const times = { created: Math.floor(created / 1000), expires: Math.ceil(ends / 1000) };
+      return { answer: { show: JSON.parse(show), ...times }, repeated };
+    },
+    approve: async body => {
+      const { key, phone, user } = checkLogin('approve', body);
+      const { repeated } = await this.#logins.approve(key, phone, this.#render('user', user));
+      return { answer: {}, repeated };
+    },
+    deny: async body => {
+      const { key, phone } = checkLogin('deny', body);
+      const { repeated } = await this.#logins.deny(key, phone);
+      return { answer: {}, repeated };
+    },
+    redeem: async body => {
+      const { key, code, visitor, id } = checkLogin('redeem', body);
+      const { user, phone, repeated } = await this.#logins.redeem(key, code, visitor, id);
+      return { answer: { user: JSON.parse(user), phone }, repeated };
+    },
+  };
+
+  #render(field: string, value: unknown): string {
+    return renderWithin(field, value, this.#options.maxValueBytes);
+  }
+}
+
+/** How a call that failed is counted; undefined: elsewhere, or it is a fault of ours. */
+function resultOf(error: unknown): LoginResult | undefined {
+  if (error instanceof LoginError) return RESULTS[STATUS[error.reason]];
+  return error instanceof Unavailable ? 'unavailable' : undefined;
+}
+
+function refusal({ reason, message, retry }: LoginError): Refusal {
+  const status = STATUS[reason];
+  return new Refusal(status, MESSAGES[status], { reason, ...(retry ? { retry } : {}), detail: message });
+}
