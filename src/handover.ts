@@ -9,9 +9,12 @@ interface NewConnection {
 }
 
 /**
- * Keeps the connection that a worker was handed last, on each port. Node waits until the worker has taken it, and forgets
- * it when the worker dies before that: the client would wait for ever, connected to the primary, where nothing reads.
- * @returns closes these connections, for when the worker has died; those that it took are closed here already
+ * Keeps track of the connections that a worker is handed, so that none is lost when it dies: its client would wait for
+ * ever, connected to the primary, where nothing reads. Node loses them in two ways:
+ * - It forgets the connection that it handed over last on each port, when the worker dies before it takes it.
+ * - While a worker has such a connection, Node does not emit 'disconnect' at the end of its channel. Until 'exit' it goes
+ *   on to choose this worker for the other port, cannot send the connection, and drops it.
+ * @returns closes the connections that the worker did not take; call it when the worker has died
  */
 export function keepHandedOver(child: ChildProcess): () => void {
   const newest = new Map<string, { close(): void }>();
@@ -21,7 +24,22 @@ export function keepHandedOver(child: ChildProcess): () => void {
     if (handle && message?.act === 'newconn') newest.set(String(message.key), handle);
     return send(...given);
   }) as ChildProcess['send'];
+  emitDisconnect(child);
   return () => {
     for (const handle of newest.values()) handle.close();
+  };
+}
+
+/** Emits 'disconnect' at the end of the channel, before any other event, when Node does not. */
+function emitDisconnect(child: ChildProcess): void {
+  let emitted = false;
+  child.once('disconnect', () => {
+    emitted = true;
+  });
+  const disconnect = child.disconnect.bind(child);
+  // Node calls this when it reads the end of the channel
+  child.disconnect = () => {
+    disconnect();
+    process.nextTick(() => emitted || child.emit('disconnect'));
   };
 }

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { fileURLToPath } from 'node:url';
+import { inspect } from 'node:util';
 import { onTestFinished } from 'vitest';
 import { TAGWAIT } from '../bench/command.js';
 import { configOf } from '../src/config.js';
@@ -91,7 +92,7 @@ export function run(
 export function spawned(
   env: Record<string, string> = {},
   own: Owner = onTestFinished,
-  within = 10_000,
+  within = PATIENCE,
 ): Promise<Spawned> {
   const fixed = env.TAGWAIT_PUBLIC_PORT && env.TAGWAIT_INTERNAL_PORT;
   const start = () => listening(env, own, within);
@@ -116,16 +117,31 @@ async function listening(env: Record<string, string>, own: Owner, within: number
   return { ...child, publicUrl: publicUrl as string, internalUrl: internalUrl as string };
 }
 
+/** How long a test waits for what has no time limit of its own, ms: enough for a machine that is busy with other work. */
+export const PATIENCE = 60_000;
+
+interface Wait {
+  /** ms; give it only where the time is what the test is about */
+  within?: number;
+  /** ms between two looks */
+  every?: number;
+  /** what the condition looked at, for the error */
+  seen?: () => unknown;
+}
+
 /** Waits for a condition: the first truthy result. A rejected or thrown one ends the wait. */
 export async function until<T>(
   condition: () => T | Promise<T>,
-  { within = 10_000, every = 10 } = {},
+  { within = PATIENCE, every = 10, seen }: Wait = {},
 ): Promise<Exclude<T, false | undefined | null | '' | 0>> {
   const end = performance.now() + within;
   for (;;) {
     const result = await condition();
     if (result) return result as Exclude<T, false | undefined | null | '' | 0>;
-    if (performance.now() > end) throw new Error(`not so within ${within} ms: ${condition}`);
+    if (performance.now() > end) {
+      const last = seen ? `\nseen last: ${inspect(seen(), { depth: 5 })}` : '';
+      throw new Error(`not so within ${within} ms: ${condition}${last}`);
+    }
     await new Promise(resolve => setTimeout(resolve, every));
   }
 }

@@ -6,7 +6,8 @@ export default defineConfig({
     reporters: ['default', './test/tally.ts'],
     // two even on two cores: most tests wait for servers
     maxWorkers: 2,
-    testTimeout: 20_000,
-    hookTimeout: 60_000,
+    // longer than a wait in a test, which says what it waited for
+    testTimeout: 120_000,
+    hookTimeout: 180_000,
   },
 });
