@@ -56,6 +56,17 @@ describe('a crowd on the internal port', () => {
     expect(closed(all), 'one at a time gives way').toBeLessThan(CROWD - 272 + 30);
   });
 
+  test('that pipelines scrapes: health and sets are answered while it waits for most of its answers', async () => {
+    const { internalUrl } = await service();
+    const each = 40;
+    const all = await crowd(internalUrl, request('/metrics').repeat(each));
+    for (const path of ['/healthz', '/readyz'])
+      expect((await fetch(`${internalUrl}${path}`, { headers: { Connection: 'close' } })).status).toBe(200);
+    expect((await set(internalUrl, { key: 'k', value: 1 }, { Connection: 'close' })).status).toBe(200);
+    const answers = all.reduce((sum, { text }) => sum + (text.match(/^HTTP\/1\.1 200/gm)?.length ?? 0), 0);
+    expect(answers).toBeLessThan((CROWD * each) / 4);
+  });
+
   test('the one that was idle for longest gives way first, and before one that is sending', async () => {
     const { internalUrl } = await service();
     const sending = raw(internalUrl, `${SLOW_BODY}{"key"`);

@@ -16,6 +16,7 @@ import type { LoginRoutes } from './login.js';
 import { chain, mount } from './mount.js';
 import { openapi } from './openapi.js';
 import { authorizer, refusalOf, type SetRoute, unauthorized } from './set.js';
+import { sparing } from './sparing.js';
 
 export interface InternalOptions {
   /** seconds a key is kept after a set that does not say */
@@ -54,18 +55,6 @@ export interface LivePage {
   now(): Promise<object>;
 }
 
-/** One measurement for all requests of one turn of the event loop: a crowd that scrapes must not crowd out sets. */
-function together<T>(measure: () => Promise<T>): () => Promise<T> {
-  let asked: Promise<T> | undefined;
-  return () => {
-    asked ??= new Promise(resolve => setImmediate(resolve)).then(() => {
-      asked = undefined;
-      return measure();
-    });
-    return asked;
-  };
-}
-
 /** A new ticket. @param body `{ ttl }`, in seconds @throws {Refusal} 400 */
 export function ticketFor(body: unknown, options: Pick<InternalOptions, 'ttl' | 'secrets'>): Ticket {
   const { ttl = options.ttl } = checkNew(body);
@@ -84,7 +73,7 @@ export function internalRoutes(
   const router = new Router();
   const authorized = authorizer(options.setTokens);
   const guard = guarded(guardOf(options.setTokens !== undefined));
-  const scrape = together(options.scrape);
+  const scrape = sparing(options.scrape);
 
   router.use(guard, async (ctx, next) => {
     ctx.set('Cache-Control', 'no-store');

@@ -159,6 +159,10 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     else this.proceed();
   }
 
+  protected later(job: () => void): void {
+    this.#of.pipelined.add(job);
+  }
+
   end(): void {
     this.socket.destroySoon();
     this.#leave();

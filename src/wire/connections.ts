@@ -4,10 +4,12 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Connection } from './connection.js';
 import type { ConnectionOptions, Owner } from './options.js';
+import { Turns } from './turns.js';
 
 /** Every connection of a server. */
 export class Connections implements Owner<Connection> {
   readonly all = new Set<Connection>();
+  readonly pipelined: Turns = new Turns();
   readonly options: ConnectionOptions;
   readonly serve: (connection: Socket | Duplex) => void;
   readonly #server: Server;

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Route } from './exchange.js';
 import type { SlowReason } from './fast-path.js';
+import type { Turns } from './turns.js';
 
 /** Times in seconds. */
 export interface ConnectionOptions {
@@ -35,6 +36,8 @@ export interface ConnectionOptions {
 export interface Owner<Connection> {
   readonly all: Set<Connection>;
   readonly options: ConnectionOptions;
+  /** Pipelined requests of all connections, waiting for their turn. */
+  readonly pipelined: Turns;
   /** Connections are closed after their response. */
   readonly closing: boolean;
   /** The server takes upgrades: such a request takes its connection along. */

@@ -47,6 +47,8 @@ export abstract class Reader {
   protected abstract passMore(bytes: Buffer): void;
   /** Closes once everything is sent. */
   abstract end(): void;
+  /** Runs a job in a later turn of the event loop. */
+  protected abstract later(job: () => void): void;
 
   protected onData = (bytes: Buffer): void => {
     if (this.state === 'idle' || this.state === 'fresh') this.#read(bytes);
@@ -130,7 +132,7 @@ export abstract class Reader {
     if (!this.early) return this.#rest();
     this.state = 'queued';
     // not here: the caller may have more to do with the last one; nor at once: other connections are read in between
-    setImmediate(this.#readEarly);
+    this.later(this.#readEarly);
   }
 
   #readEarly = (): void => {
