@@ -43,7 +43,7 @@ export type Routes = (
 
 /** tagwait inside a program of yours: mount the routes where you like, and set without HTTP. */
 export interface Tagwait {
-  /** `GET /status/get`, `/client.js`, `/client/<version>.js`, `/healthz`; for a Koa app that pages reach */
+  /** `GET /status/get`, `/client.js`, `/login.js` and those of a version, `/healthz`; for a Koa app that pages reach */
   publicRoutes: Routes;
   /** `/status/set`, `/status/new`, `/login/…`, `/status/peek`, `/nodes`, `/metrics`, `/openapi.json`, `/healthz`, `/readyz`; for one they do not */
   internalRoutes: Routes;
@@ -143,7 +143,8 @@ async function compose(
   publicUrl?: () => string,
   peers?: Peers,
 ): Promise<Composed> {
-  const client = readFileSync(fromRoot('dist/client/tagwait.js'), 'utf8');
+  const script = (name: string) => readFileSync(fromRoot(`dist/client/${name}.js`), 'utf8');
+  const scripts = { client: script('tagwait'), login: script('login') };
   const node = log.bindings().node as string;
   // the two know each other: what one meets with, the other counts, and what one counts, the other can be asked
   const sight: Sight = {
@@ -179,7 +180,7 @@ async function compose(
   const live = publicUrl
     ? await startLive(longpoll, metrics, {
         page: readFileSync(fromRoot('src/live/live.html'), 'utf8'),
-        client,
+        client: scripts.client,
         version,
         store: storeOf(config),
         maxHeld: limits.maxHeld,
@@ -187,7 +188,7 @@ async function compose(
         shared: peers && { key: peers.liveKey, onLook: peers.onLook },
       })
     : undefined;
-  const options = { ...config, secrets: config.secret, log, client, version, several: !!peers };
+  const options = { ...config, secrets: config.secret, log, scripts, version, several: !!peers };
   const scrape = peers?.scrape ?? (() => metrics.text());
   const poll = new PollRoute(longpoll, metrics, limits, options);
   const set = new SetRoute(longpoll, metrics, { ...options, underWay: shares.internal });

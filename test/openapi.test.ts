@@ -91,8 +91,8 @@ describe('every answer is one that the document describes', () => {
 
   test('what else pages get', async () => {
     const { publicUrl } = await service();
-    for (const path of ['/client.js', `/client/${version}.js`]) {
-      const described = path === '/client.js' ? path : '/client/{version}.js';
+    for (const path of ['/client.js', `/client/${version}.js`, '/login.js', `/login/${version}.js`]) {
+      const described = path.replace(version, '{version}');
       await get(publicUrl, path, described);
       const tag = (await fetch(`${publicUrl}${path}`)).headers.get('etag') ?? '';
       await get(publicUrl, path, described, { 'If-None-Match': tag, 'Cache-Control': 'max-age=0' });
@@ -102,6 +102,8 @@ describe('every answer is one that the document describes', () => {
     await get(limited, '/healthz');
     for (const path of ['/healthz', '/client.js']) await get(limited, path);
     await get(limited, `/client/${version}.js`, '/client/{version}.js');
+    await get(limited, '/login.js');
+    await get(limited, `/login/${version}.js`, '/login/{version}.js');
   });
 
   test('what backends and operators get', async () => {

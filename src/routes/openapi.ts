@@ -113,6 +113,18 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
     304: { description: 'unchanged' },
     ...tooMany,
   };
+  const scriptPaths = (name: string, summary: string) => ({
+    [`/${name}.js`]: { ...pages, get: { ...OPEN, summary, responses: script } },
+    [`/${name}/{version}.js`]: {
+      ...pages,
+      get: {
+        ...OPEN,
+        summary: 'The same, to be kept for ever',
+        parameters: [{ name: 'version', in: 'path', required: true, schema: is(version) }],
+        responses: script,
+      },
+    },
+  });
   return {
     openapi: '3.1.0',
     info: {
@@ -154,16 +166,8 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
           responses: pollResponses(),
         },
       },
-      '/client.js': { ...pages, get: { ...OPEN, summary: "The page's script", responses: script } },
-      '/client/{version}.js': {
-        ...pages,
-        get: {
-          ...OPEN,
-          summary: 'The same, to be kept for ever',
-          parameters: [{ name: 'version', in: 'path', required: true, schema: is(version) }],
-          responses: script,
-        },
-      },
+      ...scriptPaths('client', "The page's script"),
+      ...scriptPaths('login', 'The login box, a script for login pages'),
       '/status/set': {
         post: {
           summary: 'Store a value and hand it to every page that waits',

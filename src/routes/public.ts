@@ -9,9 +9,15 @@ import type { PollRoute } from './poll.js';
 export interface PublicOptions {
   /** origins whose pages may ask; empty: all */
   origins: readonly string[];
-  /** the built client, and its version */
-  client: string;
+  /** the built scripts */
+  scripts: Scripts;
   version: string;
+}
+
+/** Scripts for pages: the client, the login box, and the phone's side of it. */
+export interface Scripts {
+  client: string;
+  login: string;
 }
 
 /** Characters of an If-None-Match that is looked at: browsers send the one tag that they were given. */
@@ -21,7 +27,6 @@ const LONGEST_TAGS = 256;
 export function publicRoutes(poll: PollRoute, options: PublicOptions): Middleware {
   const router = new Router();
   const origins = new Origins(options.origins);
-  const client = createHash('sha256').update(options.client).digest('base64url').slice(0, 22);
 
   router.get(poll.path, mount(poll));
   router.options(poll.path, ctx => {
@@ -37,8 +42,19 @@ export function publicRoutes(poll: PollRoute, options: PublicOptions): Middlewar
     ctx.vary('Origin');
     ctx.status = 204;
   });
-  router.get(['/client.js', `/client/${options.version}.js`], ctx => {
-    const versioned = ctx.path !== '/client.js';
+  for (const [name, text] of Object.entries(options.scripts))
+    serveScript(router, name, text, options.version);
+  router.get('/healthz', ctx => {
+    ctx.body = { code: 0, message: 'success' };
+  });
+  return chain(router);
+}
+
+/** Serves a script as `/name.js`, asked for again each time, and as `/name/<version>.js`, kept for a year. */
+function serveScript(router: Router, name: string, text: string, version: string): void {
+  const hash = createHash('sha256').update(text).digest('base64url').slice(0, 22);
+  router.get([`/${name}.js`, `/${name}/${version}.js`], ctx => {
+    const versioned = ctx.path !== `/${name}.js`;
     ctx.set({
       'Cache-Control': versioned
         ? 'public, max-age=31536000, immutable'
@@ -46,16 +62,12 @@ export function publicRoutes(poll: PollRoute, options: PublicOptions): Middlewar
       'X-Content-Type-Options': 'nosniff',
       'Cross-Origin-Resource-Policy': 'cross-origin',
       'Access-Control-Allow-Origin': '*',
-      ETag: `"${client}"`,
+      ETag: `"${hash}"`,
     });
     ctx.type = 'text/javascript';
     ctx.status = 200;
     // of a longer list of tags every one would be compared
     if (ctx.get('If-None-Match').length <= LONGEST_TAGS && ctx.fresh) ctx.status = 304;
-    else ctx.body = options.client;
+    else ctx.body = text;
   });
-  router.get('/healthz', ctx => {
-    ctx.body = { code: 0, message: 'success' };
-  });
-  return chain(router);
 }

@@ -1,0 +1,205 @@
+/*
+ * The login as the page sees it: one state, one ticket, one watch. The states: loading, waiting, scanned, approved and
+ * done; expired, denied and failed end in a button. In loading, waiting and scanned there may be trouble: busy, offline.
+ */
+var RENEWALS = 5; // codes that follow by themselves, so that a page left open does not ask all night
+var LATE = 1000; // ms that a code lives longer here than on the service: a scan in the last moment counts
+var TRIES = 5; // of the redeem, when no answer comes
+
+/** @param option reads an option @param url the service @param nonce of the page's policy */
+function begin(option, tag, url, nonce) {
+  var texts = textsOf(option);
+  var state = 'loading';
+  var trouble = '';
+  var turn = 0; // the number of the ticket: what belongs to an older one is not heard
+  var renewed = 0; // by themselves, in a row
+  var asleep; // the next code waits until the page is looked at
+  var ticket, view, watch, span, deadline, timer;
+
+  /** Makes a function that does nothing once another ticket has taken the place of this one. */
+  function mine(then) {
+    var number = turn;
+    return function (a, b, c) {
+      if (number === turn) then(a, b, c);
+    };
+  }
+
+  function alive() {
+    return state === 'waiting' || state === 'scanned';
+  }
+
+  /** Seconds left of the code; -1 where none counts. The watch knows best when its ticket ends. */
+  function left() {
+    if (watch && watch.expires) deadline = watch.expires;
+    return alive() ? Math.max(0, (deadline - new Date()) / 1000) : -1;
+  }
+
+  function paint() {
+    var seconds = left();
+    if (view) view.left(Math.ceil(seconds), Math.min(1, seconds / span));
+  }
+
+  function tick() {
+    paint();
+    if (alive() && new Date() - deadline > LATE) expire();
+    if (asleep && !document.hidden) follow();
+  }
+
+  /** The state changes here, and nowhere else. */
+  function become(next, nextTrouble) {
+    state = next;
+    trouble = nextTrouble || '';
+    if (view) view.state(state, trouble, ticket);
+    paint();
+    tell(option, 'onstate', state, { trouble: trouble, link: ticket && ticket.link, left: left() });
+  }
+
+  function leave() {
+    turn++;
+    asleep = 0;
+    if (watch) watch.stop();
+    watch = 0;
+  }
+
+  function again() {
+    renewed = 0;
+    renew();
+  }
+
+  function follow() {
+    renewed++;
+    renew();
+  }
+
+  /** Asks for a ticket, until there is one. */
+  function renew() {
+    var tries = 0;
+    leave();
+    // an engine without it is given the ticket by the page, and a new one by a new page
+    if (!window.XMLHttpRequest) return location.reload();
+    become('loading');
+    var ask = mine(function () {
+      post(option, 'new', {}, answered);
+    });
+    var answered = mine(function (status, answer, date) {
+      if (status === 200 && answer.key && answer.link) return show(answer, date);
+      if (refused(status)) return become('failed');
+      become('loading', status ? 'busy' : 'offline');
+      setTimeout(ask, answer.retry || (500 + Math.random() * 1000) * Math.min(++tries, 20));
+    });
+    ask();
+  }
+
+  /** @param date the server's clock, where its answer told it */
+  function show(given, date) {
+    var rows = qr(given.link);
+    ticket = given;
+    span = ticket.expires - (+new Date(date) || +new Date()) / 1000;
+    if (!(span > 0 && span < 86400)) span = 120;
+    deadline = +new Date() + span * 1000;
+    if (!rows) return become('failed');
+    if (view) view.code(rows);
+    become('waiting');
+    watch = client().watch(ticket.key, {
+      url: url,
+      proof: ticket.proof,
+      nonce: nonce,
+      onvalue: mine(heard),
+      onstate: mine(linked),
+      onend: mine(function (reason) {
+        if (alive()) reason === 'expired' ? expire() : become('failed');
+      })
+    });
+  }
+
+  function heard(value) {
+    var said = value && value.state;
+    if (said === 'scanned') become(said);
+    if (said === 'denied') become(said);
+    if (said === 'approved') redeem({ key: ticket.key, code: value.code });
+  }
+
+  /** How the watch fares. Back again, the service may have been restarted and not know this code any more. */
+  function linked(now) {
+    var was = trouble;
+    var next = now === 'waiting' ? '' : now;
+    if (!alive() || now === 'ended' || next === was) return;
+    become(state, next);
+    if (was === 'offline')
+      setTimeout(
+        mine(function () {
+          if (state === 'waiting') renew();
+        }),
+        0
+      );
+  }
+
+  /** A code that nobody scanned is followed by the next, while the page is looked at. */
+  function expire() {
+    var more = state === 'waiting' && renewed < RENEWALS;
+    leave();
+    become('expired');
+    asleep = more;
+    if (more && !document.hidden) follow();
+  }
+
+  /** Posts the code. The backend gives it as the `id` too, so that a repeat is answered as the first was. */
+  function redeem(fields) {
+    var tries = 0;
+    become('approved');
+    if (!window.XMLHttpRequest) return submit(option('redeem'), fields);
+    var ask = mine(function () {
+      post(option, 'redeem', fields, answered);
+    });
+    var answered = mine(function (status, answer) {
+      if (status > 199 && status < 300) {
+        become('done');
+        tell(option, 'ondone', answer);
+        if (option('then')) location.href = option('then');
+      } else if (refused(status) || ++tries > TRIES) become('failed');
+      else setTimeout(ask, answer.retry || 1000 * tries);
+    });
+    ask();
+  }
+
+  function start() {
+    timer = setInterval(tick, 1000);
+    if (option('key'))
+      show({ key: option('key'), proof: option('proof'), link: option('link'), expires: option('expires') });
+    else renew();
+  }
+
+  if (option('look') === 'none') start();
+  else
+    place(option('into') || tag.element.parentNode, function (parent) {
+      addLook(nonce);
+      view = draw(parent, option('into') ? null : tag.element, texts, again);
+      start();
+    });
+
+  return {
+    again: again,
+    stop: function () {
+      leave();
+      clearInterval(timer);
+    }
+  };
+}
+
+/** Asking again would be answered the same. */
+function refused(status) {
+  return status && status < 500 && status !== 429;
+}
+
+/** Without XMLHttpRequest the answer to the redeem is the next page. */
+function submit(path, fields) {
+  var form = call('createElement', 'form');
+  attributes(form, { method: 'post', action: path });
+  for (var name in fields) {
+    var input = call('createElement', 'input');
+    attributes(input, { type: 'hidden', name: name, value: fields[name] });
+    form.appendChild(input);
+  }
+  document.body.appendChild(form);
+  form.submit();
+}

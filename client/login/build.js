@@ -1,0 +1,34 @@
+// Builds the login box, with the page's script in it, and the phone's script. Fails when one has grown over its limit.
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { minify } from 'terser';
+
+const here = import.meta.dirname;
+const out = join(here, '../../dist/client');
+const read = name => readFileSync(join(here, name), 'utf8');
+const settings = {
+  ie8: true,
+  safari10: true,
+  ecma: 5,
+  compress: { passes: 3, properties: false, unsafe_math: true },
+  format: { keep_quoted_props: true, ascii_only: true },
+};
+
+/** Each: its parts, one after another in one function, and its limit in bytes, minified and gzip -9. */
+const SCRIPTS = {
+  login: {
+    parts: ['../tagwait.js', 'texts.js', 'look.js', 'tag.js', 'qr.js', 'draw.js', 'box.js', 'main.js'],
+    limit: 9216,
+  },
+};
+
+mkdirSync(out, { recursive: true });
+for (const [name, { parts, limit }] of Object.entries(SCRIPTS)) {
+  const source = `(function (window, document) {\n${parts.map(read).join('\n')}\n})(window, document);`;
+  const { code } = await minify(source, settings);
+  writeFileSync(join(out, `${name}.js`), code);
+  const size = gzipSync(code, { level: 9 }).length;
+  console.log(`${name}: ${code.length} bytes minified, ${size} with gzip -9 (at most ${limit})`);
+  if (size > limit) process.exitCode = 1;
+}

@@ -1,0 +1,329 @@
+/** The login box: what visitors see and hear of a login, in Chromium; the matrix has the other engines. */
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
+import { gzipSync } from 'node:zlib';
+import { parse } from 'acorn';
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { encode } from 'uqr';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { readModules, readSvg } from './camera.js';
+import { launch } from './chromium.js';
+import { listen, service, set, until } from './harness.js';
+
+vi.setConfig({ testTimeout: 60_000 });
+const LIMIT = 9216;
+const built = readFileSync('dist/client/login.js', 'utf8');
+const source = (name: string) => readFileSync(`client/login/${name}.js`, 'utf8');
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+/** What a part of the script declares. */
+const from = <T>(name: string, declared: string): T =>
+  new Function(`${source(name)}\nreturn ${declared}`)() as T;
+
+describe('the script', () => {
+  test(`is ASCII in ES3, and at most ${LIMIT} bytes with gzip`, () => {
+    parse(built, { ecmaVersion: 3, allowReserved: 'never' });
+    expect(/[^ -~\n]/.exec(built)?.[0]).toBeUndefined();
+    expect(gzipSync(built, { level: 9 }).length).toBeLessThanOrEqual(LIMIT);
+  });
+
+  test('never parses a text as markup', () => {
+    expect(built).not.toMatch(/innerHTML|outerHTML|insertAdjacentHTML|document\.write|\.cssText=[^=]*\+/);
+  });
+
+  test('has every text in twelve languages', () => {
+    const { names, texts } = from<{ names: string[]; texts: Record<string, string> }>(
+      'texts',
+      '{ names: TEXT_NAMES, texts: TEXTS }',
+    );
+    expect(Object.keys(texts)).toHaveLength(12);
+    for (const [language, text] of Object.entries(texts)) {
+      expect(text.split('|'), language).toHaveLength(names.length);
+      expect(text.split('|').every(Boolean), language).toBe(true);
+    }
+  });
+});
+
+describe('the QR code', () => {
+  const qr = from<(text: string) => number[][] | undefined>('qr', 'qr');
+  const letters = 'https://login.example.com/scan?key=Zz09_~&';
+  const text = (length: number) => letters.repeat(Math.ceil(length / letters.length)).slice(0, length);
+  // the first and the last length of a version, and what begins its other ways to count
+  const lengths = [1, 14, 15, 26, 42, 62, 84, 106, 107, 122, 152, 180, 181, 213, 214, 331, 450, 560, 666];
+
+  test.each(lengths)('of %i bytes is what another encoder makes with the same mask', length => {
+    const rows = JSON.stringify(qr(text(length)));
+    const others = Array.from({ length: 8 }, (_, maskPattern) =>
+      JSON.stringify(
+        encode(text(length), { ecc: 'M', border: 0, maskPattern, boostEcc: false }).data.map(row =>
+          row.map(Number),
+        ),
+      ),
+    );
+    expect(others).toContain(rows);
+  });
+
+  test('is read by a camera, also where the text is not ASCII', () => {
+    for (const link of [text(60), 'https://例え.example/スキャン?key=ü'])
+      expect(readModules(qr(link) as number[][])).toBe(link);
+  });
+
+  test('holds at most 666 bytes', () => expect(qr(text(667))).toBeUndefined());
+});
+
+/** A site with a login page, and what its visitors' browsers sent to it. */
+async function site(attributes = '', { headers = {}, ttl = 120, before = '', body = '' } = {}) {
+  const { publicUrl, internalUrl } = await service({ secret: ['0123456789abcdef0123456789abcdef'] });
+  const asked: { path: string; fields: Record<string, string>; headers: Record<string, unknown> }[] = [];
+  const state = { keys: [] as string[], sick: 0 };
+  const tag = `<script nonce="abc" src="${publicUrl}/login.js" data-new="/login/new" data-redeem="/login/redeem" data-into="#login" ${attributes}></script>`;
+  const html = `<!doctype html><html lang="en"><head><title>Sign in</title><meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark"><script nonce="abc">var heard = [], ended; function done(answer) { ended = answer; } function states(state, info) { heard.push(state + info.trouble); } ${before}</script></head>
+<body><main><h1>Sign in</h1><div id="login"></div>${body || tag}</main></body></html>`;
+  const server = createServer(async (request, response) => {
+    const path = request.url as string;
+    if (request.method === 'GET')
+      return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', ...headers }).end(html);
+    let text = '';
+    for await (const chunk of request) text += chunk;
+    asked.push({ path, fields: Object.fromEntries(new URLSearchParams(text)), headers: request.headers });
+    if (state.sick) return response.writeHead(state.sick).end('<p>no</p>');
+    if (path === '/login/redeem') return response.end('{"user":"Ada"}');
+    const answer = await fetch(`${internalUrl}/status/new`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ ttl }),
+    });
+    const ticket = (await answer.json()) as { key: string };
+    state.keys.push(ticket.key);
+    response.end(JSON.stringify({ ...ticket, link: `https://app.example.com/scan?key=${ticket.key}` }));
+  });
+  const url = await listen(server);
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const say = (value: object, final?: true) =>
+    set(internalUrl, { key: state.keys.at(-1) as string, value, ...(final && { final }) });
+  const redeemed = () => asked.filter(({ path }) => path === '/login/redeem');
+  return Object.assign(state, { url, publicUrl, asked, say, redeemed });
+}
+
+let browser: Browser;
+beforeAll(async () => {
+  browser = await launch();
+});
+afterAll(() => browser.close());
+
+const NONE: string[] = [];
+async function open(
+  url: string,
+  options: BrowserContextOptions & { clock?: boolean; expected?: RegExp } = {},
+) {
+  const { clock, expected = /^Failed to load resource/, ...more } = options;
+  const context = await browser.newContext({
+    viewport: { width: 390, height: 844 },
+    reducedMotion: 'reduce',
+    ...more,
+  });
+  onTestFinished(() => context.close());
+  const page = await context.newPage();
+  if (clock) await page.clock.install();
+  const complaints: string[] = [];
+  page.on('pageerror', error => complaints.push(String(error)));
+  page.on('console', line => /error|warning/.test(line.type()) && complaints.push(line.text()));
+  onTestFinished(() => expect.soft(complaints.filter(text => !expected.test(text))).toEqual(NONE));
+  await page.goto(url);
+  return page;
+}
+const shows = (page: Page, state: string) =>
+  page.waitForSelector(`.tagwait-${state.replace(' ', '.tagwait-')}`, { timeout: 15_000 });
+const said = (page: Page) => page.textContent('.tagwait-say');
+
+/** What axe finds wrong, in a word each. */
+async function faults(page: Page): Promise<string[]> {
+  await page.evaluate(axe);
+  return page.evaluate(async () => {
+    // biome-ignore lint/suspicious/noExplicitAny: axe is a global of the page now
+    const { violations } = await (window as any).axe.run();
+    // biome-ignore lint/suspicious/noExplicitAny: see above
+    return violations.map((one: any) => `${one.id}: ${one.nodes[0].html}`);
+  });
+}
+
+describe('a login', () => {
+  const policy =
+    "default-src 'none'; script-src 'nonce-abc' 'strict-dynamic'; style-src 'none'; img-src data:; connect-src 'self'; " +
+    "base-uri 'none'; require-trusted-types-for 'script'; trusted-types tagwait";
+
+  test('from the code to the session, under a strict policy, without a fault that axe finds', async () => {
+    const { url, say, keys, redeemed } = await site('data-ondone="done" data-onstate="states"', {
+      headers: { 'Content-Security-Policy': policy },
+    });
+    const page = await open(url, { viewport: { width: 320, height: 600 } });
+    await shows(page, 'waiting');
+    expect(await readSvg(page, '.tagwait-modules')).toBe(`https://app.example.com/scan?key=${keys[0]}`);
+    expect(await page.getByRole('link', { name: 'Scan with your phone' }).getAttribute('href')).toContain(
+      keys[0],
+    );
+    await until(async () => /^[12]:\d\d$/.test((await page.textContent('.tagwait-left')) ?? ''));
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(320);
+    expect(await faults(page)).toEqual(NONE);
+    await say({ state: 'scanned' });
+    await shows(page, 'scanned');
+    expect(await page.getByRole('status').textContent()).toBe('Confirm on your phone');
+    expect(await page.getByRole('link').count(), 'the code is no link now').toBe(0);
+    expect(await faults(page)).toEqual(NONE);
+    await say({ state: 'approved', code: 'once' }, true);
+    await shows(page, 'done');
+    expect(await faults(page)).toEqual(NONE);
+    expect(redeemed()).toHaveLength(1);
+    expect(redeemed()[0]).toMatchObject({
+      fields: { key: keys[0], code: 'once' },
+      headers: { 'x-requested-with': 'XMLHttpRequest', origin: url },
+    });
+    expect(await page.evaluate('ended')).toEqual({ user: 'Ada' });
+    expect(await page.evaluate('heard')).toEqual(['loading', 'waiting', 'scanned', 'approved', 'done']);
+  });
+
+  test('refused on the phone: said so, and a new code by keyboard', async () => {
+    const { url, say, keys } = await site('', { headers: { 'Content-Security-Policy': "style-src 'self'" } });
+    const page = await open(url, { colorScheme: 'dark' });
+    await shows(page, 'waiting');
+    await say({ state: 'denied' }, true);
+    await shows(page, 'denied');
+    expect(await said(page)).toBe('Refused on your phone');
+    expect(await faults(page)).toEqual(NONE);
+    await page.keyboard.press('Tab');
+    expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('New code');
+    await page.keyboard.press('Enter');
+    await shows(page, 'waiting');
+    expect(keys).toHaveLength(2);
+    expect(await page.evaluate(() => document.activeElement?.getAttribute('role')), 'the focus stays').toBe(
+      'status',
+    );
+  });
+
+  test('a code that ends is followed by another, five times, and then by a button', async () => {
+    const { url, keys } = await site();
+    const page = await open(url, { clock: true });
+    for (let code = 1; code <= 6; code++) {
+      await until(() => keys.length === code);
+      await shows(page, 'waiting');
+      await page.clock.fastForward(123_000);
+    }
+    await shows(page, 'expired');
+    await page.clock.fastForward(123_000);
+    expect(keys).toHaveLength(6);
+    expect(await said(page)).toBe('Code expired');
+    await page.getByRole('button', { name: 'New code' }).click();
+    await shows(page, 'waiting');
+    expect(keys).toHaveLength(7);
+  });
+
+  test('a phone that does not answer: expired, and no new code by itself', async () => {
+    const { url, keys, say } = await site();
+    const page = await open(url, { clock: true });
+    await shows(page, 'waiting');
+    await say({ state: 'scanned' });
+    await shows(page, 'scanned');
+    await page.clock.fastForward(123_000);
+    await shows(page, 'expired');
+    expect(keys).toHaveLength(1);
+  });
+
+  test('trouble in words: busy, offline, and a new code when the service is back', async () => {
+    const stand = await site();
+    stand.sick = 503;
+    const page = await open(stand.url, { clock: true, expected: /^Failed to load|ERR_FAILED/ });
+    await shows(page, 'loading busy');
+    expect(await said(page)).toBe('One moment…');
+    stand.sick = 0;
+    await page.clock.fastForward(3000);
+    await shows(page, 'waiting well');
+    await page.route('**/status/get*', route => route.abort());
+    await stand.say({ state: 'nothing' });
+    await until(async () => {
+      await page.clock.fastForward(3000);
+      return (await said(page)) === 'No connection…';
+    });
+    await page.unroute('**/status/get*');
+    await until(async () => {
+      await page.clock.fastForward(3000);
+      return stand.keys.length === 2;
+    });
+    await shows(page, 'waiting well');
+  });
+
+  test('the redeem is repeated when it had no good answer, and not when it was refused', async () => {
+    const stand = await site('data-then="/welcome"');
+    const page = await open(stand.url, { clock: true });
+    await shows(page, 'waiting');
+    stand.sick = 503;
+    await stand.say({ state: 'approved', code: 'once' }, true);
+    await until(() => stand.redeemed().length === 1);
+    stand.sick = 0;
+    await page.clock.fastForward(2000);
+    await page.waitForURL('**/welcome');
+    expect(stand.redeemed().map(({ fields }) => fields.code)).toEqual(['once', 'once']);
+
+    const refusing = await site();
+    const other = await open(refusing.url);
+    await shows(other, 'waiting');
+    refusing.sick = 403;
+    await refusing.say({ state: 'approved', code: 'once' }, true);
+    await shows(other, 'failed');
+    expect(refusing.redeemed()).toHaveLength(1);
+    expect(await faults(other)).toEqual(NONE);
+  });
+});
+
+describe('a page', () => {
+  test('chooses language, direction and texts, and sends its token against forged requests', async () => {
+    const { url, asked } = await site(
+      'data-lang="ar-EG" data-text-waiting="my &lt;b&gt; words" data-csrf-cookie="csrf.token" data-csrf-header="X-CSRFToken" data-csrf-field="_csrf"',
+      { before: "document.cookie = 'csrf.token=a%2Fb';" },
+    );
+    const page = await open(url);
+    await shows(page, 'waiting');
+    expect(await said(page)).toBe('my <b> words');
+    expect(await page.getAttribute('.tagwait-login', 'dir')).toBe('rtl');
+    expect(await page.getAttribute('.tagwait-login', 'lang')).toBe('ar');
+    expect(asked[0]).toMatchObject({ fields: { _csrf: 'a/b' }, headers: { 'x-csrftoken': 'a/b' } });
+    expect(await faults(page)).toEqual(NONE);
+  });
+
+  test('draws the login itself, told by callbacks', async () => {
+    const { url, say, publicUrl } = await site('', { body: '<p id="mine"></p>' });
+    const page = await open(url);
+    await page.addScriptTag({ url: `${publicUrl}/login.js` });
+    await page.evaluate(`var mine = tagwaitLogin({ look: 'none', new: '/login/new', redeem: '/login/redeem', url: '${publicUrl}',
+      onstate: (state, info) => { heard.push([state, info.link, info.left]); }, ondone: done })`);
+    const [, link, left] = await until(() =>
+      page.evaluate<[string, string, number]>('heard.find(([state]) => state === "waiting")'),
+    );
+    expect(left).toBeGreaterThan(110);
+    const rows = await page.evaluate<number[][]>(`tagwaitLogin.qr(${JSON.stringify(link)})`);
+    expect(readModules(rows)).toBe(link);
+    await say({ state: 'approved', code: 'once' }, true);
+    await until(() => page.evaluate('ended'));
+    expect(await page.locator('.tagwait-login').count()).toBe(0);
+    await page.evaluate('mine.again()');
+    await until(() => page.evaluate('heard.length === 6'));
+    await page.evaluate('mine.stop()');
+    await say({ state: 'scanned' });
+    expect(await page.evaluate('heard.map(([state]) => state)')).toEqual([
+      ...['loading', 'waiting', 'approved', 'done', 'loading', 'waiting'],
+    ]);
+  });
+
+  test('is given a table where there is no SVG', async () => {
+    const { url, keys } = await site('', { before: 'delete SVGSVGElement.prototype.createSVGRect;' });
+    const page = await open(url);
+    await shows(page, 'waiting');
+    const rows = await page.$$eval('.tagwait-modules tr', lines =>
+      lines.map(line => [...line.children].map(cell => (cell.getAttribute('bgcolor') === '#000' ? 1 : 0))),
+    );
+    expect(readModules(rows)).toBe(`https://app.example.com/scan?key=${keys[0]}`);
+  });
+});
