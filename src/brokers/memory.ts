@@ -1,3 +1,4 @@
+/** The embedded store: keeps values in the memory of one process, until the process ends. */
 import { randomBytes } from 'node:crypto';
 import {
   type Backlog,
@@ -15,8 +16,11 @@ import {
   Unavailable,
 } from './broker.js';
 
+/** The longest delay of a Node.js timer, ms: 24.8 days. */
+const MAX_TIMER = 2 ** 31 - 1;
+
 interface Stored {
-  /** names this life of the key: after the key was forgotten another epoch begins, and old cursors count as none */
+  /** random; a key that expired and is set again gets a new epoch, so that old cursors count as none */
   epoch: string;
   /** offset of the newest entry in this epoch, from 1 */
   last: number;
@@ -25,21 +29,20 @@ interface Stored {
   final: boolean;
   /** by the `id` of their set; most sets have none */
   receipts: Map<string, Receipt> | undefined;
-  /** when the key is forgotten, on the monotonic clock: the wall clock may jump */
-  until: number;
+  /** when the key expires, ms on the monotonic clock: the wall clock may jump */
+  expiresAt: number;
   timer: NodeJS.Timeout | undefined;
 }
 
-/** The embedded store: one process, nothing survives it. */
 export class MemoryBroker implements Broker {
   readonly lease = Number.POSITIVE_INFINITY;
-  readonly #kept = new Map<string, Stored>();
+  readonly #stored = new Map<string, Stored>();
   readonly #watched = new Set<string>();
   readonly #history: number;
   readonly #maxKeys: number;
   #events!: Events;
 
-  /** @param options.history entries kept per key @param options.maxKeys 0 or absent: no limit */
+  /** @param options.history entries kept per key @param options.maxKeys default 0, which means no limit */
   constructor(options: { history: number; maxKeys?: number }) {
     this.#history = options.history;
     this.#maxKeys = options.maxKeys || Number.POSITIVE_INFINITY;
@@ -51,17 +54,17 @@ export class MemoryBroker implements Broker {
 
   async set(key: string, value: string, options: SetOptions): Promise<Receipt> {
     const { id, expect, final = false } = options;
-    const kept = this.#kept.get(key);
-    const cursor = newest(kept);
-    const repeated = id === undefined ? undefined : kept?.receipts?.get(id);
+    const existing = this.#stored.get(key);
+    const cursor = newest(existing);
+    const repeated = id === undefined ? undefined : existing?.receipts?.get(id);
     if (repeated) return { ...repeated, repeated: true };
-    if (kept?.final) throw new Conflict('final', cursor);
+    if (existing?.final) throw new Conflict('final', cursor);
     if (expect !== undefined && expect !== cursor) throw new Conflict('expect', cursor);
 
-    // refused, never made room for: a key that was forgotten early would strand the page that waits for it
-    if (!kept && this.#kept.size >= this.#maxKeys)
+    // a full store refuses new keys and evicts none: a page may wait for the value of any key
+    if (!existing && this.#stored.size >= this.#maxKeys)
       throw new Unavailable(`the embedded store keeps ${this.#maxKeys} keys at most (TAGWAIT_MAX_KEYS)`);
-    const stored = kept ?? this.#begin(key);
+    const stored = existing ?? this.#create(key);
     stored.last++;
     stored.final = final;
     const entry: Entry = {
@@ -73,7 +76,7 @@ export class MemoryBroker implements Broker {
     };
     stored.entries.push(entry);
     if (stored.entries.length > this.#history) stored.entries.shift();
-    this.#keep(key, stored, options.ttl);
+    this.#expireAfter(key, stored, options.ttl);
     const receipt = { cursor: entry.cursor, watched: this.#watched.has(key) };
     if (id !== undefined) {
       stored.receipts ??= new Map();
@@ -85,15 +88,15 @@ export class MemoryBroker implements Broker {
 
   subscribe(key: string, since: string): Backlog {
     this.#watched.add(key);
-    const kept = this.#kept.get(key);
-    if (!kept) return { entries: [], lost: 0, cursor: '', final: false };
-    const newer = kept.last - seen(kept, since);
-    const entries = newer > 0 ? kept.entries.slice(-newer) : [];
+    const stored = this.#stored.get(key);
+    if (!stored) return { entries: [], lost: 0, cursor: '', final: false };
+    const newer = stored.last - seen(stored, since);
+    const entries = newer > 0 ? stored.entries.slice(-newer) : [];
     return {
       entries,
       lost: newer - entries.length,
-      cursor: newest(kept),
-      final: kept.final,
+      cursor: newest(stored),
+      final: stored.final,
     };
   }
 
@@ -102,13 +105,13 @@ export class MemoryBroker implements Broker {
   }
 
   async peek(key: string): Promise<Peek> {
-    const kept = this.#kept.get(key);
+    const stored = this.#stored.get(key);
     const held = this.#events.held(key);
     return {
-      entries: kept?.entries ?? [],
-      cursor: newest(kept),
-      final: kept?.final ?? false,
-      ttl: kept ? Math.max(0, kept.until - performance.now()) : 0,
+      entries: stored?.entries ?? [],
+      cursor: newest(stored),
+      final: stored?.final ?? false,
+      ttl: stored ? Math.max(0, stored.expiresAt - performance.now()) : 0,
       waiters: held > 0 ? { [this.#events.describe().id]: held } : {},
     };
   }
@@ -122,11 +125,11 @@ export class MemoryBroker implements Broker {
   }
 
   async close(): Promise<void> {
-    for (const { timer } of this.#kept.values()) clearTimeout(timer);
-    this.#kept.clear();
+    for (const { timer } of this.#stored.values()) clearTimeout(timer);
+    this.#stored.clear();
   }
 
-  #begin(key: string): Stored {
+  #create(key: string): Stored {
     const epoch = randomBytes(6).readUIntLE(0, 6).toString(36);
     const stored = {
       epoch,
@@ -134,33 +137,32 @@ export class MemoryBroker implements Broker {
       entries: [],
       final: false,
       receipts: undefined,
-      until: 0,
+      expiresAt: 0,
       timer: undefined,
     };
-    this.#kept.set(key, stored);
+    this.#stored.set(key, stored);
     return stored;
   }
 
-  /** Node's timers hold 2^31 - 1 ms, 24.8 days: a longer life is looked at again then. */
-  #keep(key: string, stored: Stored, ttl: number): void {
-    const now = performance.now();
-    const longer = now + ttl >= stored.until;
-    stored.until = now + ttl;
-    // a timer that is early looks again: most sets lengthen a life, and need no other
-    if (stored.timer && longer) return;
+  #expireAfter(key: string, stored: Stored, ttl: number): void {
+    const expiresAt = performance.now() + ttl;
+    const extended = expiresAt >= stored.expiresAt;
+    stored.expiresAt = expiresAt;
+    // most sets extend the time to live: the timer that is running checks `expiresAt` and starts again
+    if (stored.timer && extended) return;
     clearTimeout(stored.timer);
-    const look = () => {
-      const left = stored.until - performance.now();
-      if (left > 1) stored.timer = setTimeout(look, Math.min(left, 2 ** 31 - 1)).unref();
-      else this.#kept.delete(key);
+    const check = () => {
+      const left = stored.expiresAt - performance.now();
+      if (left > 1) stored.timer = setTimeout(check, Math.min(left, MAX_TIMER)).unref();
+      else this.#stored.delete(key);
     };
-    stored.timer = setTimeout(look, Math.min(ttl, 2 ** 31 - 1)).unref();
+    stored.timer = setTimeout(check, Math.min(ttl, MAX_TIMER)).unref();
   }
 }
 
-const newest = (kept: Stored | undefined) => kept?.entries.at(-1)?.cursor ?? '';
+const newest = (stored: Stored | undefined) => stored?.entries.at(-1)?.cursor ?? '';
 
-/** How many of this epoch's entries a page with this cursor has seen: 0 when no position of it is in this epoch. */
+/** How many entries of the present epoch a page with this cursor has seen; 0 if the cursor has no position in it. */
 function seen({ epoch, last }: Stored, since: string): number {
   const position = positionsOf(since).find(one => one.startsWith(`${epoch}-`));
   return position ? Math.min(Number(position.slice(epoch.length + 1)), last) : 0;

@@ -1,19 +1,19 @@
 /**
- * The messages between nodes, in both directions: one line of text each, but for entries, which are a line each.
+ * Encodes and decodes the messages between nodes. Each is one line of text, except entries: one line per entry.
  *
- *   e\n<key> <cursor> <prev> <final> <at> <value>\n…   to a node: new entries of keys that it is subscribed to
- *   b <node> <server> <count>                         to all: heartbeat number `count`, carried by that server of the store
- *   h <node>                                          to a node: the answer to the first heartbeat of one that was not known
- *   x <node>                                          to all: this node is closing
- *   q <node> <id> <key>                               to all: survey `id`, replies go to `node`; key may be empty
- *   r <id> <JSON of { info, held }>                   to a node: its reply
+ *   e\n<key> <cursor> <prev> <final> <at> <value>\n…   to one node: new entries of keys that it is subscribed to
+ *   b <node> <server> <count>                         to all: heartbeat number `count`, sent through that Redis server
+ *   h <node>                                          to one node: greeting, answers the first heartbeat of an unknown node
+ *   x <node>                                          to all: goodbye, the node is closing
+ *   q <node> <id> <key>                               to all: survey `id`, reply to `node`; `key` may be empty
+ *   r <id> <JSON of { info, held }>                   to one node: reply to a survey
  */
 import type { Entry, NodeInfo } from './broker.js';
 
-/** What one node says of itself in a survey. */
+/** The reply of one node to a survey. */
 export interface Reply {
   info: NodeInfo;
-  /** requests held for the key that was asked about */
+  /** requests held for the survey's key */
   held: number;
 }
 
@@ -51,7 +51,7 @@ export const ENCODE_ENTRY_LUA = `local function encode_entry(key, cursor, prev, 
 end
 `;
 
-/** @returns undefined for what no node of this version sends: one of another version may run beside this one */
+/** @returns undefined for an unknown message: nodes of another version may run beside this one */
 export function decode(text: string): Message | undefined {
   if (text.startsWith('e\n')) return { kind: 'entries', entries: text.slice(2).split('\n').map(decodeEntry) };
   const [kind, first = '', second = '', third = ''] = text.split(' ', 4);

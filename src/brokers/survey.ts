@@ -1,27 +1,32 @@
-/** The nodes of a deployment: which of them live, and what they hold. For every broker whose nodes can send messages. */
+/**
+ * Keeps track of the other nodes, and asks all of them what they hold. Works for every broker that can send messages.
+ */
 import { randomBytes } from 'node:crypto';
 import type { Events, NodeInfo } from './broker.js';
 import { encode, type Message, type Reply } from './messages.js';
 
-/** How often a node says that it lives, ms. */
-export const HEARTBEAT = 2000;
-/** A node that was not heard for so long is dead, ms: three heartbeats, and a moment for the last. */
-export const DEAD = 3 * HEARTBEAT + 500;
-/** How long after its first heartbeat a node has the greetings of all others, ms: one may be lost, not two. */
-const ACQUAINTED = HEARTBEAT + 500;
-/** How long nodes have to reply to a survey, ms. */
-const PATIENCE = 700;
+/** Interval of the heartbeats of a node, ms. */
+export const HEARTBEAT_INTERVAL = 2000;
+/** A node without a heartbeat for this long is dead, ms: three intervals, and 500 ms for a late one. */
+export const DEAD_AFTER = 3 * HEARTBEAT_INTERVAL + 500;
+/** This long after it began to listen, a node knows all others, ms: their greetings or next heartbeats have arrived. */
+const GREETING_TIMEOUT = HEARTBEAT_INTERVAL + 500;
+/** How long a survey waits for replies, ms. */
+const REPLY_TIMEOUT = 700;
 
 /** How a broker carries messages between nodes. */
 export interface NodeChannel {
-  /** To all nodes, this one too. @returns how many receive it; undefined: not known @throws {Unavailable} */
+  /**
+   * Sends to all nodes, including this one. @returns the number of receivers, undefined if unknown @throws
+   * {Unavailable}
+   */
   broadcast(message: string): Promise<number | undefined>;
-  /** To one node; a message that cannot be sent is lost. */
+  /** Sends to one node. A message that cannot be sent is dropped. */
   send(node: string, message: string): void;
 }
 
-/** A survey under way. */
-interface Running {
+/** A survey that waits for replies. */
+interface PendingSurvey {
   expected: number;
   replies: Map<string, Reply>;
   done(): void;
@@ -31,10 +36,13 @@ export class Survey {
   readonly #node: string;
   readonly #channel: NodeChannel;
   readonly #events: Pick<Events, 'held' | 'describe'>;
-  /** the other nodes, and when each was last heard, on the monotonic clock in ms */
+  /** the other nodes, and when the last message of each arrived, on the monotonic clock in ms */
   readonly #heardAt = new Map<string, number>();
-  readonly #running = new Map<string, Running>();
-  /** when the latest message came, on the monotonic clock in ms; a node that was stopped for a while declares nobody dead */
+  readonly #pending = new Map<string, PendingSurvey>();
+  /**
+   * when the newest message arrived; ages count from it, so that a node that was stopped does not take the others for
+   * dead
+   */
   #receivedAt = 0;
   #listeningSince = Number.POSITIVE_INFINITY;
 
@@ -44,24 +52,24 @@ export class Survey {
     this.#events = events;
   }
 
-  /** @param now whether messages are received from now on */
+  /** @param now true: messages are received from now on; false: they are not */
   listening(now: boolean): void {
     this.#listeningSince = now ? performance.now() : Number.POSITIVE_INFINITY;
   }
 
-  /** Whether it has listened for long enough that a node it did not hear is dead. */
-  knowsAll(): boolean {
-    return performance.now() - this.#listeningSince > ACQUAINTED;
+  /** Whether this node has listened for long enough to know all nodes that are alive. */
+  isComplete(): boolean {
+    return performance.now() - this.#listeningSince > GREETING_TIMEOUT;
   }
 
-  /** The nodes that were heard lately, this one first. */
-  living(): string[] {
+  /** The nodes that are alive, this one first. */
+  alive(): string[] {
     for (const [node, heardAt] of this.#heardAt)
-      if (this.#receivedAt - heardAt > DEAD) this.#heardAt.delete(node);
+      if (this.#receivedAt - heardAt > DEAD_AFTER) this.#heardAt.delete(node);
     return [this.#node, ...this.#heardAt.keys()];
   }
 
-  /** The message that says that this node lives. */
+  /** The heartbeat message of this node. */
   heartbeat(server: string, count: number): string {
     return encode({ kind: 'heartbeat', node: this.#node, server, count });
   }
@@ -70,12 +78,12 @@ export class Survey {
     return encode({ kind: 'goodbye', node: this.#node });
   }
 
-  /** Takes in a message; those of other kinds are left to the broker. */
+  /** Handles a message of another node, or of this one. Ignores entries, which belong to the broker. */
   receive(message: Message): void {
     this.#receivedAt = performance.now();
     switch (message.kind) {
       case 'heartbeat':
-        return this.#meet(message.node);
+        return this.#onHeartbeat(message.node);
       case 'greeting':
         if (message.node !== this.#node) this.#heardAt.set(message.node, performance.now());
         return;
@@ -85,37 +93,40 @@ export class Survey {
       case 'survey':
         return this.#reply(message.node, message.id, message.key);
       case 'reply':
-        return this.#take(message.id, message.reply);
+        return this.#onReply(message.id, message.reply);
     }
   }
 
-  /** What every node says of itself, this one first, and how many requests each holds for a key. @throws {Unavailable} */
+  /**
+   * Asks every node to describe itself and to count the requests that it holds for a key.
+   * @returns the replies that arrived in time, this node's first @throws {Unavailable}
+   */
   async ask(key = ''): Promise<Reply[]> {
     const id = randomBytes(6).toString('hex');
-    const survey: Running = { expected: Number.POSITIVE_INFINITY, replies: new Map(), done() {} };
-    this.#running.set(id, survey);
+    const survey: PendingSurvey = { expected: Number.POSITIVE_INFINITY, replies: new Map(), done() {} };
+    this.#pending.set(id, survey);
     try {
       const receivers = await this.#channel.broadcast(encode({ kind: 'survey', node: this.#node, id, key }));
-      survey.expected = receivers ?? this.living().length;
+      survey.expected = receivers ?? this.alive().length;
       if (survey.replies.size < survey.expected)
         await new Promise<void>(resolve => {
-          const timer = setTimeout(resolve, PATIENCE);
+          const timer = setTimeout(resolve, REPLY_TIMEOUT);
           survey.done = () => {
             clearTimeout(timer);
             resolve();
           };
         });
     } finally {
-      this.#running.delete(id);
+      this.#pending.delete(id);
     }
     const own = { info: this.#events.describe(), held: this.#heldFor(key) };
     survey.replies.delete(this.#node);
     return [own, ...survey.replies.values()];
   }
 
-  #meet(node: string): void {
+  #onHeartbeat(node: string): void {
     if (node === this.#node) return;
-    // a node that has just started does not know the others until their next heartbeats
+    // without a greeting a new node would learn of this one only from its next heartbeat
     if (!this.#heardAt.has(node)) this.#channel.send(node, encode({ kind: 'greeting', node: this.#node }));
     this.#heardAt.set(node, performance.now());
   }
@@ -125,8 +136,8 @@ export class Survey {
     this.#channel.send(to, encode({ kind: 'reply', id, reply }));
   }
 
-  #take(id: string, reply: Reply): void {
-    const survey = this.#running.get(id);
+  #onReply(id: string, reply: Reply): void {
+    const survey = this.#pending.get(id);
     if (!survey) return;
     survey.replies.set(reply.info.id, reply);
     if (survey.replies.size >= survey.expected) survey.done();
@@ -137,7 +148,7 @@ export class Survey {
   }
 }
 
-/** Who waits for a key, as a peek shows it. */
+/** Requests held for a key by node, as `peek` returns them; nodes that hold none are left out. */
 export function waitersIn(replies: readonly Reply[]): Record<string, number> {
   const waiters: Record<string, number> = {};
   for (const { info, held } of replies) if (held > 0) waiters[info.id] = held;

@@ -73,8 +73,8 @@ test('a reply that no script gives: the connection is dropped, and the next subs
     { store, prefix: 'tagwait', history: 4, wait: 0, node: 'n', log },
     (store, wait) => {
       const made = connections(store, wait);
-      const subscribe = made.commands.tagwaitSubscribe.bind(made.commands);
-      made.commands.tagwaitSubscribe = (...args: Parameters<typeof subscribe>) =>
+      const subscribe = made.client.tagwaitSubscribe.bind(made.client);
+      made.client.tagwaitSubscribe = (...args: Parameters<typeof subscribe>) =>
         odd ? (Promise.resolve([42]) as never) : subscribe(...args);
       return made;
     },

@@ -1,7 +1,7 @@
 /** The nodes of a deployment, over a channel that the test delivers, in virtual time. */
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { encode, type Message } from '../../src/brokers/messages.js';
-import { DEAD, HEARTBEAT, Survey } from '../../src/brokers/survey.js';
+import { DEAD_AFTER, HEARTBEAT_INTERVAL, Survey } from '../../src/brokers/survey.js';
 
 const info = (id: string) => ({ id, held: 0, version: '0', uptime: 0 });
 
@@ -54,14 +54,14 @@ test.each([
 test('a survey does not wait for a node that has said goodbye, or was not heard for long', async () => {
   const { survey, hears, heartbeat, pass } = surveyOf(() => undefined);
   for (const node of ['leaves', 'dies', 'lives']) heartbeat(node);
-  expect(survey.living()).toEqual(['me', 'leaves', 'dies', 'lives']);
+  expect(survey.alive()).toEqual(['me', 'leaves', 'dies', 'lives']);
   hears({ kind: 'goodbye', node: 'leaves' });
-  expect(survey.living()).toEqual(['me', 'dies', 'lives']);
-  for (let beat = 0; beat * HEARTBEAT <= DEAD + HEARTBEAT; beat++) {
-    await pass(HEARTBEAT);
+  expect(survey.alive()).toEqual(['me', 'dies', 'lives']);
+  for (let beat = 0; beat * HEARTBEAT_INTERVAL <= DEAD_AFTER + HEARTBEAT_INTERVAL; beat++) {
+    await pass(HEARTBEAT_INTERVAL);
     heartbeat('lives');
   }
-  expect(survey.living()).toEqual(['me', 'lives']);
+  expect(survey.alive()).toEqual(['me', 'lives']);
 });
 
 test('a survey whose replies do not come ends without them, within a second', async () => {

@@ -336,5 +336,5 @@ export function fakeConnections(line: Line, servers: readonly Server[], clustere
     : new FakeClient(line, 'commands', () => servers[0] as Server);
   const client = commands as unknown as Redis | Cluster;
   const subscriber = new FakeClient(line, 'subscriber', anyServer) as unknown as Redis;
-  return { commands: client, writes: client, subscriber, clients: [client] };
+  return { client, writer: client, subscriber, clients: [client] };
 }

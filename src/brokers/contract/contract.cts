@@ -1,4 +1,4 @@
-/** The same for `require`, which can load ES modules from Node 20.19 on. */
+/** `contract.js` for `require`, which can load ES modules since Node.js 20.19. */
 import type * as esm from './contract.js' with { 'resolution-mode': 'import' };
 
 const contract: typeof esm = require('./contract.js');

@@ -1,6 +1,6 @@
 /**
- * What a broker must promise, as checks that any test runner can run. The package exports them as
- * `tagwait/broker-contract`; tagwait runs the same ones against its own brokers.
+ * The contract test of brokers, for any test runner. The package exports it as `tagwait/broker-contract`; tagwait runs
+ * it against its own brokers.
  *
  *   import { brokerContract, HISTORY } from 'tagwait/broker-contract';
  *   for (const { name, run } of brokerContract(2)) test(name, () => run(node => new MyBroker(node, HISTORY)));
@@ -13,18 +13,15 @@ import { keeping } from './values.js';
 export { type CreateBroker, HISTORY } from './nodes.js';
 
 export interface Check {
-  /** the promise, as a sentence */
+  /** the guarantee, as a sentence */
   name: string;
-  /**
-   * Resolves when the promise is kept, within some ten seconds.
-   * @throws {AssertionError} it is not
-   */
+  /** Resolves if the broker keeps the guarantee. Takes at most about 10 s. @throws {AssertionError} it does not */
   run(create: CreateBroker): Promise<void>;
 }
 
 /**
- * @param nodes 2 when several nodes may share the store, 1 when it lives in one process
- * @returns the checks, which may run in any order
+ * @param nodes 2 if several nodes can share the store, 1 if it works in one process only
+ * @returns the checks, in no particular order
  */
 export function brokerContract(nodes: 1 | 2): Check[] {
   const checks = { ...keeping, ...delivering, ...(nodes === 2 && sharing) };

@@ -1,10 +1,10 @@
-/** Checks of what a broker delivers: to one node, and between two nodes on one store. */
+/** Checks of delivery: to one node, and between two nodes with one store. */
 import assert from 'node:assert/strict';
 import type { Broker, Entry } from '../broker.js';
 import { type Checks, EMPTY, HISTORY, type Node, TTL, until, values, valuesOf } from './nodes.js';
 
 export const delivering: Checks = {
-  'a subscribed node gets each entry, and each names the one before': async ({ key, node }) => {
+  'a subscribed node gets each entry, and each entry names the one before': async ({ key, node }) => {
     const one = await node();
     assert.deepEqual(await one.broker.subscribe(key, ''), EMPTY);
     const first = await one.broker.set(key, '1', { ttl: TTL });
@@ -34,7 +34,7 @@ export const delivering: Checks = {
     await until(async () => !(await broker.set(key, '1', { ttl: TTL })).watched, 'the key is not watched');
   },
 
-  'a subscribe after an unsubscribe is never undone by it': async ({ key, node }) => {
+  'an unsubscribe never cancels a later subscribe': async ({ key, node }) => {
     const one = await node();
     const keys = Array.from({ length: 50 }, (_, number) => `${key}-${number}`);
     await Promise.all(keys.map(each => one.broker.subscribe(each, '')));
@@ -66,7 +66,7 @@ export const delivering: Checks = {
     assert.equal((await broker.nodes())[0]?.id, 'here');
   },
 
-  'many sets at once: every entry comes, in order, each after the one before': async ({ key, node }) => {
+  'many sets at once: every entry is delivered, in order': async ({ key, node }) => {
     const one = await node();
     await one.broker.subscribe(key, '');
     await Promise.all(
@@ -81,15 +81,12 @@ export const delivering: Checks = {
     assert.deepEqual(values((await one.broker.peek(key)).entries), valuesOf(one).slice(-HISTORY));
   },
 
-  'a subscribe that meets a set reads its entry or gets it delivered, never neither': async ({
-    key,
-    node,
-  }) => {
+  'a subscribe at the time of a set reads the entry or gets it delivered': async ({ key, node }) => {
     const one = await node();
-    await meet(key, one, one.broker);
+    await race(key, one, one.broker);
   },
 
-  'with a lease that ends, verify says what was lost, and only that': async ({ key, node }) => {
+  'with a finite lease, verify returns the keys with a loss and no others': async ({ key, node }) => {
     const { broker } = await node();
     assert.ok(broker.lease > 0, 'the lease is in ms');
     if (broker.lease === Number.POSITIVE_INFINITY) return;
@@ -102,7 +99,7 @@ export const delivering: Checks = {
   },
 };
 
-/** Checks that need two nodes on one store. */
+/** Checks that need two nodes with one store. */
 export const sharing: Checks = {
   'held on one node, set on the other: each entry arrives once': async ({ key, node }) => {
     const [left, right] = [await node('left'), await node('right')];
@@ -132,11 +129,11 @@ export const sharing: Checks = {
     }, 'the entries stop at the node that unsubscribed');
   },
 
-  'a subscribe on one node that meets a set on the other misses nothing': async ({ key, node }) => {
-    await meet(key, await node('left'), (await node('right')).broker);
+  'a subscribe on one node at the time of a set on the other misses nothing': async ({ key, node }) => {
+    await race(key, await node('left'), (await node('right')).broker);
   },
 
-  'a node that was closed is listed no more, and its keys are not watched': async ({ key, node }) => {
+  'a closed node is no longer listed, and its keys are not watched': async ({ key, node }) => {
     const [left, right] = [await node('left'), await node('right')];
     await left.broker.subscribe(key, '');
     await left.broker.close();
@@ -151,8 +148,8 @@ export const sharing: Checks = {
   },
 };
 
-/** Sets and subscribes of 300 keys that meet at every distance of up to three turns of the event loop. */
-async function meet(key: string, { broker, delivered }: Node, setter: Broker): Promise<void> {
+/** Sets and subscribes to 300 keys at once, each set delayed by 0 to 3 turns of the event loop. */
+async function race(key: string, { broker, delivered }: Node, setter: Broker): Promise<void> {
   const keys = Array.from({ length: 300 }, (_, number) => `${key}-${number}`);
   const missed = new Set(keys);
   await Promise.all(

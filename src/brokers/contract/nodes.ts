@@ -1,22 +1,22 @@
-/** What the checks share: nodes that are started and closed, and waiting for a condition. */
+/** Helpers of the checks: start and close nodes, wait for a condition. */
 import assert from 'node:assert/strict';
 import type { Broker, Entry, Events } from '../broker.js';
 
 /**
- * Makes the broker of one node, not yet started. It keeps the newest HISTORY entries of a key. All brokers that one
- * function makes share a store.
+ * Creates the broker of one node, not started, with a history of HISTORY entries. All brokers it creates share one
+ * store.
  */
 export type CreateBroker = (node: string) => Broker;
 
-/** Entries that the brokers under test keep of a key. */
+/** Entries per key that the brokers under test must keep. */
 export const HISTORY = 4;
 
-/** ms that a key is kept unless a check says otherwise */
+/** Time to live of a key in most checks, ms. */
 export const TTL = 60_000;
-/** ms within which what must come has come */
-const SOON = 10_000;
+/** How long `until` waits, ms. */
+const TIMEOUT = 10_000;
 
-/** A broker that was started, and what it delivered. */
+/** A started broker, and the entries that it delivered. */
 export interface Node {
   broker: Broker;
   delivered: [key: string, entry: Entry][];
@@ -25,11 +25,11 @@ export interface Node {
 export interface Context {
   /** a key that no other check uses */
   key: string;
-  /** Starts the broker of a node; it is closed when the check ends. */
+  /** Starts the broker of a node. It is closed after the check. */
   node(id?: string): Promise<Node>;
 }
 
-/** Checks by the promise that they hold a broker to. */
+/** Checks by the guarantee that they test. */
 export type Checks = Record<string, (context: Context) => Promise<void>>;
 
 export async function withNodes(create: CreateBroker, check: Checks[string]): Promise<void> {
@@ -55,11 +55,11 @@ export async function withNodes(create: CreateBroker, check: Checks[string]): Pr
   }
 }
 
-/** @throws {AssertionError} the condition did not come true within 10 s */
+/** Waits for a condition. @throws {AssertionError} it is still false after 10 s */
 export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const end = performance.now() + SOON;
+  const end = performance.now() + TIMEOUT;
   while (!(await condition())) {
-    assert.ok(performance.now() < end, `not within ${SOON} ms: ${what}`);
+    assert.ok(performance.now() < end, `not within ${TIMEOUT} ms: ${what}`);
     await new Promise(resolve => setTimeout(resolve, 10));
   }
 }

@@ -1,9 +1,9 @@
-/** Checks of what a broker keeps: entries, cursors, ends, conflicts, repeats and time to live. */
+/** Checks of storage: entries, cursors, final values, conflicts, repeated ids and time to live. */
 import assert from 'node:assert/strict';
 import { Conflict, type Peek } from '../broker.js';
 import { type Checks, EMPTY, TTL, until, values, valuesOf } from './nodes.js';
 
-const forgotten = ({ entries }: Peek) => entries.length === 0;
+const expired = ({ entries }: Peek) => entries.length === 0;
 
 const conflict = (reason: 'final' | 'expect', cursor: string) => (error: unknown) => {
   assert.ok(error instanceof Conflict, `${error} is a Conflict`);
@@ -12,7 +12,7 @@ const conflict = (reason: 'final' | 'expect', cursor: string) => (error: unknown
 };
 
 export const keeping: Checks = {
-  'a value that is set while nobody waits is kept': async ({ key, node }) => {
+  'a value that is set while no request waits is kept': async ({ key, node }) => {
     const { broker, delivered } = await node();
     const { cursor, watched } = await broker.set(key, '1', { ttl: TTL });
     assert.equal(watched, false);
@@ -26,7 +26,10 @@ export const keeping: Checks = {
     );
   },
 
-  'a cursor gets what is newer, and the number of those that are no longer kept': async ({ key, node }) => {
+  'a cursor gets the newer entries, and the number of newer entries that are no longer kept': async ({
+    key,
+    node,
+  }) => {
     const { broker } = await node();
     const cursors = [''];
     for (const value of ['1', '2', '3', '4', '5', '6'])
@@ -42,10 +45,10 @@ export const keeping: Checks = {
     assert.deepEqual(await since(6), ['lost 0']);
   },
 
-  'a cursor of an earlier life, or one that was made up, counts as none': async ({ key, node }) => {
+  'a cursor of an earlier epoch, or a made-up one, counts as none': async ({ key, node }) => {
     const { broker } = await node();
     const old = await broker.set(key, '"old"', { ttl: 40 });
-    await until(async () => forgotten(await broker.peek(key)), 'the key is forgotten');
+    await until(async () => expired(await broker.peek(key)), 'the key has expired');
     assert.deepEqual(await broker.subscribe(key, old.cursor), EMPTY);
     const young = await broker.set(key, '"new"', { ttl: TTL });
     assert.notEqual(young.cursor, old.cursor);
@@ -53,7 +56,7 @@ export const keeping: Checks = {
       assert.deepEqual(values((await broker.subscribe(key, cursor)).entries), ['"new"'], cursor);
   },
 
-  'a number ahead of the newest has seen all that there is, and gets the next': async ({ key, node }) => {
+  'an offset beyond the newest has seen everything, and gets the next entry': async ({ key, node }) => {
     const one = await node();
     const { cursor } = await one.broker.set(key, '1', { ttl: TTL });
     const backlog = await one.broker.subscribe(key, cursor.replace(/\w+$/, '9'));
@@ -62,10 +65,7 @@ export const keeping: Checks = {
     await until(() => valuesOf(one).includes('2'), 'the next value is delivered');
   },
 
-  'a final entry ends the key: every later set is a conflict, with the present cursor': async ({
-    key,
-    node,
-  }) => {
+  'after a final entry every set is a conflict, with the newest cursor': async ({ key, node }) => {
     const { broker } = await node();
     const { cursor } = await broker.set(key, '1', { ttl: TTL, final: true });
     for (const more of [{}, { final: true }, { expect: cursor }, { id: 'a' }])
@@ -73,7 +73,7 @@ export const keeping: Checks = {
     assert.deepEqual(values((await broker.peek(key)).entries), ['1']);
   },
 
-  'expect lets one of two sets through, final ones too': async ({ key, node }) => {
+  'with the same expect, one of two sets succeeds, also if final': async ({ key, node }) => {
     const { broker } = await node();
     const set = (value: string, final: boolean) => broker.set(key, value, { ttl: TTL, expect: '', final });
     const both = await Promise.allSettled([set('"a"', false), set('"b"', false)]);
@@ -86,7 +86,7 @@ export const keeping: Checks = {
     assert.equal((await broker.peek(key)).cursor, next.cursor);
   },
 
-  'a repeat of an id stores nothing and is answered as the first was': async ({ key, node }) => {
+  'a second set with the same id stores nothing and returns the first receipt': async ({ key, node }) => {
     const { broker } = await node();
     await broker.subscribe(key, '');
     const first = await broker.set(key, '1', { ttl: TTL, id: 'a', expect: '' });
@@ -97,14 +97,14 @@ export const keeping: Checks = {
     assert.deepEqual(values((await broker.peek(key)).entries), ['1', '2']);
   },
 
-  'an id whose set was refused may be used again': async ({ key, node }) => {
+  'the id of a refused set can be used again': async ({ key, node }) => {
     const { broker } = await node();
     await assert.rejects(broker.set(key, '1', { ttl: TTL, id: 'a', expect: 'x-1' }), conflict('expect', ''));
     await broker.set(key, '1', { ttl: TTL, id: 'a', expect: '' });
     assert.deepEqual(values((await broker.peek(key)).entries), ['1']);
   },
 
-  'ttl counts from the last set, and keeps the key whole': async ({ key, node }) => {
+  'ttl counts from the last set, for all entries of the key': async ({ key, node }) => {
     const { broker } = await node();
     await broker.set(key, '1', { ttl: 200 });
     await broker.set(key, '2', { ttl: TTL });
@@ -112,15 +112,15 @@ export const keeping: Checks = {
     assert.ok(ttl > TTL - 5000 && ttl <= TTL, `${ttl} ms are left`);
     assert.equal(entries.length, 2);
     await broker.set(key, '3', { ttl: 30 });
-    await until(async () => forgotten(await broker.peek(key)), 'the key is forgotten');
+    await until(async () => expired(await broker.peek(key)), 'the key has expired');
     const { waiters: _, ...rest } = await broker.peek(key);
     assert.deepEqual(rest, { entries: [], cursor: '', final: false, ttl: 0 });
   },
 
-  'odd but legal keys are keys like any other': async ({ node }) => {
+  'unusual but valid keys work like any other': async ({ node }) => {
     const { broker } = await node();
-    const legal = ['__proto__', 'constructor', '.', '..', 'a:b', '~', '-', 'hasOwnProperty', 'x'.repeat(128)];
-    for (const key of legal) {
+    const valid = ['__proto__', 'constructor', '.', '..', 'a:b', '~', '-', 'hasOwnProperty', 'x'.repeat(128)];
+    for (const key of valid) {
       await broker.subscribe(key, '');
       await broker.set(key, `"${key.length}"`, { ttl: 500 });
       assert.equal(values((await broker.peek(key)).entries).at(-1), `"${key.length}"`);

@@ -1,4 +1,4 @@
-/** The addresses in the Redis settings, parsed. Opens no connection: config.ts checks the settings with it. */
+/** Parses the addresses in the Redis settings. Opens no connection; `config.ts` also checks the settings with it. */
 
 export interface Address {
   /** a name or an IP address, without brackets */
@@ -6,7 +6,7 @@ export interface Address {
   port: number;
 }
 
-/** What a client needs besides the address. */
+/** Credentials and other connection settings besides the address. */
 export interface Access {
   username: string;
   /** empty: none */
@@ -24,12 +24,12 @@ export interface Servers extends Access {
 }
 
 const HOST = String.raw`(?:\[[\da-fA-F:.]+\]|[^\s:,/@?#=[\]]+)`;
-/** The user and password end at the last @: `redis://:p@ss/word@host` works too. */
+/** User and password end at the last @, so that `redis://:p@ss/word@host` works too. */
 const URL = new RegExp(
   String.raw`^(rediss?)://(?:(\S*)@)?(${HOST})(?::(\d{1,5}))?(?:/(\d{1,5})?)?(?:\?db=(\d{1,5}))?$`,
 );
 const SOCKET = /^unix:(?:\/\/)?(?:([^\s/]\S*)@)?(\/(?!\/)[^\s?]+)(?:\?db=(\d{1,5}))?$/;
-/** One of several; a comma in a password is written %2C. */
+/** One item of a list; a comma in a password is written %2C. */
 const LISTED = new RegExp(String.raw`^(?:(rediss?)://(?:([^\s,]*)@)?)?(${HOST}:\d{1,5})(?:/(\d{1,5})?)?$`);
 const PAIR = new RegExp(String.raw`^(${HOST}:\d{1,5})=(${HOST}:\d{1,5})$`);
 
@@ -49,7 +49,7 @@ function addressIn(text: string): Address | undefined {
   return addressOf(text.slice(0, colon), text.slice(colon + 1));
 }
 
-/** @returns undefined: a % that encodes nothing */
+/** @returns undefined for an invalid percent-encoding */
 function decoded(text: string): string | undefined {
   try {
     return decodeURIComponent(text);
@@ -58,7 +58,7 @@ function decoded(text: string): string | undefined {
   }
 }
 
-/** @param text `user:password` @returns undefined: a % that encodes nothing */
+/** @param text `user:password` @returns undefined for an invalid percent-encoding */
 function credentials(text = ''): { username: string; password: string } | undefined {
   const colon = text.indexOf(':');
   const username = decoded(colon < 0 ? text : text.slice(0, colon));
@@ -66,7 +66,7 @@ function credentials(text = ''): { username: string; password: string } | undefi
   return username === undefined || password === undefined ? undefined : { username, password };
 }
 
-/** @returns undefined: not as `SERVER_ALLOWED` says */
+/** @returns undefined if the text does not match `SERVER_ALLOWED` */
 export function parseServer(text: string): Server | undefined {
   const socket = SOCKET.exec(text);
   if (socket) {
@@ -83,7 +83,7 @@ export function parseServer(text: string): Server | undefined {
   return { ...access, tls: scheme === 'rediss', database: Number(database ?? query), at };
 }
 
-/** For a log line: where the server is, and nothing that lets anyone in. */
+/** The address with user and password masked, for log lines: `redis://***@host:6379/0`. */
 export function withoutAccess(text: string): string {
   const { at, tls, database, username, password } = parseServer(text) ?? {};
   if (!at) return '***';
@@ -92,7 +92,7 @@ export function withoutAccess(text: string): string {
   return `${tls ? 'rediss' : 'redis'}://${user}${at.host}:${at.port}/${database}`;
 }
 
-/** @returns undefined: not as `SERVERS_ALLOWED` says, or what two of them say differs */
+/** @returns undefined if a text does not match `SERVERS_ALLOWED`, or two texts contradict each other */
 export function parseServers(texts: readonly string[]): Servers | undefined {
   const at: Address[] = [];
   let access: Access | undefined;
@@ -105,14 +105,14 @@ export function parseServers(texts: readonly string[]): Servers | undefined {
     if (scheme && own.tls !== access.tls) return undefined;
     if (user && (own.username !== access.username || own.password !== access.password)) return undefined;
     if (own.database && access.database && own.database !== access.database) return undefined;
-    // the database may stand at the end, where others write it
+    // other libraries write the database at the end of the list
     access.database ||= own.database;
     at.push(address);
   }
   return access && { ...access, at };
 }
 
-/** @returns by `host:port` as the servers call themselves; undefined: not as `NAT_ALLOWED` says */
+/** @returns the external address for each internal `host:port`; undefined if a pair does not match `NAT_ALLOWED` */
 export function parseNat(pairs: readonly string[]): Record<string, Address> | undefined {
   const map: Record<string, Address> = {};
   for (const pair of pairs) {

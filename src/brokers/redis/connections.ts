@@ -1,4 +1,4 @@
-/** The clients that a broker needs: one that commands, one that hears, and with `wait` one for sets. */
+/** Makes the ioredis clients of a broker: one for commands, one that subscribes, and with `wait` one for sets. */
 import slotOf from 'cluster-key-slot';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { Access } from './address.js';
@@ -7,58 +7,63 @@ import { Sentinels } from './sentinels.js';
 import { natOf, type Store, serverIn, serversIn } from './store.js';
 import { Connector } from './stream.js';
 
-/** Without an answer to a command for so long, the connection is destroyed, ms. */
+/** A connection is destroyed if no answer to a command arrives within this time, ms. */
 const SOCKET_TIMEOUT = 3500;
 const COMMAND_TIMEOUT = 5000;
 const CONNECT_TIMEOUT = 3000;
-/** At most one reconnect in this time because a server is a replica or refuses the database, ms. */
-const REFUSED = 1000;
-/** Reconnect at once, then soon: every page waits for it. With jitter, because every node does. */
+/** When a server is a replica or refuses the database: at most one reconnect in this time, ms. */
+const REFUSAL_DELAY = 1000;
+/**
+ * ms before reconnect `attempt`: 25–50, 50–100 … at most 250–500. Short, because pages wait; with jitter, because all
+ * nodes reconnect.
+ */
 export const backoff = (attempt: number) => Math.min(50 * attempt, 500) * (0.5 + Math.random() / 2);
 
 export interface Connections {
-  commands: Redis | Cluster;
-  /** for sets; a client of its own when replicas are waited for: WAIT blocks its connection */
-  writes: Redis | Cluster;
-  /** receives messages; a client of its own, because a subscribed connection takes no commands */
+  client: Redis | Cluster;
+  /** for sets; a separate client if `wait` is set, because WAIT blocks its connection */
+  writer: Redis | Cluster;
+  /** receives messages; a separate client, because a subscribed connection accepts no commands */
   subscriber: Redis;
-  /** all clients that take commands, for events */
+  /** `client`, and `writer` if it is another one */
   clients: (Redis | Cluster)[];
 }
 
-/** For every connection, also those to the nodes of a Cluster. */
+/** Options of every connection, including those to the servers of a Cluster. */
 const shared = {
   scripts,
   protocol: 2,
   commandTimeout: COMMAND_TIMEOUT,
   connectTimeout: CONNECT_TIMEOUT,
   socketTimeout: SOCKET_TIMEOUT,
-  // the heartbeat finds out, and reports, that a server loads or is a replica
+  // the heartbeat detects and reports that a server is loading or a replica
   enableReadyCheck: false,
   disableClientInfo: true,
 } satisfies RedisOptions;
 
-const client = {
+const clientOptions = {
   ...shared,
-  // what could not be sent, or was not answered, fails now: a set that is sent again by itself may be stored twice
+  // a command that cannot be sent or is not answered fails: ioredis must not retry, a set could be stored twice
   enableOfflineQueue: false,
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
   lazyConnect: true,
 } satisfies RedisOptions;
 
-/** Clients that are not connected yet, and go on trying once they are told to connect. */
+/**
+ * @param wait replicas that must confirm a set @returns clients that are not connected yet and reconnect by themselves
+ */
 export function connections(store: Store, wait: number): Connections {
   return store.kind === 'cluster' ? cluster(store, wait) : single(store, wait);
 }
 
-/** One server at a time: the one in the settings, or the one that the Sentinels name. */
+/** Clients of one server: the one in the settings, or the master that the Sentinels name. */
 function single(store: Exclude<Store, { kind: 'cluster' }>, wait: number): Connections {
   const [where, given] = store.kind === 'server' ? server(store) : master(store);
   const make = (more: RedisOptions = {}) => {
     const refusals = new Refusals();
     const made = new Redis({
-      ...client,
+      ...clientOptions,
       ...access(given),
       ...where,
       ...more,
@@ -70,22 +75,22 @@ function single(store: Exclude<Store, { kind: 'cluster' }>, wait: number): Conne
         return true;
       },
     });
-    made.on('error', explain);
+    made.on('error', cleanMessage);
     made.on('error', (error: Error & { command?: { name: string } }) => {
-      // ioredis would go on, in database 0
+      // ioredis would continue in database 0
       if (error.command?.name !== 'select') return;
       refusals.add();
       made.disconnect(true);
     });
     return made;
   };
-  const commands = make();
-  const writes = wait > 0 ? make() : commands;
+  const client = make();
+  const writer = wait > 0 ? make() : client;
   return {
-    commands,
-    writes,
+    client,
+    writer,
     subscriber: make({ autoResubscribe: false }),
-    clients: [...new Set([commands, writes])],
+    clients: [...new Set([client, writer])],
   };
 }
 
@@ -107,7 +112,7 @@ function cluster(store: Extract<Store, { kind: 'cluster' }>, wait: number): Conn
   const make = () => {
     const made = new Cluster(at, {
       scripts,
-      // a pipeline of ioredis follows redirections to addresses that are not mapped
+      // pipelines of ioredis follow redirections to addresses that are not in natMap
       enableAutoPipelining: Object.keys(natMap).length === 0,
       autoPipeliningIgnoredCommands: ['tagwaitSetMany', 'tagwaitSubscribe', 'tagwaitUnsubscribe'],
       enableOfflineQueue: false,
@@ -118,34 +123,34 @@ function cluster(store: Extract<Store, { kind: 'cluster' }>, wait: number): Conn
       slotsRefreshInterval: 5000,
       slotsRefreshTimeout: 2000,
       natMap,
-      // names are looked up when connecting: a certificate is held against the name, which an address would replace
+      // keep host names: a TLS certificate is checked against the name, not against the resolved address
       dnsLookup: (host, found) => found(null, host),
       redisOptions: { ...shared, ...access(given) },
     });
-    made.on('error', explain);
-    made.on('node error', explain);
-    made.on('+node', handled);
+    made.on('error', cleanMessage);
+    made.on('node error', cleanMessage);
+    made.on('+node', ignoreAskingErrors);
     return made;
   };
-  const commands = make();
-  const writes = wait > 0 ? make() : commands;
-  const pick = () => {
-    const masters = commands.nodes('master').map(({ options: { host = '', port = 0 } }) => ({ host, port }));
+  const client = make();
+  const writer = wait > 0 ? make() : client;
+  const anyMaster = () => {
+    const masters = client.nodes('master').map(({ options: { host = '', port = 0 } }) => ({ host, port }));
     const from = masters.length > 0 ? masters : at;
     return from[Math.floor(Math.random() * from.length)];
   };
   const subscriber: Redis = new Redis({
-    ...client,
+    ...clientOptions,
     ...access(given),
-    ...pick(),
+    ...anyMaster(),
     autoResubscribe: false,
     retryStrategy: times => {
-      Object.assign(subscriber.options, pick());
+      Object.assign(subscriber.options, anyMaster());
       return backoff(times);
     },
   });
-  subscriber.on('error', explain);
-  return { commands, writes, subscriber, clients: [...new Set([commands, writes])] };
+  subscriber.on('error', cleanMessage);
+  return { client, writer, subscriber, clients: [...new Set([client, writer])] };
 }
 
 const access = ({ username, password, tls }: Access): RedisOptions => ({
@@ -154,15 +159,15 @@ const access = ({ username, password, tls }: Access): RedisOptions => ({
   ...(tls ? { tls: {}, Connector } : {}),
 });
 
-/** Connections that were let in and are of no use: they must not be made again at once, for ever. */
+/** Limits reconnects to a server that accepts the connection but cannot be used. */
 class Refusals {
   #last = Number.NEGATIVE_INFINITY;
   #refused = false;
 
-  /** @returns whether it is time to reconnect once more, which counts as done */
+  /** Whether a reconnect is allowed now. Counts it as made. */
   may(): boolean {
     const now = performance.now();
-    if (now - this.#last < REFUSED) return false;
+    if (now - this.#last < REFUSAL_DELAY) return false;
     this.#last = now;
     return true;
   }
@@ -171,24 +176,24 @@ class Refusals {
     this.#refused = true;
   }
 
-  /** @returns ms until the next try; undefined: the last connection was not refused */
+  /** @returns ms until the next attempt; undefined: the last connection was not refused */
   delay(): number | undefined {
     if (!this.#refused) return undefined;
     this.#refused = false;
-    return REFUSED * (0.5 + Math.random() / 2);
+    return REFUSAL_DELAY * (0.5 + Math.random() / 2);
   }
 }
 
-/** Gives an error a message that may be logged: Redis repeats the arguments of a command that it does not know. */
-function explain(error: Error & { lastNodeError?: Error; errors?: Error[] }): void {
-  if (error.lastNodeError) explain(error.lastNodeError);
-  // a name with several addresses, none of which answers
+/** Makes the message of an error safe to log: Redis repeats the arguments of an unknown command. */
+function cleanMessage(error: Error & { lastNodeError?: Error; errors?: Error[] }): void {
+  if (error.lastNodeError) cleanMessage(error.lastNodeError);
+  // AggregateError: the host name has several addresses and none of them answers
   error.message ||= (error.errors ?? []).map(({ message }) => message).join(', ') || error.name;
   error.message = error.message.replace(/,? with args beginning with.*/s, '');
 }
 
-/** ioredis sends ASKING without a listener: its refusal, or a connection that breaks then, would end the process. */
-function handled(node: Redis): void {
+/** ioredis does not handle the rejection of its own ASKING, which would end the process. */
+function ignoreAskingErrors(node: Redis): void {
   const asking = node.asking.bind(node) as () => Promise<'OK'>;
   node.asking = (() => {
     const sent = asking();
@@ -197,20 +202,23 @@ function handled(node: Redis): void {
   }) as Redis['asking'];
 }
 
-/** @returns the client of the server that stores this key */
-export function serverOf(commands: Redis | Cluster, key: string): Redis {
-  if (!(commands instanceof Cluster)) return commands;
-  const address = commands.slots[slotOf(key)]?.[0];
-  const found = commands.nodes('master').find(node => addressOf(node) === address);
+/** The client of the server that stores this key. @throws {Error} no server is known for its slot */
+export function serverOf(client: Redis | Cluster, key: string): Redis {
+  if (!(client instanceof Cluster)) return client;
+  const address = client.slots[slotOf(key)]?.[0];
+  const found = client.nodes('master').find(node => addressOf(node) === address);
   if (!found) throw new Error('no server is known for the slot');
   return found;
 }
 
-/** Where the server is that stores this key, for a log line. */
-export const addressFor = (commands: Redis | Cluster, key: string): string =>
-  commands instanceof Cluster ? (commands.slots[slotOf(key)]?.[0] ?? 'no server') : addressOf(commands);
+/** `host:port` of the server that stores this key, for log lines. */
+export const addressFor = (client: Redis | Cluster, key: string): string =>
+  client instanceof Cluster ? (client.slots[slotOf(key)]?.[0] ?? 'no server') : addressOf(client);
 
-/** `host:port`, a path, of a Cluster all masters, and of Sentinels that name no server the name they were asked for. */
+/**
+ * `host:port`, or a socket's path, or all masters of a Cluster, or the master's name while no Sentinel knows an
+ * address.
+ */
 export function addressOf(client: Redis | Cluster): string {
   if (client instanceof Cluster) return client.nodes('master').map(addressOf).join(',');
   const { path, host, port, name } = client.options;

@@ -1,7 +1,7 @@
--- Says on one server that a node lives, and looks whether the server is the same as before.
+-- Renews a node's marker on one server and publishes its heartbeat.
 --
--- KEYS[1] the node's marker on this server: gone when the data were flushed or the clock jumped, and when the node died
--- ARGV    1 the marker's lifetime, ms  2 channel of all nodes  3 message
+-- KEYS    1 the node's marker on this server: missing after a flush or a clock jump, or if the last heartbeat is too old
+-- ARGV    1 lifetime of the marker, ms  2 channel of all nodes  3 message
 -- returns {1 if the marker was there, run_id of the server}
 local there = redis.call('SET', KEYS[1], '1', 'PX', ARGV[1], 'GET')
 redis.call('PUBLISH', ARGV[2], ARGV[3])

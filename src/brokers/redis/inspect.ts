@@ -1,27 +1,27 @@
-/** What is looked at once when a server's process is met: it may have other settings than the last one. */
+/** Checks the configuration of a Redis server, once for each of its processes: a restart may change it. */
 import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from '../../log.js';
 import { addressFor, serverOf } from './connections.js';
 
-/** @param names two that a Cluster keeps in different slots @throws {Error} CROSSSLOT: it is a node of a Cluster */
-export async function assertNoCluster(commands: Redis | Cluster, names: readonly string[]): Promise<void> {
-  if (!(commands instanceof Cluster)) await commands.exists(...names);
+/** @param names two keys of different slots @throws {Error} CROSSSLOT: the server belongs to a Cluster */
+export async function assertNoCluster(client: Redis | Cluster, names: readonly string[]): Promise<void> {
+  if (!(client instanceof Cluster)) await client.exists(...names);
 }
 
 /**
- * Redis may be allowed to drop keys of its own accord. Then values vanish, and a page hears the next one late.
- * @param key of the server; one that says nothing of its policy, or refuses INFO, is passed over
+ * Logs a warning if Redis may evict keys: values would be lost, and subscriptions, which delays the next value.
+ * @param key any key of the server. A server that refuses INFO or hides its policy is skipped.
  */
 export async function warnOfEviction(
-  commands: Redis | Cluster,
+  client: Redis | Cluster,
   key: string,
   log: Pick<Logger, 'warn'>,
 ): Promise<void> {
-  const info = await (async () => serverOf(commands, key).info('memory'))().catch(() => '');
+  const info = await (async () => serverOf(client, key).info('memory'))().catch(() => '');
   const policy = /maxmemory_policy:(\S+)/.exec(info)?.[1];
   if (policy !== undefined && policy !== 'noeviction')
     log.warn(
-      { address: addressFor(commands, key), policy },
+      { address: addressFor(client, key), policy },
       'Redis may evict values and subscriptions: set maxmemory-policy to noeviction',
     );
 }

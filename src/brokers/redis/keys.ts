@@ -1,13 +1,13 @@
-/** The names of keys and channels in Redis, and which keys one command may name. */
+/** Names of keys and channels in Redis, and the batches of keys that one command may use. */
 import slotOf from 'cluster-key-slot';
 
-/** The version of key names, of what is kept under them, and of messages. */
+/** Version of key names, stored data and messages. */
 const LAYOUT = 1;
 
 export class Keys {
   readonly #start: string;
   readonly #clustered: boolean;
-  /** the start of all channels: they know no database, so its number is part of their names */
+  /** prefix of all channels: channels are shared by all databases, so the name contains the database if it is not 0 */
   readonly channels: string;
 
   constructor(prefix: string, database: number, clustered: boolean) {
@@ -18,10 +18,10 @@ export class Keys {
 
   entries = (key: string) => `${this.#start}{${key}}`;
   watchers = (key: string) => `${this.#start}w:{${key}}`;
-  /** Under the tag of one server, see `link.ts`. */
+  /** Prefix of the markers on one server. @param tag the server's hash tag, see `heartbeats.ts` */
   markers = (tag: string) => `${this.#start}m:{${tag}}:`;
 
-  /** Divides items into what one script may look at: on a Cluster, keys of one slot. */
+  /** Splits items into batches for one script: at most `max`, on a Cluster of one slot. */
   batches<T extends { readonly key: string }>(items: readonly T[], max: number): T[][] {
     const open = new Map<number, T[]>();
     const batches: T[][] = [];

@@ -1,11 +1,11 @@
 /**
- * The broker that many nodes share: Redis keeps the entries and routes them, a script per operation, one round trip.
+ * The broker for several nodes: Redis stores and routes the entries. Each operation is one Lua script, one round trip.
  *
- * Names start with the prefix and the layout's version, so that nodes of two layouts never read each other:
+ * Names start with the prefix and the layout version, so nodes with different layouts never read each other's data:
  *   tagwait:1:{key}       entries, see set.lua            tagwait:1:w:{key}   watchers, see subscribe.lua
  *   tagwait:1:n:<node>    channel of a node               tagwait:1:all       channel of all nodes, see messages.ts
  *   tagwait:1:m:{…}:<node> marker of a node on one server, see heartbeat.lua
- * Channels know no database: those of another than 0 go on with its number, as in `tagwait:1:db2:all`.
+ * Channels are shared by all databases, so for a database other than 0 they contain its number: `tagwait:1:db2:all`.
  */
 import { Cluster } from 'ioredis';
 import type { Logger } from '../../log.js';
@@ -36,20 +36,20 @@ export interface RedisOptions {
   prefix: string;
   /** entries kept per key */
   history: number;
-  /** replicas that must have a set before it is acknowledged */
+  /** replicas that must have a set before it is acknowledged; 0: none */
   wait: number;
   node: string;
   log: Pick<Logger, 'info' | 'warn'>;
-  /** ms for which a subscription is believed without being verified; absent: 15 s */
+  /** how long a subscription is trusted without verification, ms; default 15,000 */
   lease?: number | undefined;
 }
 
-/** No page is behind for longer than this, whatever was lost. */
+/** Whatever is lost, no page is behind for longer than this, ms. */
 const LEASE = 15_000;
-/** Redis keeps a subscription for this many leases. Only a node that died, or lost its link, leaves it that long. */
-const REGISTRATION = 8;
-/** Keys that one script subscribes: some five microseconds each, while which Redis does nothing else. */
-const BATCH = 200;
+/** Redis keeps a subscription for this many leases. It is left to expire only by a node that died or lost its link. */
+const REGISTRATION_LEASES = 8;
+/** Keys per subscribe or unsubscribe script. Each blocks Redis for about 5 µs: 200 keys block it for 1 ms. */
+const SUBSCRIBE_BATCH = 200;
 
 export class RedisBroker implements Broker {
   readonly lease: number;
@@ -62,7 +62,7 @@ export class RedisBroker implements Broker {
   #link!: Link;
   #scheduled = false;
 
-  /** @param connect makes the clients; only tests give another */
+  /** @param connect makes the clients; only tests pass another function */
   constructor(options: RedisOptions, connect: (store: Store, wait: number) => Connections = connections) {
     const { store, prefix, history, wait, node, lease = LEASE } = options;
     this.#options = options;
@@ -71,20 +71,20 @@ export class RedisBroker implements Broker {
     const clustered = store.kind === 'cluster';
     this.#keys = new Keys(prefix, databaseOf(store), clustered);
     const schedule = () => this.#schedule();
-    const living = () => (clustered ? this.#living() : '');
+    const alive = () => (clustered ? this.#alive() : '');
     this.#sets = new Sets(
-      { connections: this.#connections, keys: this.#keys, history, wait, living },
+      { connections: this.#connections, keys: this.#keys, history, wait, alive },
       schedule,
     );
     this.#subscriptions = new Subscriptions(
       {
         subscribe: pending => this.#subscribe(pending),
         unsubscribe: keys => this.#unsubscribe(keys),
-        batches: items => this.#keys.batches(items, BATCH),
+        batches: items => this.#keys.batches(items, SUBSCRIBE_BATCH),
       },
       schedule,
     );
-    this.#verifier = new Verifier(this.#connections, this.#keys, node, lease * REGISTRATION);
+    this.#verifier = new Verifier(this.#connections, this.#keys, node, lease * REGISTRATION_LEASES);
   }
 
   async start(events: Events): Promise<void> {
@@ -115,14 +115,14 @@ export class RedisBroker implements Broker {
   }
 
   async verify(known: readonly Known[]): Promise<string[]> {
-    // what could not be unsubscribed is compared again too
+    // retries unsubscribes that failed
     this.#subscriptions.resume();
     return this.#link.do(() => this.#verifier.verify(known));
   }
 
   async peek(key: string, waiters = true): Promise<Peek> {
     const [[ttl, ...rest], replies] = await Promise.all([
-      this.#link.do(commands => commands.tagwaitPeek(this.#keys.entries(key))),
+      this.#link.do(client => client.tagwaitPeek(this.#keys.entries(key))),
       waiters ? this.#link.survey.ask(key) : [],
     ]);
     const { entries, cursor, final } = readBacklog(rest);
@@ -141,10 +141,10 @@ export class RedisBroker implements Broker {
     return this.#link.close();
   }
 
-  /** For set.lua: the nodes that live, or "*" until this node has listened for long enough to know. */
-  #living(): string {
+  /** For set.lua: the nodes that are alive, or "*" until this node has listened for long enough to know them. */
+  #alive(): string {
     const { survey } = this.#link;
-    return survey.knowsAll() ? ` ${survey.living().join(' ')} ` : '*';
+    return survey.isComplete() ? ` ${survey.alive().join(' ')} ` : '*';
   }
 
   #schedule(): void {
@@ -160,10 +160,10 @@ export class RedisBroker implements Broker {
   async #subscribe(pending: readonly PendingSubscribe[]): Promise<void> {
     const keys = pending.flatMap(({ key }) => [this.#keys.watchers(key), this.#keys.entries(key)]);
     const cursors = pending.map(({ since }) => since);
-    const registration = this.lease * REGISTRATION;
+    const registration = this.lease * REGISTRATION_LEASES;
     try {
-      const replies = await this.#link.do(commands =>
-        commands.tagwaitSubscribe(keys.length, ...keys, this.#options.node, registration, ...cursors),
+      const replies = await this.#link.do(client =>
+        client.tagwaitSubscribe(keys.length, ...keys, this.#options.node, registration, ...cursors),
       );
       for (const [index, { resolve }] of pending.entries()) resolve(readBacklog(replies[index] ?? []));
     } catch (error) {
@@ -172,17 +172,20 @@ export class RedisBroker implements Broker {
     }
   }
 
-  /** A reply that no script gives: something on the way lost bytes, and every later reply would be that of another command. */
+  /**
+   * Handles a reply that no script gives: a proxy lost bytes, so each later reply would go to the wrong command.
+   * Reconnects.
+   */
   #outOfStep({ message }: Error): Unavailable {
-    const { commands } = this.#connections;
-    if (!(commands instanceof Cluster)) commands.disconnect(true);
+    const { client } = this.#connections;
+    if (!(client instanceof Cluster)) client.disconnect(true);
     return new Unavailable(`Redis: an unexpected reply: ${message}`);
   }
 
   async #unsubscribe(keys: readonly string[]): Promise<void> {
     const watchers = keys.map(this.#keys.watchers);
-    await this.#link.do(commands =>
-      commands.tagwaitUnsubscribe(watchers.length, ...watchers, this.#options.node),
+    await this.#link.do(client =>
+      client.tagwaitUnsubscribe(watchers.length, ...watchers, this.#options.node),
     );
   }
 }

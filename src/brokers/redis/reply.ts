@@ -1,4 +1,4 @@
-/** What subscribe.lua and peek.lua return, as a backlog. */
+/** Decodes the replies of subscribe.lua and peek.lua. */
 import type { Backlog, Entry } from '../broker.js';
 
 type Fields = [
@@ -10,7 +10,7 @@ type Fields = [
   ...values: (string | null)[],
 ];
 
-/** @param reply for one key; empty: nothing is kept */
+/** @param reply of one key; empty: nothing is stored */
 export function readBacklog(reply: readonly (string | number | null)[]): Backlog {
   if (reply.length === 0) return { entries: [], lost: 0, cursor: '', final: false };
   const [last, epochs, final, seen, first, ...values] = reply as Fields;
@@ -24,7 +24,7 @@ export function readBacklog(reply: readonly (string | number | null)[]): Backlog
   let lost = Math.max(0, first - 1 - seen);
   for (const [index, value] of values.entries()) {
     const offset = first + index;
-    // nodes with different histories share the key
+    // another node with a shorter history has deleted it
     if (value === null) lost++;
     else
       entries.push({

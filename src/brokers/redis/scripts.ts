@@ -1,4 +1,4 @@
-/** The Lua scripts, as commands of the clients. The head of each file says what it takes and returns. */
+/** The Lua scripts as commands of ioredis clients. The head of each .lua file documents KEYS, ARGV and the reply. */
 import { readFileSync } from 'node:fs';
 import type { Result } from 'ioredis';
 import { ENCODE_ENTRY_LUA } from '../messages.js';
@@ -8,8 +8,8 @@ const lua = (name: string) =>
 
 const set = ENCODE_ENTRY_LUA + lua('set');
 /**
- * On a Cluster the keys of one script must share a slot, unless it says that it knows better. It may, since Redis 7;
- * before that the line is a syntax error, and the script may without it.
+ * Lets one script use keys of several slots on a Cluster, which Redis 7 refuses otherwise. Redis 6 allows it without
+ * this line, and rejects the line as a syntax error.
  */
 export const ACROSS_SLOTS = '#!lua flags=allow-cross-slot-keys\n';
 

@@ -1,8 +1,8 @@
 /**
- * Asks the Sentinels which server is the master, and follows it.
+ * Finds the Redis master through Sentinels, and reconnects to the new master after a failover.
  *
- * ioredis has a connector for this. It offers its password to every Sentinel or to none, reports no address with a
- * cause, tries a Sentinel that was away once a minute, and drops its connections at a failover of any master.
+ * Replaces the connector of ioredis, which sends its password to every Sentinel or to none, reports errors without an
+ * address, retries an unreachable Sentinel once a minute, and drops its connections at a failover of any master.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
@@ -16,17 +16,17 @@ export interface SentinelsOptions {
   username: string;
   password: string;
   tls: boolean;
-  /** where `host:port` of a Sentinel's reply is reached */
+  /** the external address for each internal `host:port` in a Sentinel's reply */
   nat: Readonly<Record<string, Address>>;
-  /** ms to wait after so many failures in a row */
+  /** ms to wait after this many failures in a row */
   backoff(attempt: number): number;
 }
 
-/** How long a Sentinel may take to connect, and to answer, ms. */
-const PATIENCE = 1000;
-/** After the first answer, the others have this long, ms: most of them are right, one alone may have been cut off. */
-const OTHERS = 200;
-/** Sentinels remembered: those in the settings, and those that they name. */
+/** Timeout for connecting to a Sentinel, and for its answer, ms. */
+const SENTINEL_TIMEOUT = 1000;
+/** How long to wait for the other Sentinels after the first answer, ms: the majority counts, one may be cut off. */
+const MAJORITY_WAIT = 200;
+/** Limit of known Sentinels: those in the settings and those that they name. */
 const MAX_KNOWN = 16;
 
 const textOf = ({ host, port }: Address) => `${host}:${port}`;
@@ -34,9 +34,9 @@ const textOf = ({ host, port }: Address) => `${host}:${port}`;
 export class Sentinels {
   readonly #options: SentinelsOptions;
   readonly #known = new Map<string, Address>();
-  /** connectors that follow the master now */
+  /** connectors that are connected to the master, or connecting */
   readonly #followers = new Set<MasterConnector>();
-  /** a subscription to each Sentinel's messages, while there are followers */
+  /** a client subscribed to each Sentinel's failover messages; empty without followers */
   readonly #watchers = new Map<string, Redis>();
 
   constructor(options: SentinelsOptions) {
@@ -44,7 +44,7 @@ export class Sentinels {
     for (const address of options.at) this.#known.set(textOf(address), address);
   }
 
-  /** For the `Connector` of a client. */
+  /** The connector class for the `Connector` option of an ioredis client. */
   get connector(): new (
     options: unknown,
   ) => MasterConnector {
@@ -56,12 +56,12 @@ export class Sentinels {
     };
   }
 
-  /** ms to wait after so many failures in a row */
+  /** ms to wait after this many failures in a row */
   backoff(attempt: number): number {
     return this.#options.backoff(attempt);
   }
 
-  /** The server that most Sentinels name. @throws {Error} none names one; the message has a cause for each */
+  /** The address that most Sentinels name. @throws {Error} no Sentinel names one; the message has a cause for each */
   async master(): Promise<Address> {
     const named: Address[] = [];
     const causes: string[] = [];
@@ -74,7 +74,7 @@ export class Sentinels {
       }
     });
     await Promise.any(asked).catch(() => {});
-    await Promise.race([Promise.allSettled(asked), sleep(OTHERS)]);
+    await Promise.race([Promise.allSettled(asked), sleep(MAJORITY_WAIT)]);
     const votes = (address: Address) => named.filter(other => textOf(other) === textOf(address)).length;
     const [most] = named.toSorted((one, other) => votes(other) - votes(one));
     if (!most) throw new Error(`no Sentinel names the master: ${causes.join('; ')}`);
@@ -104,8 +104,8 @@ export class Sentinels {
       autoResubscribe: false,
       disableClientInfo: true,
       maxRetriesPerRequest: 0,
-      connectTimeout: PATIENCE,
-      commandTimeout: PATIENCE,
+      connectTimeout: SENTINEL_TIMEOUT,
+      commandTimeout: SENTINEL_TIMEOUT,
       retryStrategy: null,
     });
   }
@@ -122,7 +122,7 @@ export class Sentinels {
         client.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', this.#options.name),
       );
       if (!Array.isArray(reply)) throw new Error(`knows no master of the name ${this.#options.name}`);
-      return this.#reached({ host: String(reply[0]), port: Number(reply[1]) });
+      return this.#external({ host: String(reply[0]), port: Number(reply[1]) });
     } catch (error) {
       throw cause ?? error;
     } finally {
@@ -130,7 +130,7 @@ export class Sentinels {
     }
   }
 
-  /** Offers the password to a Sentinel that wants one: some have Redis's user, some a password alone, and many none. */
+  /** Authenticates only if the Sentinel demands it: with Redis's user and password, then with the password alone. */
   async #asUser<T>(client: Redis, command: () => Promise<T>): Promise<T> {
     try {
       return await command();
@@ -143,7 +143,7 @@ export class Sentinels {
     }
   }
 
-  /** Hears of failovers from one Sentinel. */
+  /** Subscribes to the failover messages of one Sentinel. */
   #watch(sentinel: Address): void {
     const text = textOf(sentinel);
     if (this.#watchers.has(text)) return;
@@ -157,40 +157,43 @@ export class Sentinels {
         await this.#learn(client);
         await client.subscribe('+switch-master');
       } catch {
-        // it is tried again with the next connection; asking for the master reports the cause
-        setTimeout(() => client.disconnect(true), PATIENCE).unref();
+        // the next connection tries again; `master()` reports the cause
+        setTimeout(() => client.disconnect(true), SENTINEL_TIMEOUT).unref();
       }
     });
     client.on('message', (_, message: string) => {
       const [name, , , host = '', port] = message.split(' ');
-      if (name === this.#options.name) this.#switch(this.#reached({ host, port: Number(port) }));
+      if (name === this.#options.name) this.#switch(this.#external({ host, port: Number(port) }));
     });
     client.connect().catch(() => {});
   }
 
-  /** Learns of the other Sentinels, and of a failover while this one was not heard. */
+  /** Asks a Sentinel for the other Sentinels, and subscribes to those too. */
   async #learn(client: Redis): Promise<void> {
     const others = (await client.call('SENTINEL', 'SENTINELS', this.#options.name)) as string[][];
     for (const fields of others) {
       const field = (name: string) => fields[fields.indexOf(name) + 1] ?? '';
-      const address = this.#reached({ host: field('ip'), port: Number(field('port')) });
+      const address = this.#external({ host: field('ip'), port: Number(field('port')) });
       if (this.#known.has(textOf(address)) || this.#known.size >= MAX_KNOWN) continue;
       this.#known.set(textOf(address), address);
       if (this.#followers.size > 0) this.#watch(address);
     }
   }
 
+  /** A failover: drops the connections to any other server. */
   #switch(master: Address): void {
     for (const connector of this.#followers)
       if (connector.at && connector.at !== textOf(master)) connector.drop();
   }
 
-  #reached(address: Address): Address {
+  #external(address: Address): Address {
     return { ...(this.#options.nat[textOf(address)] ?? address) };
   }
 }
 
-/** Connects a client to the master, and again after a failover. Keeps `host` and `port` of its options up to date. */
+/**
+ * The connector of one client: connects to the master, and keeps `host` and `port` of the client's options up to date.
+ */
 class MasterConnector extends Connector {
   readonly #sentinels: Sentinels;
 
@@ -226,7 +229,7 @@ class MasterConnector extends Connector {
     throw new Error('Connection is closed.');
   }
 
-  /** Leaves the server, which is not the master any more. */
+  /** Drops the connection to a server that is no longer the master. The client then reconnects. */
   drop(): void {
     super.disconnect();
   }

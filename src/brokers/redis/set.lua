@@ -1,46 +1,69 @@
--- Stores entries, each under a key of its own, and hands them to every node that watches one, in one step.
+-- Stores one entry under each given key and publishes it to every node that watches the key, in one step.
 --
--- KEYS    for each entry, in turn
+-- KEYS    for each entry, two keys:
 --   entries   hash, expires with the key:
---               n      number of the newest entry
---               o      number of the oldest entry kept
---               <n>    an entry's value, for o..n
---               e      epochs, oldest first: "id@first id@first …"; `first` is the first number of that epoch
---               r      the server process (run_id) that stored the newest entry
+--               n      offset of the newest entry
+--               o      offset of the oldest entry kept
+--               <n>    value of the entry at that offset, for o..n
+--               e      epochs, oldest first: "id@first id@first …"; `first` is the first offset of that epoch
+--               r      server process (run_id) that stored the newest entry
 --               f      "1" once the final entry is stored
 --               i:<id> receipt of the set with that id: "cursor watched"
---               j:<n>  the id of entry n, to forget its receipt by
+--               j:<n>  id of the set that stored entry n, to delete its receipt by
 --   watchers  string: "position|node node@until …", see subscribe.lua
--- ARGV    1 entries to keep  2 receipts to keep  3 the id of an epoch, should one begin  4 start of the nodes' channels
---         5 the nodes known to live, " node node ", on a Cluster, where a server knows neither who listens to another
---           nor the markers there; "*": not known yet, all are taken to live; "" elsewhere
---         6 elsewhere: start of the nodes' markers, see heartbeat.lua
---         then, for each entry: value, ttl in ms, final ("1" or ""), expected cursor or "*", id or "", when it was asked
---         for (unix ms: goes with the message, for those who measure, and is not kept), key
--- returns an error when an entry could not be stored: those before it are, those after it are not; else
---         for each entry {"stored" | "again" | "final" | "expect", cursor, 1 if some node watches the key}
--- publishes to each node, at once, "e" and a line for each entry, see messages.ts, whose encode_entry comes before this
+-- ARGV    1 entries to keep per key
+--         2 receipts to keep per key
+--         3 id for a new epoch, if one begins
+--         4 prefix of the nodes' channels
+--         5 on a Cluster, where a server knows neither the subscribers nor the markers of other servers: the nodes that are
+--           alive, " node node ", or "*" if not known yet, then all count as alive; otherwise ""
+--         6 prefix of the nodes' markers (see heartbeat.lua), not used on a Cluster
+--         then seven for each entry: value; ttl, ms; final, "1" or ""; expected cursor or "*"; set id or "";
+--         time of the request, unix ms, which is published and not stored; key
+-- returns for each entry {"stored" | "again" | "final" | "expect", cursor, 1 if a node watches the key}.
+--         An error if an entry could not be stored: the entries before it are stored, those after it are not.
+-- publishes one message to each node, "e" and a line per entry: see messages.ts, which defines encode_entry
 --
--- An epoch begins with the key, and whenever another server process answers than the one that stored last: it may have
--- been promoted, or restarted from a file, without the newest entries, and numbers would mean two things. A cursor of
--- the lost end of an epoch then counts up to where that epoch ended here (the leader epochs of Kafka, KIP-101).
+-- An epoch begins with the key, and whenever another server process stores than the one before: it may have been
+-- promoted or restarted without the newest entries, so the same offset could mean two entries. A cursor from the lost
+-- end of an epoch counts up to where that epoch ended here, as the leader epochs of Kafka do (KIP-101). Example: with
+-- epochs "a@1 b@5" a cursor "a-7" has seen 4 entries.
 local keep, receipts, new_epoch, channels = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local living, markers = ARGV[5], ARGV[6]
+local alive_nodes, markers = ARGV[5], ARGV[6]
 local here = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local messages, lives = {}, {}
+local messages, is_alive = {}, {}
 
--- A node that lost power may keep its subscription for minutes, and one that broke off has a marker for seconds.
-local function is_there(node)
-  if living == '*' then return true end
-  if lives[node] == nil then
-    if living ~= '' then
-      lives[node] = string.find(living, ' ' .. node .. ' ', 1, true) ~= nil
+-- Checks both: a node that lost power may stay subscribed for minutes, a disconnected one keeps its marker for seconds.
+local function alive(node)
+  if alive_nodes == '*' then return true end
+  if is_alive[node] == nil then
+    if alive_nodes ~= '' then
+      is_alive[node] = string.find(alive_nodes, ' ' .. node .. ' ', 1, true) ~= nil
     else
-      lives[node] = redis.call('PUBSUB', 'NUMSUB', channels .. node)[2] > 0
+      is_alive[node] = redis.call('PUBSUB', 'NUMSUB', channels .. node)[2] > 0
         and redis.call('EXISTS', markers .. node) == 1
     end
   end
-  return lives[node]
+  return is_alive[node]
+end
+
+-- Appends an epoch. Keeps the newest eight: cursors of an older epoch count as none.
+local function begin_epoch(epochs, first)
+  local kept = {}
+  for epoch in string.gmatch(epochs .. ' ' .. new_epoch .. '@' .. first, '%S+') do kept[#kept + 1] = epoch end
+  while #kept > 8 do table.remove(kept, 1) end
+  return table.concat(kept, ' ')
+end
+
+-- Deletes the entries from `oldest` up to `oldest_kept`, and the receipt that is too old once entry n is stored.
+local function prune(entries, oldest, oldest_kept, n)
+  local fields = {}
+  for offset = oldest, oldest_kept - 1 do fields[#fields + 1] = tostring(offset) end
+  if n > receipts then
+    local id = redis.call('HGET', entries, 'j:' .. n - receipts)
+    if id then fields[#fields + 1] = 'j:' .. n - receipts; fields[#fields + 1] = 'i:' .. id end
+  end
+  if #fields > 0 then redis.call('HDEL', entries, unpack(fields)) end
 end
 
 local function store(entries, watchers, value, ttl, final, expect, id, at, key)
@@ -58,13 +81,7 @@ local function store(entries, watchers, value, ttl, final, expect, id, at, key)
   if expect ~= '*' and expect ~= cursor then return { 'expect', cursor } end
 
   n = n + 1
-  if run ~= here then
-    -- eight epochs are more than a key sees; the oldest is forgotten, its cursors then count as none
-    local kept = {}
-    for epoch in string.gmatch(epochs .. ' ' .. new_epoch .. '@' .. n, '%S+') do kept[#kept + 1] = epoch end
-    while #kept > 8 do table.remove(kept, 1) end
-    epochs = table.concat(kept, ' ')
-  end
+  if run ~= here then epochs = begin_epoch(epochs, n) end
   local prev = cursor
   cursor = string.match(epochs, '([^ @]+)@%d+$') .. '-' .. n
 
@@ -72,28 +89,18 @@ local function store(entries, watchers, value, ttl, final, expect, id, at, key)
   local names = string.match(redis.call('GET', watchers) or '', '|(.*)$')
   for node in string.gmatch(names or '', '([^ @]+)%S*') do
     nodes[#nodes + 1] = node
-    if is_there(node) then watched = 1 end
+    if alive(node) then watched = 1 end
   end
 
-  local fields = { 'n', n, 'e', epochs, 'r', here, tostring(n), value }
+  local oldest_kept = math.max(oldest, n - keep + 1)
+  local fields = { 'n', n, 'o', oldest_kept, 'e', epochs, 'r', here, tostring(n), value }
   if final == '1' then fields[#fields + 1] = 'f'; fields[#fields + 1] = '1' end
-  local gone = {}
-  while n - oldest >= keep do
-    gone[#gone + 1] = tostring(oldest)
-    oldest = oldest + 1
-  end
-  fields[#fields + 1] = 'o'; fields[#fields + 1] = oldest
   if id ~= '' then
     fields[#fields + 1] = 'i:' .. id; fields[#fields + 1] = cursor .. ' ' .. watched
     fields[#fields + 1] = 'j:' .. n; fields[#fields + 1] = id
   end
-  local ancient = n - receipts
-  if ancient > 0 then
-    local forgotten = redis.call('HGET', entries, 'j:' .. ancient)
-    if forgotten then gone[#gone + 1] = 'j:' .. ancient; gone[#gone + 1] = 'i:' .. forgotten end
-  end
   redis.call('HSET', entries, unpack(fields))
-  if #gone > 0 then redis.call('HDEL', entries, unpack(gone)) end
+  prune(entries, oldest, oldest_kept, n)
   redis.call('PEXPIRE', entries, ttl)
   if names then redis.call('SET', watchers, cursor .. '|' .. names, 'KEEPTTL') end
 
@@ -109,7 +116,7 @@ for k = 1, #KEYS, 2 do
   if not stored then failed = reply; break end
   replies[#replies + 1] = reply
 end
--- also when one failed: what was stored before it is told of
+-- also after an error: the entries before it are stored
 for node, message in pairs(messages) do redis.call('PUBLISH', channels .. node, message) end
 if failed then return type(failed) == 'table' and failed or redis.error_reply(failed) end
 return replies

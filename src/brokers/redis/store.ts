@@ -1,23 +1,23 @@
-/** How Redis is run, as the settings say it, and which of its refusals no retry can change. */
+/** Which Redis to use (server, Sentinels or Cluster), and which of its errors no retry can fix. */
 import { type Address, parseNat, parseServer, parseServers, type Server, type Servers } from './address.js';
 
 export type Store =
   | { kind: 'server'; url: string }
   | {
       kind: 'sentinel';
-      /** `host:port`, the first with what lets this node in, see address.ts */
+      /** `host:port`, the first with credentials, see address.ts */
       sentinels: readonly string[];
-      /** the name by which the Sentinels know it */
+      /** the master's name in the Sentinels' configuration */
       master: string;
-      /** absent: the same as that of Redis */
+      /** default: the password of Redis */
       sentinelPassword?: string | undefined;
       nat?: readonly string[] | undefined;
     }
   | { kind: 'cluster'; nodes: readonly string[]; nat?: readonly string[] | undefined };
 
-/** @throws {TypeError} settings that config.ts would have refused */
+/** @throws {TypeError} invalid addresses, which config.ts refuses earlier */
 function valid<T>(parsed: T | undefined): T {
-  if (parsed === undefined) throw new TypeError('these addresses of Redis are not allowed');
+  if (parsed === undefined) throw new TypeError('invalid Redis addresses');
   return parsed;
 }
 export const serverIn = ({ url }: Extract<Store, { kind: 'server' }>): Server => valid(parseServer(url));
@@ -29,18 +29,22 @@ export const natOf = (store: Store): Record<string, Address> =>
 export const databaseOf = (store: Store): number =>
   (store.kind === 'server' ? serverIn(store) : serversIn(store)).database;
 
-/** A refusal that lasts until the settings, or the users of Redis, are changed; and what to do. */
+/** Errors that last until the settings or the users of Redis change, each with advice. */
 const NEVER: [refusal: RegExp, advice: string][] = [
   [/WRONGPASS|NOAUTH|invalid password|DB index is out of range/, ''],
   [/NOPERM|can't run this command/, 'docs/redis.md lists what the user needs'],
   [/cluster support disabled/, 'this is not a Cluster: give TAGWAIT_REDIS_URL'],
-  // not of a Cluster's own: those name an address and go on
+  // only as the first word after the address: a Cluster client handles its own redirections
   [/^\S+: (?:CROSSSLOT|MOVED)\b/, 'this is a Cluster: give TAGWAIT_REDIS_CLUSTER'],
   [/unknown command\W+SENTINEL/i, 'this is not a Sentinel'],
   [/unknown command\W+EVALSHA/i, 'this is not a Redis server; is it a Sentinel?'],
 ];
 
-/** @param cause one line; of several servers, parted by "; ", all must refuse @returns the line that ends the process */
+/**
+ * The error message with which the process ends, if Redis can never work with these settings.
+ * @param cause one line; causes of several servers are separated by "; ", and all must be permanent
+ * @returns undefined: a retry may succeed
+ */
 export function neverWorks(cause: string): string | undefined {
   const advice = cause.split('; ').map(part => NEVER.find(([refusal]) => refusal.test(part))?.[1]);
   if (advice.includes(undefined)) return undefined;

@@ -1,23 +1,25 @@
-/** Opens the sockets of clients that use TLS, or that ask Sentinels first. */
+/** Opens the sockets of clients that use TLS or Sentinels. */
 import { createConnection, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { AbstractConnector, type RedisOptions } from 'ioredis';
 
-/** ms in which a server may close a connection that is ended, before it is destroyed */
+/** How long a server has to close an ended connection before it is destroyed, ms. */
 const DISCONNECT_TIMEOUT = 2000;
 
-/** With TLS, says which name it wants (SNI), so that a proxy can choose the server by it. Node.js does so only if asked. */
+/**
+ * With TLS, sends the server's name (SNI), which a proxy may route by. Node.js sends it only if `servername` is given.
+ */
 export function open({ path, host = '', port = 0, tls }: RedisOptions): Socket {
   const where = path ? { path } : { host, port };
   if (!tls) return createConnection(where);
   return connectTls({ ...where, ...(host && !isIP(host) ? { servername: host } : {}), ...tls });
 }
 
-/** The connector of ioredis, with `open`. */
+/** An ioredis connector that opens its sockets with `open`. */
 export class Connector extends AbstractConnector {
   protected readonly options: RedisOptions;
 
-  /** @param options of the client, which may change between two connections */
+  /** @param options the client's options, which may change between two connections */
   constructor(options: unknown) {
     super(DISCONNECT_TIMEOUT);
     this.options = options as RedisOptions;
@@ -30,7 +32,7 @@ export class Connector extends AbstractConnector {
 
   protected opened(): Socket {
     const stream = open(this.options);
-    // for as long as it lives: a TLS handshake that fails has a second error, which would end the process
+    // a failed TLS handshake emits a second error, which would end the process without a listener
     stream.on('error', error => {
       this.firstError ??= error;
     });

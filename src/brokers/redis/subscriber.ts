@@ -1,12 +1,12 @@
-/** The connection that receives messages. A SUBSCRIBE that fails, for whatever reason, is tried again for ever. */
+/** The client that receives messages. It subscribes after each reconnect, and retries a failed SUBSCRIBE for ever. */
 import type { Redis } from 'ioredis';
 import { addressOf, backoff } from './connections.js';
 
 export interface SubscriberEvents {
   message(text: string): void;
-  /** Messages are received from now on. */
+  /** SUBSCRIBE succeeded: messages are received from now on. */
   subscribed(): void;
-  /** They are not any more, or still not. @param cause one line, with the address */
+  /** The subscription ended, or an attempt failed. @param cause one line, with the address */
   lost(cause: string): void;
 }
 
@@ -15,11 +15,11 @@ export class Subscriber {
   readonly #channels: readonly string[];
   readonly #events: SubscriberEvents;
   #state: 'connecting' | 'subscribed' | 'closed' = 'connecting';
-  /** SUBSCRIBEs that were refused in a row */
+  /** failed SUBSCRIBE commands in a row */
   #refusals = 0;
   #retry: NodeJS.Timeout | undefined;
 
-  /** @param client not connected yet; it reconnects by itself and does not subscribe again by itself */
+  /** @param client not connected yet; it reconnects by itself but does not subscribe again by itself */
   constructor(client: Redis, channels: readonly string[], events: SubscriberEvents) {
     this.#client = client;
     this.#channels = channels;
@@ -36,8 +36,8 @@ export class Subscriber {
       cause = '';
       this.#lose(failed);
     });
-    // it gave up by itself, as when a failover is announced while it connects
-    client.on('end', () => this.#later(() => this.connect(), 1));
+    // ioredis gave up, for example because a failover was announced while it connected
+    client.on('end', () => this.#retryAfter(() => this.connect(), 1));
   }
 
   get subscribed(): boolean {
@@ -48,7 +48,7 @@ export class Subscriber {
     if (this.#state !== 'closed') this.#client.connect().catch(() => {});
   }
 
-  /** Drops the connection, which may be silent, and makes another. */
+  /** Drops the connection, which may hang, and opens another. */
   reconnect(): void {
     if (this.#state === 'closed') return;
     this.#state = 'connecting';
@@ -70,10 +70,10 @@ export class Subscriber {
         this.#events.subscribed();
       },
       (error: Error) => {
-        // the `close` of a connection that broke knows the cause
+        // the connection broke: its `close` event reports the cause
         if (this.#client.status !== 'ready') return;
         this.#lose(`SUBSCRIBE: ${error.message}`);
-        this.#later(() => this.reconnect(), ++this.#refusals);
+        this.#retryAfter(() => this.reconnect(), ++this.#refusals);
       },
     );
   }
@@ -84,8 +84,8 @@ export class Subscriber {
     this.#events.lost(`${addressOf(this.#client)}: ${cause}`);
   }
 
-  #later(act: () => void, attempt: number): void {
+  #retryAfter(retry: () => void, attempt: number): void {
     clearTimeout(this.#retry);
-    if (this.#state !== 'closed') this.#retry = setTimeout(act, backoff(attempt)).unref();
+    if (this.#state !== 'closed') this.#retry = setTimeout(retry, backoff(attempt)).unref();
   }
 }

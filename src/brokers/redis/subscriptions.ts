@@ -1,9 +1,9 @@
 /**
- * Which keys this node is subscribed to in Redis. Not a list of things to do: for each key that is on its way, what is
- * wanted is compared with what Redis was last told, and the difference is sent. One command for a key is in flight at a
- * time, so that on whatever connection, by whatever redirection, a later one never overtakes an earlier one.
+ * The subscriptions of this node in Redis. This is desired state and not a queue of commands: for each key, what the
+ * node wants is compared with what Redis last confirmed, and the difference is sent. At most one command per key is in
+ * flight, so that a later one never overtakes an earlier one, whatever connection or redirection they take.
  *
- * A key that is at rest (wanted and told, or neither) has no entry here.
+ * A key without a difference has no entry here.
  */
 import type { Backlog } from '../broker.js';
 
@@ -16,19 +16,19 @@ export interface PendingSubscribe {
 
 interface Transit {
   readonly key: string;
-  /** to be sent, and answered one by one: each page has a cursor of its own */
+  /** not sent yet; each has its own answer, because each request has its own cursor */
   subscribes: PendingSubscribe[];
-  /** nobody wants the key, and Redis may have this node down for it */
+  /** no request waits for the key, but Redis may still list this node as its watcher */
   unwanted: boolean;
   inFlight: boolean;
 }
 
 export interface SubscriptionCommands {
-  /** Settles each of them. Never rejects. */
+  /** Settles every subscribe of the batch. Never rejects. */
   subscribe(pending: readonly PendingSubscribe[]): Promise<void>;
-  /** @throws when it is not known to have been done */
+  /** @throws when Redis did not confirm it */
   unsubscribe(keys: readonly string[]): Promise<void>;
-  /** Divides what is to be sent into what one command may carry. */
+  /** Splits items into batches for one command. */
   batches<T extends { readonly key: string }>(items: readonly T[]): T[][];
 }
 
@@ -36,10 +36,10 @@ export class Subscriptions {
   readonly #commands: SubscriptionCommands;
   readonly #schedule: () => void;
   readonly #transits = new Map<string, Transit>();
-  /** those of them that wait for `flush` */
+  /** those that `flush` has to look at */
   #due = new Set<Transit>();
 
-  /** @param schedule asks for a `flush` soon: what comes together goes together */
+  /** @param schedule requests a `flush` in this tick, which sends everything of the tick in few commands */
   constructor(commands: SubscriptionCommands, schedule: () => void) {
     this.#commands = commands;
     this.#schedule = schedule;
@@ -55,7 +55,7 @@ export class Subscriptions {
     this.#transit(key).unwanted = true;
   }
 
-  /** Sends the differences. What cannot be sent now stays a difference. @param ready whether Redis can be reached */
+  /** Sends the differences. What cannot be sent now is sent later. @param ready whether Redis can be reached */
   flush(ready: boolean): void {
     const due = [...this.#due];
     this.#due = new Set();
@@ -63,7 +63,7 @@ export class Subscriptions {
     const unsubscribing: Transit[] = [];
     for (const transit of due) {
       if (transit.inFlight) continue;
-      // an answer is due even if Redis cannot be reached: an error
+      // also when Redis cannot be reached: the subscribe must fail
       if (transit.subscribes.length > 0) subscribing.push(transit);
       else if (transit.unwanted && ready) unsubscribing.push(transit);
     }
@@ -71,7 +71,7 @@ export class Subscriptions {
     for (const batch of this.#commands.batches(unsubscribing)) void this.#unsubscribe(batch);
   }
 
-  /** Redis can be reached again: everything that is not at rest is due. */
+  /** Redis can be reached again: schedules every key that has a difference. */
   resume(): void {
     for (const transit of this.#transits.values()) this.#markDue(transit);
   }
@@ -110,13 +110,13 @@ export class Subscriptions {
       () => false,
     );
     for (const transit of batch) {
-      // not repeated here: by the time Redis can be reached again the key may be wanted
+      // no retry here: when Redis can be reached again, the key may be wanted
       if (!done && transit.subscribes.length === 0) transit.unwanted = true;
       this.#settle(transit, done && transit.unwanted);
     }
   }
 
-  /** A command has come back. @param again whether there is more to send at once */
+  /** A command for the key has finished. @param again whether to send another one at once */
   #settle(transit: Transit, again: boolean): void {
     transit.inFlight = false;
     if (again || transit.subscribes.length > 0) this.#markDue(transit);

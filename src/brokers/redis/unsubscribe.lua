@@ -1,5 +1,8 @@
--- Takes a node from the watchers of some keys (see subscribe.lua).
--- KEYS the watchers of each key  ARGV 1 node
+-- Removes a node from the watchers of some keys (see subscribe.lua).
+--
+-- KEYS    the watchers of each key
+-- ARGV    1 node
+-- returns nothing
 for _, watchers in ipairs(KEYS) do
   local before = redis.call('GET', watchers)
   if before then

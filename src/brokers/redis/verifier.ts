@@ -1,17 +1,17 @@
-/** Compares what this node believes of its keys with what Redis has, many keys a command. */
+/** Verifies subscriptions: compares the positions that this node knows with those in Redis, many keys per command. */
 import { Cluster, type Redis } from 'ioredis';
 import type { Known } from '../broker.js';
 import { type Connections, serverOf } from './connections.js';
 import type { Keys } from './keys.js';
 
-/** Keys that one MGET reads: half a microsecond of Redis each. */
-const READ = 500;
-/** Keys that one script renews: two microseconds each. */
-const RENEW = 200;
-/** Commands that are under way together: on a slow line they would take longer than a lease one by one. */
-const TOGETHER = 4;
-/** One round in so many renews what Redis has this node down for, the others only read. */
-const ROUNDS = 4;
+/** Keys per MGET: each takes Redis about 0.5 µs. */
+const READ_BATCH = 500;
+/** Keys per renewal script: each takes Redis about 2 µs. */
+const RENEW_BATCH = 200;
+/** Commands in flight at a time. One by one they could take longer than a lease on a slow connection. */
+const CONCURRENCY = 4;
+/** Every fourth round renews this node's subscriptions in Redis; the others only read. */
+const RENEW_EVERY = 4;
 
 export class Verifier {
   readonly #connections: Connections;
@@ -19,10 +19,10 @@ export class Verifier {
   readonly #node: string;
   readonly #registration: number;
   #round = 0;
-  /** what this Redis takes, see scripts.ts */
+  /** the script that this version of Redis accepts, see scripts.ts */
   #across: 'tagwaitRenewAcross' | 'tagwaitRenew' = 'tagwaitRenewAcross';
 
-  /** @param registration ms for which Redis has a node down for a key: several times what passes between two renewals */
+  /** @param registration how long Redis keeps a subscription, ms; several times the interval of two renewals */
   constructor(connections: Connections, keys: Keys, node: string, registration: number) {
     this.#connections = connections;
     this.#keys = keys;
@@ -30,19 +30,19 @@ export class Verifier {
     this.#registration = registration;
   }
 
-  /** @returns the keys for which this node is not down, or not with the newest position */
+  /** @returns the keys for which this node is not subscribed, or does not have the newest position */
   async verify(known: readonly Known[]): Promise<string[]> {
-    const renews = this.#round++ % ROUNDS === 0;
-    const max = renews || this.#connections.commands instanceof Cluster ? RENEW : READ;
+    const renews = this.#round++ % RENEW_EVERY === 0;
+    const max = renews || this.#connections.client instanceof Cluster ? RENEW_BATCH : READ_BATCH;
     const batches: { server: Redis | Cluster; keys: Known[] }[] = [];
     for (const [server, keys] of this.#byServer(known))
       for (let first = 0; first < keys.length; first += max)
         batches.push({ server, keys: keys.slice(first, first + max) });
     const stale: string[] = [];
-    for (let first = 0; first < batches.length; first += TOGETHER)
+    for (let first = 0; first < batches.length; first += CONCURRENCY)
       for (const found of await Promise.all(
         batches
-          .slice(first, first + TOGETHER)
+          .slice(first, first + CONCURRENCY)
           .map(({ server, keys }) => this.#verifyBatch(server, keys, renews)),
       ))
         stale.push(...found);
@@ -57,13 +57,15 @@ export class Verifier {
       .map(({ key }) => key);
   }
 
-  /** On a Cluster one script reads keys of many slots of one server: a script a slot would be one a key. */
+  /**
+   * On a Cluster one script reads keys of several slots of a server: otherwise it would be about one script per key.
+   */
   #byServer(known: readonly Known[]): Map<Redis | Cluster, Known[]> {
-    const { commands } = this.#connections;
-    if (!(commands instanceof Cluster)) return new Map([[commands, [...known]]]);
+    const { client } = this.#connections;
+    if (!(client instanceof Cluster)) return new Map([[client, [...known]]]);
     const servers = new Map<Redis | Cluster, Known[]>();
     for (const one of known) {
-      const server = serverOf(commands, this.#keys.watchers(one.key));
+      const server = serverOf(client, this.#keys.watchers(one.key));
       const keys = servers.get(server);
       if (keys) keys.push(one);
       else servers.set(server, [one]);
@@ -73,9 +75,9 @@ export class Verifier {
 
   async #read(server: Redis | Cluster, watchers: string[], renews: boolean): Promise<(string | null)[]> {
     const lease = renews ? this.#registration : 0;
-    const { commands } = this.#connections;
-    if (!(commands instanceof Cluster))
-      return renews ? commands.tagwaitRenew(this.#node, lease, ...watchers) : commands.mget(watchers);
+    const { client } = this.#connections;
+    if (!(client instanceof Cluster))
+      return renews ? client.tagwaitRenew(this.#node, lease, ...watchers) : client.mget(watchers);
     try {
       return await server[this.#across](this.#node, lease, ...watchers);
     } catch (error) {
@@ -84,7 +86,7 @@ export class Verifier {
         this.#across = 'tagwaitRenew';
         return this.#read(server, watchers, renews);
       }
-      // a slot has moved: those keys are read again where they are now
+      // a slot has moved: these keys count as lost, and are read again from their new server
       if (/non local key|cross.?slot|do not hash to the same slot/i.test(message))
         return watchers.map(() => null);
       throw error;
@@ -92,7 +94,10 @@ export class Verifier {
   }
 }
 
-/** @param watchers "position|node node@until …", see subscribe.lua; null: none */
+/**
+ * Whether `watchers` lists the node, with this position as the newest.
+ * @param watchers "position|node node@until …", see subscribe.lua; null: none
+ */
 export function isCurrent(watchers: string | null, position: string | undefined, node: string): boolean {
   if (watchers === `${position}|${node}`) return true;
   if (watchers === null) return false;
