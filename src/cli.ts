@@ -1,28 +1,28 @@
 #!/usr/bin/env node
 /**
- * The command. It checks the version of Node and sets V8's flags, then loads main.ts. It must run on old versions of Node:
- * nothing is imported before the check, and the syntax is old.
+ * The command `tagwait`: checks the version of Node.js, sets V8 flags, then loads main.ts. It must run on old versions,
+ * so it imports nothing before the check and uses old syntax.
  *
- * The flags are about garbage (bench/README.md has figures). What is held outlives V8's young generation, and is copied
- * twice on its way to the old one while nothing else runs: an eighth of its usual 16 MiB is an eighth of that pause.
- * And it is collected where it is made: with a process for each core, threads beside it only take its core away.
+ * The flags make garbage collection pauses shorter (bench/README.md has figures). A held request outlives V8's young
+ * generation and is copied twice on its way to the old one, during a pause: with 2 MiB instead of 16 MiB the pause is
+ * an eighth. No GC threads: with one process per core they only take CPU time from another process.
  */
 const FLAGS = ['--max-semi-space-size=2', '--single-threaded-gc'];
 const OLDEST_NODE = 20;
 
 interface CanReplaceItself {
-  /** from Node 22.15 on, not on Windows */
+  /** since Node.js 22.15, not on Windows */
   execve?(file: string, args: string[]): never;
 }
 
-/** V8 reads the flags when it starts. Replaces this process by one that has them; returns when Node cannot do that. */
+/** V8 reads the flags at its start: replaces this process by one with the flags. Returns if Node.js cannot do that. */
 function replaceWithFlags(): void {
   const self = process as NodeJS.Process & CanReplaceItself;
   const [, ...args] = process.argv;
   try {
     self.execve?.(process.execPath, [process.argv0, ...FLAGS, ...process.execArgv, ...args]);
   } catch {
-    // not permitted here
+    // not permitted
   }
 }
 

@@ -1,8 +1,9 @@
-/** Reads the settings, from flags and environment or from an object, and checks them together. */
-import { Command, CommanderError, Option } from 'commander';
+/** Reads the settings from flags and environment variables, or from an object, and checks them. */
+import { CommanderError } from 'commander';
 import type { z } from 'zod';
 import { parseServers, withoutAccess } from './brokers/redis/address.js';
 import { readEnvironment } from './environment.js';
+import { commandOf } from './help.js';
 import { isLoopback } from './loopback.js';
 import {
   type Config,
@@ -15,8 +16,8 @@ import {
   type Setting,
 } from './settings.js';
 
-/** The settings as a log may show them: who can be reached and how, but nothing that opens a door. */
-export function shown(config: Config): Record<string, unknown> {
+/** The settings for the log, with all secrets masked. */
+export function redacted(config: Config): Record<string, unknown> {
   const text = (name: Name, value: unknown) => {
     if (!('secret' in SETTINGS[name])) return value;
     if (name === 'redisUrl') return withoutAccess(String(value));
@@ -25,7 +26,7 @@ export function shown(config: Config): Record<string, unknown> {
   return Object.fromEntries(Object.entries(config).map(([name, value]) => [name, text(name as Name, value)]));
 }
 
-/** Every fault of a configuration, one line each. */
+/** The settings are invalid. `faults` has one line for each fault. */
 export class Misconfigured extends Error {
   override readonly name = 'Misconfigured';
   readonly code = 'TAGWAIT_MISCONFIGURED';
@@ -37,25 +38,14 @@ export class Misconfigured extends Error {
 type Given = Partial<Record<Name, { text: unknown; from: string }>>;
 
 /**
- * The settings from flags and environment; flags win.
+ * The settings from flags and environment variables; flags win.
  * @throws {Misconfigured} with all faults at once
- * @throws {CommanderError} after `--help` and `--version` were answered, with exitCode 0
+ * @throws {CommanderError} with exitCode 0, after `--help` or `--version` was printed
  */
 export function readConfig(argv: readonly string[], env: NodeJS.ProcessEnv, version: string): Config {
-  const command = new Command('tagwait')
-    .description('Answers script tags late: holds GET /status/get until a backend sets a value for the key.')
-    .version(version)
-    .allowUnknownOption()
-    .allowExcessArguments()
-    .exitOverride();
-  for (const name of NAMES) {
-    const { fallback, help, allowed } = SETTINGS[name] as Setting<z.ZodType>;
-    const said = `${help} (${[allowed, fallback && `default ${fallback}`, envOf(name)].filter(Boolean).join('; ')})`;
-    command.addOption(new Option(`${flagOf(name)} [value]`, said));
-  }
-  command.parse(argv, { from: 'user' });
+  const command = commandOf(version).parse(argv, { from: 'user' });
 
-  // a flag alone: what follows a mistyped one may be the secret
+  // names only the flag: the text after a mistyped one may be a secret
   const faults = command.args
     .map(word => /^--?[\w-]+/.exec(word)?.[0] ?? 'an argument')
     .map(word => `${word}: not an option; tagwait --help lists them`);
@@ -73,17 +63,13 @@ export function readConfig(argv: readonly string[], env: NodeJS.ProcessEnv, vers
   return check(given, faults);
 }
 
-/**
- * The settings from an object, as an embedding program gives them; what is left out has its default.
- * @throws {Misconfigured} with all faults at once
- */
+/** The settings from an object; those left out have their defaults. @throws {Misconfigured} with all faults at once */
 export function configOf(options: Partial<Config>): Config {
   return checkObject(options, NAMES);
 }
 
 /**
- * The same for the library, where what only the command uses is an error.
- * @throws {Misconfigured} with all faults at once
+ * The same for the library, which refuses the settings of the command. @throws {Misconfigured} with all faults at once
  */
 export function libraryConfigOf(options: LibraryOptions): Config {
   return checkObject(
@@ -92,7 +78,7 @@ export function libraryConfigOf(options: LibraryOptions): Config {
   );
 }
 
-/** @param allowed the names that apply */
+/** @param allowed names of the settings that apply */
 function checkObject(options: Partial<Config>, allowed: readonly Name[]): Config {
   const given: Given = {};
   const unknown: string[] = [];
@@ -112,7 +98,7 @@ function checkObject(options: Partial<Config>, allowed: readonly Name[]): Config
 
 const isEmptyList = (value: unknown) => Array.isArray(value) && value.length === 0;
 
-/** An option as the command line would have it: no origins are all origins, and any other empty list is an error. */
+/** An option as the text of a flag. An empty list of origins means all origins; any other empty list is an error. */
 function textOf(name: string, value: unknown): unknown {
   if (isEmptyList(value)) return name === 'origins' ? '*' : '';
   return Array.isArray(value) ? value.join(',') : value === null ? null : String(value);
@@ -132,13 +118,13 @@ function check(given: Given, faults: string[], more: string[] = []): Config {
       faults.push(`${from}: ${secret ? 'this value' : JSON.stringify(text)} is not allowed; give ${allowed}`);
   }
   const checked = config as Config;
-  faults.push(...more, ...clashes(checked));
+  faults.push(...more, ...crossChecks(checked));
   if (faults.length > 0) throw new Misconfigured(faults);
   return checked;
 }
 
-/** Settings that are right one by one but not together. */
-function clashes(config: Config): string[] {
+/** Faults of settings that are valid alone but not together. */
+function crossChecks(config: Config): string[] {
   const faults: string[] = [];
   const { publicPort, internalPort } = config;
   if (publicPort !== 0 && publicPort === internalPort && overlap(config.publicHost, config.internalHost))
@@ -170,7 +156,7 @@ function clashes(config: Config): string[] {
 }
 
 const ALL_ADDRESSES = ['0.0.0.0', '::', '[::]'];
-/** Whether one port cannot be had on both hosts. Those that failed their own check are undefined. */
+/** Whether the same port cannot be used on both hosts. A host that failed its own check is undefined. */
 const overlap = (one: string | undefined, other: string | undefined) =>
   one === other || [one, other].some(name => name !== undefined && ALL_ADDRESSES.includes(name));
 

@@ -1,10 +1,10 @@
-/** `TAGWAIT_…` variables that are not settings: mistyped names, and those that Kubernetes makes. */
+/** Finds the settings among the `TAGWAIT_…` variables, and reports mistyped ones and those that Kubernetes makes. */
 import { envOf, NAMES } from './settings.js';
 
 const PREFIX = 'TAGWAIT_';
-/** Letters by which a variable may differ from a setting to count as mistyped. */
-const NEAR = 2;
-/** Kubernetes makes such variables in every pod for a Service whose name begins with `tagwait`. */
+/** A variable counts as mistyped if its edit distance to a setting is at most this. */
+const MAX_DISTANCE = 2;
+/** Kubernetes sets such variables in every pod, for a Service whose name begins with `tagwait`. */
 const SERVICE_LINK = /_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/;
 const SERVICE_URL = /^(tcp|udp|sctp):\/\//;
 
@@ -14,13 +14,13 @@ const isOfService = (name: string, value: string) =>
 export interface Environment {
   /** the variables that are settings, as given */
   settings: Record<string, string>;
-  /** one line each, naming the setting that was meant */
+  /** mistyped variables, one line each */
   faults: string[];
-  /** one line each: variables that have no effect */
+  /** variables without effect, one line each */
   warnings: string[];
 }
 
-/** Sorts the variables of a process. Faults and warnings name a variable and never repeat its value. */
+/** Sorts the variables of a process. Faults and warnings contain names and never values. */
 export function readEnvironment(env: NodeJS.ProcessEnv): Environment {
   const known = new Set(NAMES.map(envOf));
   const found: Environment = { settings: {}, faults: [], warnings: [] };
@@ -41,19 +41,20 @@ export function readEnvironment(env: NodeJS.ProcessEnv): Environment {
   return found;
 }
 
-/** @returns the setting that differs by the fewest letters; undefined when all differ by more than `NEAR` */
+/** @returns the setting with the smallest edit distance; undefined if it is larger than `MAX_DISTANCE` */
 function nearest(name: string, known: ReadonlySet<string>): string | undefined {
   let best: { name: string; distance: number } | undefined;
   for (const candidate of known) {
-    const distance = lettersBetween(name.toUpperCase(), candidate);
-    if (distance <= NEAR && distance < (best?.distance ?? NEAR + 1)) best = { name: candidate, distance };
+    const distance = editDistance(name.toUpperCase(), candidate);
+    if (distance <= MAX_DISTANCE && distance < (best?.distance ?? MAX_DISTANCE + 1))
+      best = { name: candidate, distance };
   }
   return best?.name;
 }
 
-/** Letters added, left out, exchanged, or swapped with the next one (Damerau and Levenshtein), between two names. */
-function lettersBetween(one: string, other: string): number {
-  if (Math.abs(one.length - other.length) > NEAR) return NEAR + 1;
+/** Damerau-Levenshtein distance: letters inserted, deleted, replaced, or swapped with the next one. */
+function editDistance(one: string, other: string): number {
+  if (Math.abs(one.length - other.length) > MAX_DISTANCE) return MAX_DISTANCE + 1;
 
   let before: number[] = [];
   let last = Array.from({ length: other.length + 1 }, (_, index) => index);

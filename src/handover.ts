@@ -1,20 +1,20 @@
-/** Connections that the primary hands to its workers. */
+/** Closes connections that a worker received from the primary and died before it accepted them. */
 import type { ChildProcess } from 'node:child_process';
 
-/** What Node's cluster module sends with a connection. */
+/** The message that Node's cluster module sends together with a connection. */
 interface NewConnection {
   act?: string;
-  /** the port that it came to */
+  /** identifies the listening port */
   key?: string;
 }
 
 /**
- * Keeps track of the connections that a worker is handed, so that none is lost when it dies: its client would wait for
- * ever, connected to the primary, where nothing reads. Node loses them in two ways:
- * - It forgets the connection that it handed over last on each port, when the worker dies before it takes it.
- * - While a worker has such a connection, Node does not emit 'disconnect' at the end of its channel. Until 'exit' it goes
- *   on to choose this worker for the other port, cannot send the connection, and drops it.
- * @returns closes the connections that the worker did not take; call it when the worker has died
+ * Closes the connections that a worker was sent and did not accept before it died. Without this their clients would
+ * wait for ever, connected to the primary, which reads nothing. Node.js loses them in two ways: - It forgets the newest
+ * connection that it sent to a worker, for each port, if the worker dies before it accepts it. - While a worker has
+ * such a connection, Node.js does not emit 'disconnect' at the end of its channel. Until 'exit' it
+ *   still chooses this worker for the other port, cannot send the connection, and drops it.
+ * @returns a function to call when the worker has died, which closes these connections
  */
 export function keepHandedOver(child: ChildProcess): () => void {
   const newest = new Map<string, { close(): void }>();
@@ -30,14 +30,14 @@ export function keepHandedOver(child: ChildProcess): () => void {
   };
 }
 
-/** Emits 'disconnect' at the end of the channel, before any other event, when Node does not. */
+/** Emits 'disconnect' at the end of the channel, before any other event, if Node.js does not. */
 function emitDisconnect(child: ChildProcess): void {
   let emitted = false;
   child.once('disconnect', () => {
     emitted = true;
   });
   const disconnect = child.disconnect.bind(child);
-  // Node calls this when it reads the end of the channel
+  // Node.js calls this when it reads the end of the channel
   child.disconnect = () => {
     disconnect();
     process.nextTick(() => emitted || child.emit('disconnect'));

@@ -1,4 +1,4 @@
-/** What the package exports: tagwait as a part of another program. */
+/** The exports of the package: tagwait as a library. */
 export {
   type Backlog,
   type Broker,

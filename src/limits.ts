@@ -1,52 +1,55 @@
 /**
- * How much a page, an address and everyone together may ask for. Counters in Maps and nothing else: a poll costs
- * 0.15 µs here, a limiter with a promise per poll (rate-limiter-flexible 11, measured) 1.0 to 1.4 µs.
+ * Limits of held requests, polls and connections: per node, per key and per address. Only counters in Maps: a poll
+ * costs 0.15 µs here, with a promise per poll (rate-limiter-flexible 11, measured) 1.0 to 1.4 µs.
  */
 import { readFileSync } from 'node:fs';
-import { isIPv4, isIPv6 } from 'node:net';
 import { getHeapStatistics } from 'node:v8';
-import ipaddr from 'ipaddr.js';
+import { clientIn, network } from './network.js';
 
-/** Which limit was reached: this node's, a key's, an address's. */
+/** The limits, as metrics and logs name them. */
 export const LIMITS = ['held', 'held_per_key', 'held_per_ip', 'polls_per_ip', 'connections_per_ip'] as const;
 export type Limit = (typeof LIMITS)[number];
 
 export interface LimitOptions {
-  /** requests held by this node; as all that follow, 0 is no limit; undefined: what `budget` allows */
+  /** requests held by this node; here and below 0 means no limit; undefined: as many as `fdBudget` allows */
   maxHeld?: number | undefined;
   maxHeldPerKey: number;
   maxHeldPerIp: number;
-  /** a second */
+  /** per second */
   maxPollsPerIp: number;
-  /** proxies in front whose X-Forwarded-For is believed */
+  /** number of trusted proxies in front, for X-Forwarded-For */
   trustProxy: number;
 }
 
-/** Descriptors kept for what is not a socket of either port: the log, Redis, Node's own. A node at rest has 25 open. */
-const OWN = 48;
-/** Of the rest, one in so many is the internal port's, at most `INTERNAL_MOST`, and one in so many is not held. */
+/** Descriptors reserved for the log, Redis and Node.js itself. An idle node has 25 open. */
+const RESERVED = 48;
+/** 1/8 of the other descriptors, at most 256, are for the internal port. */
 const INTERNAL_SHARE = 8;
-const INTERNAL_MOST = 256;
+const MAX_INTERNAL = 256;
+/** 1/20 of the connections to the public port are not held, so that they can be answered `busy`. */
 const ANSWERED_SHARE = 20;
-/** Heap to keep for each, more than one takes: a node that runs out of heap takes all its pages along. */
+/** Heap per held request, bytes; more than one needs, because a node that runs out of heap loses all its requests. */
 const BYTES_PER_HELD = 16 * 1024;
 
-export interface Budget {
-  /** what the process may have open; undefined: the system does not say, or sets no limit */
+export interface FdBudget {
+  /** open-file limit of the process; undefined: unknown or unlimited */
   openFiles: number | undefined;
-  /** sockets of the public port: at this limit further ones are closed at once */
+  /** connections to the public port; further ones are closed at once */
   connections: number;
-  /** fewer than `connections`: who is not held can still be answered `busy` */
+  /** held requests; fewer than `connections` */
   held: number;
-  /** sockets of the internal port, for which descriptors stay free whatever happens on the public one */
+  /** connections to the internal port; their descriptors are never used by the public port */
   internal: number;
 }
 
-/** How an open-file limit is shared out, so that accepting a connection never fails for want of a descriptor. */
-export function budget(openFiles = openFileLimit(), heap = getHeapStatistics().heap_size_limit): Budget {
+/**
+ * Divides the open-file limit, so that accepting a connection never fails for lack of a descriptor. Example: a limit of
+ * 1024 gives 122 internal and 854 public connections, of which 811 are held.
+ */
+export function fdBudget(openFiles = openFileLimit(), heap = getHeapStatistics().heap_size_limit): FdBudget {
   const byMemory = Math.floor(heap / BYTES_PER_HELD);
-  const free = Math.max(4, (openFiles ?? Number.POSITIVE_INFINITY) - OWN);
-  const internal = Math.max(1, Math.min(INTERNAL_MOST, Math.floor(free / INTERNAL_SHARE)));
+  const free = Math.max(4, (openFiles ?? Number.POSITIVE_INFINITY) - RESERVED);
+  const internal = Math.max(1, Math.min(MAX_INTERNAL, Math.floor(free / INTERNAL_SHARE)));
   const connections = Math.min(free - internal, byMemory);
   return {
     openFiles,
@@ -56,7 +59,7 @@ export function budget(openFiles = openFileLimit(), heap = getHeapStatistics().h
   };
 }
 
-/** The soft limit: Node raises it to the hard one at start. The report knows it where there is no /proc. */
+/** The soft limit, which Node.js raises to the hard limit at its start. Without /proc it is read from the report. */
 function openFileLimit(): number | undefined {
   const known = (limit: unknown) => (Number.isFinite(Number(limit)) ? Number(limit) : undefined);
   try {
@@ -69,39 +72,41 @@ function openFileLimit(): number | undefined {
   }
 }
 
-/** Milliseconds until a refused page asks again, when only others' leaving can help: spread, or all come back at once. */
-const later = () => 1000 + Math.random() * 4000;
+/** Retry delay for a refused hold, ms: random, so that refused pages do not come back all at once. */
+const retryDelay = () => 1000 + Math.random() * 4000;
+/** Polls are counted per window of this length, ms. */
 const WINDOW = 1000;
-/** Sockets that one address may have for each request it may hold: those to be answered `busy` need one too. */
+/** Connections of an address per request that it may hold: requests that are answered `busy` need one too. */
 const SOCKETS_PER_HELD = 2;
 
-/** What is being used, by network address: an IPv4 address, or the /64 that an IPv6 customer has at the least. */
+/** Counts usage by network: an IPv4 address, or an IPv6 /64, the smallest network of an IPv6 customer. */
 export class Limits {
   readonly #options: LimitOptions;
   readonly maxHeld: number;
-  /** polls of this second: dropped whole when it is over, so it never holds more than a second's polls */
+  /** polls in the present window, by network; replaced by an empty Map at its end */
   #polls = new Map<string, number>();
   #windowEnd = 0;
   readonly #held = new Map<string, number>();
   readonly #sockets = new Map<string, number>();
   #connections = 0;
-  #most = 0;
-  readonly #reached: (limit: Limit) => void;
+  /** the largest number of connections since `peak` was called */
+  #peak = 0;
+  readonly #onReached: (limit: Limit) => void;
 
-  /** @param reached is told of everyone who is refused */
-  constructor(options: LimitOptions, shares = budget(), reached: (limit: Limit) => void = () => {}) {
+  /** @param onReached called for each refused request or connection */
+  constructor(options: LimitOptions, fds = fdBudget(), onReached: (limit: Limit) => void = () => {}) {
     this.#options = options;
-    this.#reached = reached;
-    this.maxHeld = options.maxHeld ?? shares.held;
+    this.#onReached = onReached;
+    this.maxHeld = options.maxHeld ?? fds.held;
   }
 
   /**
-   * Counts a request, whatever it is and however it is answered.
-   * @returns 0, or the milliseconds after which its client may ask again
+   * Counts a request of any kind, whatever its answer.
+   * @returns 0 if it is allowed, otherwise the retry delay in ms
    */
   request(network: string): number {
-    const most = this.#options.maxPollsPerIp;
-    if (most === 0) return 0;
+    const max = this.#options.maxPollsPerIp;
+    if (max === 0) return 0;
     const now = performance.now();
     if (now >= this.#windowEnd) {
       this.#polls = new Map();
@@ -109,42 +114,43 @@ export class Limits {
     }
     const polls = (this.#polls.get(network) ?? 0) + 1;
     this.#polls.set(network, polls);
-    // as many seconds as it would take to serve those who came: an office of 1,000 pages is not told to come back at once
-    if (polls <= most) return 0;
-    this.#reached('polls_per_ip');
-    return Math.ceil(this.#windowEnd - now + (Math.random() * WINDOW * polls) / most);
+    if (polls <= max) return 0;
+    this.#onReached('polls_per_ip');
+    // spread over the time that all of them need: 1,000 polls at 200/s come back over the next 5 s
+    return Math.ceil(this.#windowEnd - now + (Math.random() * WINDOW * polls) / max);
   }
 
-  /** Whether a key has all the waiters that it may have. @param heldForKey how many it has on this node */
+  /** Whether a key has reached its limit of held requests. @param heldForKey requests held for it on this node */
   fullFor(heldForKey: number): boolean {
     const { maxHeldPerKey } = this.#options;
     return maxHeldPerKey > 0 && heldForKey >= maxHeldPerKey;
   }
 
+  /** Whether this node has reached its limit of held requests. */
   full(held: number): boolean {
     return this.maxHeld > 0 && held >= this.maxHeld;
   }
 
   /**
-   * Counts a request that is to be held; `release` takes it back.
-   * @param held by this node now @param heldForKey of those, for the same key
-   * @returns 0, or the milliseconds after which its page may ask again: then nothing was counted
+   * Counts a request to be held, until `release`.
+   * @param held requests held by this node @param heldForKey requests held for the same key
+   * @returns 0 if it is allowed, otherwise the retry delay in ms, and nothing is counted
    */
   hold(network: string, held: number, heldForKey: number): number {
     const { maxHeldPerIp } = this.#options;
-    const mine = this.#held.get(network) ?? 0;
+    const heldForNetwork = this.#held.get(network) ?? 0;
     const limit = this.full(held)
       ? 'held'
       : this.fullFor(heldForKey)
         ? 'held_per_key'
-        : maxHeldPerIp > 0 && mine >= maxHeldPerIp
+        : maxHeldPerIp > 0 && heldForNetwork >= maxHeldPerIp
           ? 'held_per_ip'
           : undefined;
     if (limit) {
-      this.#reached(limit);
-      return later();
+      this.#onReached(limit);
+      return retryDelay();
     }
-    this.#held.set(network, mine + 1);
+    this.#held.set(network, heldForNetwork + 1);
     return 0;
   }
 
@@ -152,18 +158,18 @@ export class Limits {
     decrease(this.#held, network);
   }
 
-  /** Counts a connection; `disconnect` takes it back. @returns false when there are too many: nothing was counted */
+  /** Counts a connection, until `disconnect`. @returns false if there are too many, and nothing is counted */
   connect(network: string): boolean {
     const { maxHeldPerIp, trustProxy } = this.#options;
     const sockets = this.#sockets.get(network) ?? 0;
-    // behind a proxy all sockets are the proxy's
+    // behind a proxy all connections come from the proxy
     if (trustProxy === 0 && maxHeldPerIp > 0 && sockets >= maxHeldPerIp * SOCKETS_PER_HELD) {
-      this.#reached('connections_per_ip');
+      this.#onReached('connections_per_ip');
       return false;
     }
     this.#sockets.set(network, sockets + 1);
     this.#connections++;
-    if (this.#connections > this.#most) this.#most = this.#connections;
+    if (this.#connections > this.#peak) this.#peak = this.#connections;
     return true;
   }
 
@@ -172,27 +178,27 @@ export class Limits {
     decrease(this.#sockets, network);
   }
 
-  /** Connections counted now. */
+  /** Open connections. */
   get connections(): number {
     return this.#connections;
   }
 
-  /** Connections now, and the most since this was asked before. */
-  crowd(): { now: number; most: number } {
-    const most = this.#most;
-    this.#most = this.#connections;
-    return { now: this.#connections, most };
+  /** Open connections, and their largest number since the last call. */
+  peak(): { now: number; peak: number } {
+    const peak = this.#peak;
+    this.#peak = this.#connections;
+    return { now: this.#connections, peak };
   }
 
   /**
-   * Who asks, as far as those who can be believed say.
-   * @param direct the address at the connection's other end @param forwardedFor of the header X-Forwarded-For
+   * The network of a client, as trusted proxies report it.
+   * @param direct address of the connection's peer @param forwardedFor value of the header X-Forwarded-For
    */
   networkOf(direct: string, forwardedFor: string | undefined): string {
     const { trustProxy } = this.#options;
-    const behind =
-      trustProxy > 0 && forwardedFor !== undefined ? forwarded(forwardedFor, trustProxy) : undefined;
-    return network(behind ?? direct);
+    const client =
+      trustProxy > 0 && forwardedFor !== undefined ? clientIn(forwardedFor, trustProxy) : undefined;
+    return network(client ?? direct);
   }
 }
 
@@ -200,44 +206,4 @@ function decrease(counts: Map<string, number>, name: string): void {
   const count = counts.get(name) ?? 0;
   if (count > 1) counts.set(name, count - 1);
   else counts.delete(name);
-}
-
-/** Characters of an address with its zone and port. What is longer is not looked at. */
-const LONGEST_ADDRESS = 80;
-
-/**
- * The address that the outermost believed proxy saw. Each proxy appends the address of who asked it, so the last entry
- * is the nearest proxy's word, and what stands before the believed ones is anyone's: a page that sends the header
- * itself only writes there. With fewer entries than proxies the first is taken, since a believed one wrote it.
- * @returns undefined when it is not an address: then the proxy itself is counted, never what was made up
- */
-function forwarded(header: string, proxies: number): string | undefined {
-  let end = header.length;
-  let comma = header.lastIndexOf(',');
-  for (let hop = 1; hop < proxies && comma >= 0; hop++) {
-    end = comma;
-    comma = comma === 0 ? -1 : header.lastIndexOf(',', comma - 1);
-  }
-  const entry = header.slice(comma + 1, end).trim();
-  if (entry.length > LONGEST_ADDRESS) return undefined;
-  // some proxies add the port: 192.0.2.1:50000, [2001:db8::1]:50000
-  const address = /^\[([^\]]+)\](?::\d+)?$/.exec(entry)?.[1] ?? entry.replace(/^([\d.]+):\d+$/, '$1');
-  return isIPv4(address) || isIPv6(address) ? address : undefined;
-}
-
-/** An address as it is counted. IPv4 inside IPv6 (a dual-stack listener, NAT64) counts as the IPv4 address. */
-export function network(address: string): string {
-  // no IPv4 address has one, and every poll comes by here
-  if (!address.includes(':') || !isIPv6(address)) return address;
-  const parsed = ipaddr.IPv6.parse(address);
-  if (parsed.isIPv4MappedAddress()) return parsed.toIPv4Address().toString();
-  const { parts } = parsed;
-  if (parsed.range() === 'rfc6052') {
-    const [high = 0, low = 0] = parts.slice(6);
-    return [high >> 8, high & 255, low >> 8, low & 255].join('.');
-  }
-  return `${parts
-    .slice(0, 4)
-    .map(part => part.toString(16))
-    .join(':')}::/64`;
 }

@@ -1,11 +1,11 @@
-/** One JSON line per event that matters, on stderr: stdout has the one line that names the ports. */
+/** The log: one JSON line per event, on stderr. On a terminal, readable lines. */
 import { createHash } from 'node:crypto';
 import { type DestinationStream, type Logger, pino } from 'pino';
 import { output } from './output.js';
 
 export type { Logger };
 
-/** @param level trace, debug, info, warn, error, fatal or silent @param into absent: stderr */
+/** @param level trace, debug, info, warn, error, fatal or silent @param into default: stderr */
 export function createLog(level: string, node: string, into?: DestinationStream): Logger {
   const base = { level, base: { node }, timestamp: pino.stdTimeFunctions.isoTime, serializers: { err } };
   if (into) return pino(base, into);
@@ -15,7 +15,7 @@ export function createLog(level: string, node: string, into?: DestinationStream)
   return log;
 }
 
-/** Who sits at a terminal reads these; pino-pretty would do it with 13 packages that nobody needs in production. */
+/** Formats log lines for a terminal. pino-pretty would add 13 packages. */
 export function readable(write: (text: string) => void): DestinationStream {
   return {
     write(line: string) {
@@ -30,31 +30,32 @@ export function readable(write: (text: string) => void): DestinationStream {
   };
 }
 
-/** How often one thing is said at most, ms. */
-const SELDOM = 60_000;
+/** Default interval of `throttleLog`, ms. */
+const THROTTLE_INTERVAL = 60_000;
 
 /**
- * Says what happens often once a minute at most, and then how often it was.
- * @param say is given the subject and how often it came since it was last said, this time included
+ * Throttles a log line: logs each subject once per interval.
+ * @param log is given the subject, and how often it happened since the last line, including this time
+ * @param interval ms
  */
-export function seldom(say: (subject: string, times: number) => void, every = SELDOM) {
-  const unsaid = new Map<string, { times: number; next: number }>();
+export function throttleLog(log: (subject: string, times: number) => void, interval = THROTTLE_INTERVAL) {
+  const subjects = new Map<string, { times: number; next: number }>();
   return (subject: string): void => {
     const now = performance.now();
-    const known = unsaid.get(subject) ?? { times: 0, next: 0 };
-    unsaid.set(subject, known);
+    const known = subjects.get(subject) ?? { times: 0, next: 0 };
+    subjects.set(subject, known);
     known.times++;
     if (now < known.next) return;
-    say(subject, known.times);
+    log(subject, known.times);
     known.times = 0;
-    known.next = now + every;
+    known.next = now + interval;
   };
 }
 
-/** A key as the log knows it: enough to follow one through the lines, and of no use to who reads them. */
+/** A hash of a key for the log: enough to find lines of the same key, useless to a reader who wants the key. */
 export const shortHash = (key: string) => createHash('sha256').update(key).digest('base64url').slice(0, 8);
 
-/** What an error says of itself. Its other fields stay out: those of a Redis command hold its keys and values. */
+/** Serializes an error. Leaves out its other fields: the error of a Redis command contains keys and values. */
 function err({ name, message, code, stack }: NodeJS.ErrnoException) {
   return { type: name, message, code, stack };
 }

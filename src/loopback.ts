@@ -1,4 +1,4 @@
-/** The one test of "this machine alone", for settings, Host headers and peer addresses. */
+/** Tests whether an address is loopback, for settings, Host headers and peer addresses. */
 
 const LOOPBACK = /^(?:(?:::ffff:)?127(?:\.\d{1,3}){3}|::1|\[::1\]|localhost)$/i;
 

@@ -1,4 +1,4 @@
-/** argv and environment → settings → service; signals and exit codes. Loaded by cli.ts. */
+/** The main program, loaded by cli.ts: reads the settings, starts the service, handles signals and exit codes. */
 import { CommanderError } from 'commander';
 import { WrongStore } from './brokers/broker.js';
 import { Misconfigured, readConfig } from './config.js';
@@ -9,10 +9,10 @@ import { createLog } from './log.js';
 import { output } from './output.js';
 import { newNodeId, type Service, startService, version } from './service.js';
 import type { Config } from './settings.js';
-import { type Failure, OVERTIME, STOP_SIGNALS, work } from './worker.js';
+import { type Failure, OVERTIME, runWorker, STOP_SIGNALS } from './worker.js';
 import { isWorker, settingsOfWorker, startWorkers, workersOf } from './workers.js';
 
-/** Settings at fault: 2. Everything else that keeps it from running: 1. */
+/** Writes the lines to stderr and exits. @param code 2 for invalid settings, 1 for any other failure */
 function fail(lines: string[], code: number): never {
   for (const line of lines) output(2).write(`tagwait: ${line}\n`);
   process.exit(code);
@@ -61,8 +61,8 @@ function announce({ publicUrl, internalUrl }: Pick<Service, 'publicUrl' | 'inter
     );
 }
 
-/** The whole service in this process. */
-async function alone(): Promise<void> {
+/** Runs the service in this process. */
+async function runSingle(): Promise<void> {
   let service: Service;
   try {
     service = await startService(config);
@@ -84,7 +84,7 @@ async function alone(): Promise<void> {
   announce(service);
 }
 
-/** Variables that look like settings and have no effect. */
+/** Logs variables that look like settings and have no effect. */
 function warnOfVariables(): void {
   const { warnings } = readEnvironment(process.env);
   if (warnings.length === 0) return;
@@ -92,15 +92,15 @@ function warnOfVariables(): void {
   for (const line of warnings) log.warn(line);
 }
 
-// first of all: the command line may hold secrets, and everyone on the machine can list it
+// first of all, because the command line may contain secrets and every user of the machine can list it
 process.title = isWorker ? 'tagwait worker' : 'tagwait';
-// an error of these streams that nothing listens to would end the process
+// Output handles the errors of both streams, which would otherwise end the process
 for (const fd of [1, 2] as const) output(fd);
 const config = settings();
 markInSteps();
 if (!isWorker) warnOfVariables();
-if (isWorker) await work(peers => startService(settingsOfWorker(config), peers), failureOf);
-else if (workersOf(config) === 1) await alone();
+if (isWorker) await runWorker(peers => startService(settingsOfWorker(config), peers), failureOf);
+else if (workersOf(config) === 1) await runSingle();
 else
   startWorkers({
     config,

@@ -1,85 +1,40 @@
-/** What the operator sees at /metrics, in Prometheus text. */
-import {
-  AggregatorRegistry,
-  Counter,
-  type CounterConfiguration,
-  collectDefaultMetrics,
-  Gauge,
-  Histogram,
-  Registry,
-} from 'prom-client';
+/** The Prometheus metrics of one process, as `GET /metrics` shows them. */
+import { type Counter, collectDefaultMetrics, type Histogram, type Registry } from 'prom-client';
 import type { NodeInfo, StoreStatus } from './brokers/broker.js';
 import { LIMITS, type Limit } from './limits.js';
 import { STEPS, type Step } from './login/steps.js';
 import { ANSWERS, type Kind } from './protocol/answers.js';
 import type { Form } from './protocol/query.js';
+import { type Increment, MetricsFactory } from './registry.js';
+import { LINES_LOST, type Measured } from './samples.js';
 import { SLOW_REASONS, type SlowReason } from './wire/fast-path.js';
 import { CUTS, type Cut } from './wire/port.js';
 
-/** What can only be looked at, when somebody asks. */
-export interface Sight {
+/** Values that are sampled at scrape time (gauges). */
+export interface MetricsSource {
   describe(): NodeInfo;
   ready(): boolean;
   counts(): { watched: number; leases: number };
   store(): StoreStatus;
-  /** of the public port */
+  /** open connections to the public port */
   connections(): number;
-  /** lines that this process could not write */
+  /** log lines that this process could not write */
   linesLost(): number;
 }
 
-/** Seconds from a set to the page: a round trip in a data centre to what a person calls broken. */
-const LATENCIES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
+/** Buckets of the latency histogram, in seconds. */
+const LATENCY_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
+/** Latencies observed in one batch: one by one, between other work, each costs several times as much. */
+const LATENCY_BATCH = 100;
 
-/** A metric with its series. */
-export interface Measured {
-  name: string;
-  type?: unknown;
-  aggregator?: string;
-  values: { value: number; labels: Partial<Record<string, string | number>>; metricName?: string }[];
-}
-
-/** What was measured, by one process or by several. */
-export interface Look {
-  /** unix ms */
-  at: number;
-  measured: Measured[];
-  /** the event loop's delay, ms */
-  loop: number;
-  /** how many were looked at */
-  processes: number;
-}
-
-/** What several processes measured, as one: each metric knows whether it is a sum, a mean or the least of them. */
-export function add(all: Measured[][]): Measured[] {
-  const metrics = AggregatorRegistry.aggregate(all).getMetricsAsArray();
-  return metrics.map(({ get: _, ...metric }: object & { get?: unknown }) => metric as Measured);
-}
-
-/** Of what a process measured, that which only grows. */
-export const countsOf = (measured: Measured[]) =>
-  measured.filter(({ type }) => type === 'counter' || type === 'histogram');
-
-export const textOf = (measured: Measured[]) => AggregatorRegistry.aggregate([measured]).metrics();
-
-const LINES_LOST = {
-  name: 'tagwait_log_lines_lost_total',
-  help: 'Lines of the log that could not be written, or not in time',
-};
-/** What a process counted that has no other metrics. */
-export const linesLostMetric = (lines: number): Measured => ({
-  ...LINES_LOST,
-  type: 'counter',
-  aggregator: 'sum',
-  values: [{ value: lines, labels: {} }],
-});
-
-export const METRICS_TYPE: string = Registry.PROMETHEUS_CONTENT_TYPE;
-
+const SET_RESULTS = ['stored', 'conflict', 'refused', 'unauthorized', 'unavailable'] as const;
 /** How a set ended. */
-export type SetResult = 'stored' | 'conflict' | 'refused' | 'unauthorized' | 'unavailable';
+export type SetResult = (typeof SET_RESULTS)[number];
 
-/** How a call of a scan login ended. `new` has the first five alone (`unknown`: without a secret), and `redeem` alone has the last two. */
+/**
+ * How a call of a scan login ended: `new` has the first five only (`unknown`: no secret), `redeem` all, others all but
+ * two.
+ */
 const LOGIN_RESULTS = [
   'ok',
   'refused',
@@ -96,204 +51,79 @@ export type LoginResult = (typeof LOGIN_RESULTS)[number];
 const resultsOf = (step: Step) =>
   LOGIN_RESULTS.slice(0, step === 'new' ? 5 : step === 'redeem' ? undefined : -2);
 
-/** How an answer is wrapped; text: in no way, since the name to call or assign was none. */
 const MODES = ['callback', 'var', 'json', 'text'];
+/** How an answer is wrapped. `text`: not at all, because the name for `callback` or `var` is not allowed. */
 export type Mode = Form['mode'] | 'text';
-type Count = (label: string, another?: string) => void;
-
-/**
- * A counter of what happens with every poll or set: counted in Maps, and told to the registry when somebody looks.
- * Its own `inc` checks and joins the labels each time, which cost a poll more than its limits do.
- * @param series the values of the labels, one or two, each from the start at 0
- */
-function counted(configuration: CounterConfiguration<string>, series: string[][]): Count {
-  const [first = '', second] = configuration.labelNames ?? [];
-  const counts = new Map(series.map(([label = '']) => [label, new Map<string, number>()]));
-  for (const [label = '', another = ''] of series) counts.get(label)?.set(another, 0);
-  new Counter({
-    ...configuration,
-    collect() {
-      this.reset();
-      for (const [label, others] of counts)
-        for (const [another, count] of others)
-          this.inc({ [first]: label, ...(second === undefined ? {} : { [second]: another }) }, count);
-    },
-  });
-  return (label, another = '') => {
-    const others = counts.get(label);
-    others?.set(another, (others.get(another) ?? 0) + 1);
-  };
-}
-
-/** How many latencies are observed together. */
-const TOGETHER = 100;
 
 export class Metrics {
-  readonly #registry = new Registry();
-  readonly #answers: Count;
-  readonly #sets: Count;
-  readonly #logins: Count;
-  readonly #cuts: Counter<'reason'>;
-  readonly #polls: Count;
-  readonly #slow: Count;
-  /** seconds, not yet observed: one by one, between all else, they cost several times what they do together */
+  readonly #registry: Registry;
+  readonly #polls: Increment;
+  readonly #answers: Increment;
+  readonly #sets: Increment;
+  readonly #logins: Increment;
+  readonly #cuts: Increment;
+  readonly #slow: Increment;
+  readonly #limits: Increment;
+  /** seconds, not observed yet */
   readonly #latencies: number[] = [];
   readonly #latency: Histogram;
   readonly #lost: Counter;
   readonly #subscribed: Counter;
   readonly #repaired: Counter;
   readonly #gaps: Counter;
-  readonly #limits: Counter<'limit'>;
 
-  constructor(sight: Sight) {
-    const { describe, ready } = sight;
-    const registers = [this.#registry];
+  constructor(source: MetricsSource) {
+    const make = new MetricsFactory();
+    this.#registry = make.registry;
     collectDefaultMetrics({ register: this.#registry });
-    const { version, id } = describe();
-    new Gauge({
-      name: 'tagwait_info',
-      help: 'The version and name of this node',
-      labelNames: ['version', 'node'],
-      registers,
-    })
-      .labels(version, id)
-      .set(1);
-    new Gauge({
-      name: 'tagwait_held',
-      help: 'Requests held now',
-      registers,
-      collect() {
-        this.set(describe().held);
-      },
-    });
-    new Gauge({
-      name: 'tagwait_ready',
-      help: '1 while this node takes pages and reaches its store',
-      aggregator: 'min',
-      registers,
-      collect() {
-        this.set(ready() ? 1 : 0);
-      },
-    });
-    const looked = (name: string, help: string, look: () => number, aggregator: 'sum' | 'min' = 'sum') =>
-      new Gauge({
-        name,
-        help,
-        aggregator,
-        registers,
-        collect() {
-          this.set(look());
-        },
-      });
-    const counter = (name: string, help: string) => new Counter({ name, help, registers });
-    looked(
-      'tagwait_watched_keys',
-      'Keys that pages wait for here, or did a moment ago',
-      () => sight.counts().watched,
-    );
-    looked('tagwait_connections', 'Connections to the public port now', () => sight.connections());
-    looked(
-      'tagwait_leases',
-      'Of those, the ones whose newest position is known',
-      () => sight.counts().leases,
-    );
-    looked('tagwait_store_up', '1 while the store can be reached', () => (sight.store().up ? 1 : 0), 'min');
-    new Counter({
-      name: 'tagwait_store_returns_total',
-      help: 'Times the store could be reached again after it was away',
-      registers,
-      collect() {
-        this.reset();
-        this.inc(sight.store().reconnects);
-      },
-    });
-    new Counter({
-      ...LINES_LOST,
-      registers,
-      collect() {
-        this.reset();
-        this.inc(sight.linesLost());
-      },
-    });
-    this.#polls = counted(
-      { name: 'tagwait_polls_total', help: 'Polls asked, by mode', labelNames: ['mode'], registers },
-      MODES.map(mode => [mode]),
-    );
-    const observe = () => this.#observe();
-    this.#latency = new Histogram({
-      name: 'tagwait_set_to_answer_seconds',
-      help: 'From a set on any node to the answer of a page held here; as true as the nodes clocks agree',
-      buckets: LATENCIES,
-      registers,
-      collect: observe,
-    });
-    this.#lost = counter('tagwait_lost_values_total', 'Values that pages were told are no longer kept');
-    this.#subscribed = counter('tagwait_store_asked_total', 'Times the store was asked what a key holds');
-    this.#repaired = counter(
-      'tagwait_repaired_keys_total',
-      'Keys for which verification found a lost subscription or entry',
-    );
-    this.#gaps = counter('tagwait_gaps_total', 'Times all that is held was asked for again');
-    this.#limits = new Counter({
-      name: 'tagwait_limits_reached_total',
-      help: 'Who was refused, by limit (held, held_per_key, held_per_ip, polls_per_ip, connections_per_ip)',
-      labelNames: ['limit'],
-      registers,
-    });
-    this.#answers = counted(
-      {
-        name: 'tagwait_answers_total',
-        help: 'Polls answered, by mode (callback, var, json, text) and answer',
-        labelNames: ['mode', 'answer'],
-        registers,
-      },
+    registerSampled(make, source);
+    this.#polls = make.counterBy('mode', MODES, 'tagwait_polls_total', 'Polls');
+    this.#answers = make.labelled(
+      'tagwait_answers_total',
+      `Answered polls, by mode (${MODES.join(', ')}) and answer`,
+      ['mode', 'answer'],
       MODES.flatMap(mode => Object.keys(ANSWERS).map(kind => [mode, kind])),
     );
-    this.#sets = counted(
-      {
-        name: 'tagwait_sets_total',
-        help: 'Sets, by result (stored, conflict, refused, unauthorized, unavailable)',
-        labelNames: ['result'],
-        registers,
-      },
-      ['stored', 'conflict', 'refused', 'unauthorized', 'unavailable'].map(result => [result]),
+    this.#latency = make.histogram(
+      'tagwait_set_to_answer_seconds',
+      'Latency from a set on any node to the answer of a request held here; depends on the clocks of both nodes',
+      LATENCY_BUCKETS,
+      () => this.#observe(),
     );
-    this.#logins = counted(
-      {
-        name: 'tagwait_logins_total',
-        help: `Calls of scan logins, by step (${STEPS.join(', ')}) and result (${LOGIN_RESULTS.join(', ')})`,
-        labelNames: ['step', 'result'],
-        registers,
-      },
+    this.#lost = make.counter('tagwait_lost_values_total', 'Values that a page missed: no longer kept');
+    this.#subscribed = make.counter('tagwait_store_asked_total', 'Reads of a key from the store');
+    this.#repaired = make.counter('tagwait_repaired_keys_total', 'Keys with a loss that verification found');
+    this.#gaps = make.counter('tagwait_gaps_total', 'Times all held keys were read again from the store');
+    this.#sets = make.counterBy('result', SET_RESULTS, 'tagwait_sets_total', 'Sets');
+    this.#logins = make.labelled(
+      'tagwait_logins_total',
+      `Calls of scan logins, by step (${STEPS.join(', ')}) and result (${LOGIN_RESULTS.join(', ')})`,
+      ['step', 'result'],
       STEPS.flatMap(step => resultsOf(step).map(result => [step, result])),
     );
-    this.#cuts = new Counter({
-      name: 'tagwait_connections_cut_total',
-      help: `Connections closed unasked, by reason (${CUTS.join(', ')}); the last two on the internal port`,
-      labelNames: ['reason'],
-      registers,
-    });
-    this.#slow = counted(
-      {
-        name: 'tagwait_slow_path_requests_total',
-        help: `Requests of both ports that were not on the fast path, by reason (${SLOW_REASONS.join(', ')})`,
-        labelNames: ['reason'],
-        registers,
-      },
-      SLOW_REASONS.map(reason => [reason]),
+    this.#limits = make.counterBy(
+      'limit',
+      LIMITS,
+      'tagwait_limits_reached_total',
+      'Refused requests and connections',
     );
-    this.#begin();
+    this.#cuts = make.counterBy(
+      'reason',
+      CUTS,
+      'tagwait_connections_cut_total',
+      'Connections closed by the server; the last two reasons on the internal port',
+    );
+    this.#slow = make.counterBy(
+      'reason',
+      SLOW_REASONS,
+      'tagwait_slow_path_requests_total',
+      'Requests of both ports that were not on the fast path',
+    );
   }
 
-  /** Every series from the start, at 0: what has never happened can be told from what is not measured. */
-  #begin(): void {
-    for (const limit of LIMITS) this.#limits.inc({ limit }, 0);
-    for (const reason of CUTS) this.#cuts.inc({ reason }, 0);
-  }
-
-  /** @param reason address: it has too many connections; full: all are in use; pipelining */
+  /** The server closed a connection. @param reason see `CUTS` in `wire/port.ts` */
   wasCut(reason: Cut): void {
-    this.#cuts.inc({ reason });
+    this.#cuts(reason);
   }
 
   /** A request was not on the fast path. */
@@ -301,13 +131,14 @@ export class Metrics {
     this.#slow(reason);
   }
 
+  /** A poll arrived. */
   asked(mode: Mode): void {
     this.#polls(mode);
   }
 
-  /** @param ms from the set to the answer */
+  /** A held request was answered with a value. @param ms from the set to the answer */
   delivered(ms: number): void {
-    if (this.#latencies.push(ms / 1000) === TOGETHER) this.#observe();
+    if (this.#latencies.push(ms / 1000) === LATENCY_BATCH) this.#observe();
   }
 
   #observe(): void {
@@ -315,39 +146,47 @@ export class Metrics {
     this.#latencies.length = 0;
   }
 
+  /** A page missed values that are no longer kept. */
   lost(values: number): void {
     this.#lost.inc(values);
   }
 
+  /** A key was read from the store. */
   subscribed(): void {
     this.#subscribed.inc();
   }
 
+  /** Verification found lost subscriptions or entries. */
   repaired(keys: number): void {
     this.#repaired.inc(keys);
   }
 
+  /** All held keys are read again. */
   gap(): void {
     this.#gaps.inc();
   }
 
+  /** A limit refused a request or connection. */
   reached(limit: Limit): void {
-    this.#limits.inc({ limit });
+    this.#limits(limit);
   }
 
+  /** A poll was answered. */
   answered(mode: Mode, answer: Kind): void {
     this.#answers(mode, answer);
   }
 
+  /** A set ended. */
   wasSet(result: SetResult): void {
     this.#sets(result);
   }
 
+  /** A call of a scan login ended. */
   login(step: Step, result: LoginResult): void {
     this.#logins(step, result);
   }
 
-  /** Some of what is measured, as objects. Not the event loop's delay: who reads that begins it anew for all. */
+  /** These metrics as data. Not the event loop's delay: reading it resets it for every reader. */
   values(names: readonly string[]): Promise<Measured[]> {
     const known = names
       .map(name => this.#registry.getSingleMetric(name))
@@ -355,12 +194,41 @@ export class Metrics {
     return Promise.all(known.map(metric => metric.get() as Promise<unknown> as Promise<Measured>));
   }
 
-  /** All that is measured, as objects, to be added to that of other processes. */
+  /** All metrics as data, to be combined with those of other processes. */
   all(): Promise<Measured[]> {
     return this.#registry.getMetricsAsJSON() as Promise<unknown> as Promise<Measured[]>;
   }
 
+  /** All metrics in the Prometheus text format. */
   text(): Promise<string> {
     return this.#registry.metrics();
   }
+}
+
+/** Registers what is sampled at scrape time. */
+function registerSampled(make: MetricsFactory, source: MetricsSource): void {
+  const { version, id } = source.describe();
+  make.info('tagwait_info', 'Version and name of this node', { version, node: id });
+  make.gauge('tagwait_held', 'Requests held now', () => source.describe().held);
+  make.gauge(
+    'tagwait_ready',
+    '1 if this node accepts polls and reaches its store, otherwise 0',
+    () => (source.ready() ? 1 : 0),
+    'min',
+  );
+  make.gauge('tagwait_watched_keys', 'Keys with a held request, or one a moment ago', () => {
+    return source.counts().watched;
+  });
+  make.gauge('tagwait_leases', 'Watched keys whose newest position is known', () => source.counts().leases);
+  make.gauge('tagwait_connections', 'Open connections to the public port', () => source.connections());
+  make.gauge(
+    'tagwait_store_up',
+    '1 if the store works, otherwise 0',
+    () => (source.store().up ? 1 : 0),
+    'min',
+  );
+  make.sampledCounter('tagwait_store_returns_total', 'Times the store came back after an outage', () => {
+    return source.store().reconnects;
+  });
+  make.sampledCounter(LINES_LOST.name, LINES_LOST.help, () => source.linesLost());
 }

@@ -1,32 +1,32 @@
-/** Writes lines to stdout and stderr. Never blocks and never throws: a line that cannot be written is lost, and counted. */
+/** Writes lines to stdout and stderr. Never blocks and never throws: counts the lines that cannot be written. */
 import { constants, openSync, writeSync } from 'node:fs';
 
-/** Bytes of lines that wait, at most, for a reader that is slow. */
-const MAX_WAITING = 1024 * 1024;
-/** ms until waiting lines are tried again. */
-const RETRY = 50;
+/** Limit of buffered lines for a slow reader, bytes. */
+const MAX_BUFFERED = 1024 * 1024;
+/** Delay until buffered lines are written again, ms. */
+const RETRY_DELAY = 50;
 
-/** What became of a line: what is left of it when the reader is too slow for now. */
+/** Result of a write; a Buffer is the rest of a line that the reader is too slow for. */
 type Result = 'written' | 'lost' | Buffer;
 
 export class Output {
   /** lines lost since the process started */
   lost = 0;
-  /** Is called with the number of lines that were lost, once lines can be written again. */
+  /** Called once lines can be written again, with the number of lines lost. */
   onRecovered: (lines: number) => void = () => {};
   readonly isTerminal: boolean;
   readonly #fd: number;
-  /** the first may be what is left of a line */
-  readonly #waiting: Buffer[] = [];
-  #waitingBytes = 0;
+  /** the first may be the rest of a line */
+  readonly #buffered: Buffer[] = [];
+  #bufferedBytes = 0;
   #retry: NodeJS.Timeout | undefined;
   /** lines lost since `onRecovered` was called */
   #unreported = 0;
-  /** the last line was written in part */
-  #torn = false;
+  /** the last line was written only in part: the next one starts with a line break */
+  #partial = false;
 
   constructor(fd: 1 | 2) {
-    // this getter makes a pipe or a socket non-blocking; what Node itself writes there may fail too
+    // the getter makes a pipe or socket non-blocking; the listener is for what Node.js itself writes
     const stream = fd === 1 ? process.stdout : process.stderr;
     stream.on('error', () => {});
     this.isTerminal = stream.isTTY === true;
@@ -34,23 +34,23 @@ export class Output {
     process.once('exit', () => this.#flush());
   }
 
-  /** @param text a line with its end, or several */
+  /** @param text one or more lines, each with a line break */
   write(text: string): void {
-    const line = Buffer.from(this.#torn ? `\n${text}` : text);
-    if (this.#waiting.length === 0) this.#finish(this.#put(line));
-    else if (this.#waitingBytes + line.length <= MAX_WAITING) this.#wait(line);
+    const line = Buffer.from(this.#partial ? `\n${text}` : text);
+    if (this.#buffered.length === 0) this.#finish(this.#writeNow(line));
+    else if (this.#bufferedBytes + line.length <= MAX_BUFFERED) this.#buffer(line);
     else this.#lose();
   }
 
-  #put(line: Buffer): Result {
+  #writeNow(line: Buffer): Result {
     let written = 0;
     try {
       while (written < line.length) written += writeSync(this.#fd, line, written);
-      this.#torn = false;
+      this.#partial = false;
       return 'written';
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return line.subarray(written);
-      if (written > 0) this.#torn = true;
+      if (written > 0) this.#partial = true;
       return 'lost';
     }
   }
@@ -58,7 +58,7 @@ export class Output {
   #finish(result: Result): void {
     if (result === 'lost') this.#lose();
     else if (result === 'written') this.#report();
-    else this.#wait(result);
+    else this.#buffer(result);
   }
 
   #lose(): void {
@@ -72,28 +72,30 @@ export class Output {
     if (lines > 0) this.onRecovered(lines);
   }
 
-  #wait(line: Buffer): void {
-    this.#waiting.push(line);
-    this.#waitingBytes += line.length;
-    this.#retry ??= setTimeout(() => this.#flush(), RETRY).unref();
+  #buffer(line: Buffer): void {
+    this.#buffered.push(line);
+    this.#bufferedBytes += line.length;
+    this.#retry ??= setTimeout(() => this.#flush(), RETRY_DELAY).unref();
   }
 
   #flush(): void {
     this.#retry = undefined;
-    const lines = this.#waiting.splice(0);
-    this.#waitingBytes = 0;
+    const lines = this.#buffered.splice(0);
+    this.#bufferedBytes = 0;
     for (const [index, line] of lines.entries()) {
-      const result = this.#put(line);
+      const result = this.#writeNow(line);
       if (result === 'lost') this.#lose();
       if (!Buffer.isBuffer(result)) continue;
-      for (const left of [result, ...lines.slice(index + 1)]) this.#wait(left);
+      for (const left of [result, ...lines.slice(index + 1)]) this.#buffer(left);
       return;
     }
-    if (lines.length > 0 && !this.#torn) this.#report();
+    if (lines.length > 0 && !this.#partial) this.#report();
   }
 }
 
-/** A terminal that was stopped with Ctrl-S blocks who writes. It is opened once more, because the shell shares the first one. */
+/**
+ * Opens a terminal once more, non-blocking: the shell shares the first descriptor, and after Ctrl-S writes would block.
+ */
 function nonBlocking(fd: number): number {
   const { O_WRONLY, O_APPEND, O_NOCTTY, O_NONBLOCK } = constants;
   try {
@@ -105,12 +107,12 @@ function nonBlocking(fd: number): number {
 
 const outputs = new Map<1 | 2, Output>();
 
-/** @param fd 1 for stdout, 2 for stderr @returns the same one each time */
+/** @param fd 1 for stdout, 2 for stderr @returns the same object each time */
 export function output(fd: 1 | 2): Output {
   const known = outputs.get(fd) ?? new Output(fd);
   outputs.set(fd, known);
   return known;
 }
 
-/** Lines that this process could not write, to either of them. */
+/** Lines that this process could not write to stdout or stderr. */
 export const linesLost = () => [...outputs.values()].reduce((sum, { lost }) => sum + lost, 0);

@@ -9,16 +9,16 @@ import Koa from 'koa';
 import type { Broker, NodeInfo, Peek, Receipt } from './brokers/broker.js';
 import { MemoryBroker } from './brokers/memory.js';
 import { RedisBroker } from './brokers/redis/redis.js';
-import { libraryConfigOf, Misconfigured, shown } from './config.js';
+import { libraryConfigOf, Misconfigured, redacted } from './config.js';
 import { demoRoutes } from './demo/demo.js';
-import { collectAfterCrowds } from './gc.js';
+import { collectAfterPeaks } from './gc.js';
 import { LongPoll } from './hold/longpoll.js';
-import { type Budget, budget, Limits } from './limits.js';
+import { type FdBudget, fdBudget, Limits } from './limits.js';
 import { type Live, startLive } from './live/live.js';
-import { createLog, type Logger, seldom } from './log.js';
+import { createLog, type Logger, throttleLog } from './log.js';
 import type { LoginCalls } from './login/calls.js';
 import { Logins } from './login/machine.js';
-import { type Look, type Measured, Metrics, type Sight } from './metrics.js';
+import { Metrics, type MetricsSource } from './metrics.js';
 import { linesLost } from './output.js';
 import { KEY, KEY_ALLOWED } from './protocol/query.js';
 import type { Ticket } from './protocol/ticket.js';
@@ -28,6 +28,7 @@ import { LoginRoutes } from './routes/login.js';
 import { PollRoute } from './routes/poll.js';
 import { publicRoutes } from './routes/public.js';
 import { SetRoute } from './routes/set.js';
+import type { Measured, Snapshot } from './samples.js';
 import type { Config, LibraryOptions } from './settings.js';
 import type { SlowReason } from './wire/fast-path.js';
 import { internalPort, type Port, publicPort } from './wire/port.js';
@@ -45,12 +46,16 @@ export type Routes = (
 export interface Tagwait {
   /** `GET /status/get`, `/client.js`, `/login.js` and those of a version, `/healthz`; for a Koa app that pages reach */
   publicRoutes: Routes;
-  /** `/status/set`, `/status/new`, `/login/…`, `/status/peek`, `/nodes`, `/metrics`, `/openapi.json`, `/healthz`, `/readyz`; for one they do not */
+  /**
+   * `/status/set`, `/status/new`, `/login/…`, `/status/peek`, `/nodes`, `/metrics`, `/openapi.json`, `/healthz`,
+   * `/readyz`; for one they do not
+   */
   internalRoutes: Routes;
   /**
    * Stores a value and hands it to every page that waits for it.
    * @param value anything JSON can say @param options.ttl seconds the key is kept from now
-   * @throws {TypeError} no page could ask for the key, or the value cannot be stored @throws {Conflict} @throws {Unavailable}
+   * @throws {TypeError} no page could ask for the key, or the value cannot be stored @throws {Conflict} @throws
+   * {Unavailable}
    */
   set(
     key: string,
@@ -121,7 +126,7 @@ interface Composed {
   longpoll: LongPoll;
   limits: Limits;
   metrics: Metrics;
-  shares: Budget;
+  fds: FdBudget;
   live: Live | undefined;
 }
 
@@ -131,8 +136,8 @@ export interface Peers {
   scrape(): Promise<string>;
   /** the key of the live page */
   liveKey: string;
-  /** @param take is given what all measured, every other second */
-  onLook(take: (look: Look) => void): void;
+  /** @param listener gets a snapshot of all processes every 2 s */
+  onSnapshot(listener: (snapshot: Snapshot) => void): void;
 }
 
 /** @param publicUrl given when the service has ports of its own: then there is a live page */
@@ -147,7 +152,7 @@ async function compose(
   const scripts = { client: script('tagwait'), login: script('login') };
   const node = log.bindings().node as string;
   // the two know each other: what one meets with, the other counts, and what one counts, the other can be asked
-  const sight: Sight = {
+  const source: MetricsSource = {
     describe: () => longpoll.describe(),
     ready: () => longpoll.ready(),
     counts: () => longpoll.counts(),
@@ -166,16 +171,18 @@ async function compose(
       repaired: keys => metrics.repaired(keys),
     },
   });
-  const metrics = new Metrics(sight);
-  const shares = budget();
-  const tell = seldom((limit, times) => log.warn({ limit, times }, 'limit reached: pages are told to wait'));
-  const limits = new Limits(config, shares, limit => {
+  const metrics = new Metrics(source);
+  const fds = fdBudget();
+  const warn = throttleLog((limit, times) =>
+    log.warn({ limit, times }, 'limit reached: clients are asked to retry later'),
+  );
+  const limits = new Limits(config, fds, limit => {
     metrics.reached(limit);
-    tell(limit);
+    warn(limit);
   });
   warnOfWeakness(config, log);
-  if (limits.maxHeld > shares.held)
-    log.warn(`TAGWAIT_MAX_HELD: the limits of open files and heap allow for ${shares.held}`);
+  if (limits.maxHeld > fds.held)
+    log.warn(`TAGWAIT_MAX_HELD: the limits of open files and heap allow for ${fds.held}`);
   await longpoll.start();
   const live = publicUrl
     ? await startLive(longpoll, metrics, {
@@ -185,16 +192,16 @@ async function compose(
         store: storeOf(config),
         maxHeld: limits.maxHeld,
         log,
-        shared: peers && { key: peers.liveKey, onLook: peers.onLook },
+        shared: peers && { key: peers.liveKey, onSnapshot: peers.onSnapshot },
       })
     : undefined;
   const options = { ...config, secrets: config.secret, log, scripts, version, several: !!peers };
   const scrape = peers?.scrape ?? (() => metrics.text());
   const poll = new PollRoute(longpoll, metrics, limits, options);
-  const set = new SetRoute(longpoll, metrics, { ...options, underWay: shares.internal });
+  const set = new SetRoute(longpoll, metrics, { ...options, underWay: fds.internal });
   const login = new LoginRoutes(new Logins(longpoll, config.secret), metrics, {
     ...options,
-    underWay: shares.internal,
+    underWay: fds.internal,
   });
   const tagwait: Tagwait = {
     publicRoutes: publicRoutes(poll, options) as Routes,
@@ -224,10 +231,13 @@ async function compose(
       await longpoll.close();
     },
   };
-  return { tagwait, poll, set, longpoll, limits, metrics, shares, live };
+  return { tagwait, poll, set, longpoll, limits, metrics, fds, live };
 }
 
-/** RFC 2104 §3: shorter keys than the hash's output lessen its strength; a page may try secrets at home, on its own proof. */
+/**
+ * RFC 2104 §3: shorter keys than the hash's output lessen its strength; a page may try secrets at home, on its own
+ * proof.
+ */
 const SECRET_LENGTH = 32;
 
 function warnOfWeakness({ secret = [], setTokens = [] }: Config, log: Logger): void {
@@ -286,10 +296,10 @@ export interface Service {
 /** Starts both ports. @param peers processes that share them @throws what listening throws, such as EADDRINUSE */
 export async function startService(config: Config, peers?: Peers): Promise<Service> {
   const log = createLog(config.logLevel, newNodeId());
-  log.info({ version, nodejs: process.version, settings: shown(config) }, 'starting');
+  log.info({ version, nodejs: process.version, settings: redacted(config) }, 'starting');
   let publicUrl = '';
   const composed = await compose(config, log, brokerOf(config, log), () => publicUrl, peers);
-  const { tagwait, poll, set, longpoll, limits, metrics, shares, live } = composed;
+  const { tagwait, poll, set, longpoll, limits, metrics, fds, live } = composed;
   const pages = new Koa();
   const backends = new Koa();
   const failed = (error: unknown) => log.error({ err: error }, 'a request failed');
@@ -303,7 +313,7 @@ export async function startService(config: Config, peers?: Peers): Promise<Servi
     others: backends.use(tagwait.internalRoutes).callback(),
     failed,
     onSlowPath,
-    connections: shares.internal,
+    connections: fds.internal,
     onCut: cut => metrics.wasCut(cut),
   });
   let stopCollecting = () => {};
@@ -324,16 +334,16 @@ export async function startService(config: Config, peers?: Peers): Promise<Servi
       failed,
       onSlowPath,
       limits,
-      connections: shares.connections,
+      connections: fds.connections,
       hold: config.hold,
       onCut: cut => metrics.wasCut(cut),
     });
     publicUrl = await open.listen(config.publicHost, config.publicPort);
-    const { openFiles, connections } = shares;
+    const { openFiles, connections } = fds;
     log.info({ publicUrl, internalUrl, version, openFiles, connections, maxHeld: limits.maxHeld }, 'ready');
     const measured: Service['measured'] = async what =>
-      what === 'live' && live ? live.look() : { measured: await metrics.all() };
-    stopCollecting = collectAfterCrowds(() => limits.crowd());
+      what === 'live' && live ? live.snapshot() : { measured: await metrics.all() };
+    stopCollecting = collectAfterPeaks(() => limits.peak());
     return { publicUrl, internalUrl, tagwait, measured, stop: () => stop(open) };
   } catch (error) {
     void internal.close();

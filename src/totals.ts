@@ -1,18 +1,21 @@
-/** What all workers measured, added up. The counts of dead workers stay in it: a sum that falls looks like a restart. */
-import { add, countsOf, type Measured } from './metrics.js';
+/**
+ * Adds up the metrics of all workers. Counters of dead workers stay in the sum: a decrease would look like a restart.
+ */
+import { aggregate, countersIn, type Measured } from './samples.js';
 
-/** ms for a worker to say what it measured: for one that is busy for longer, its last answer counts. */
-const PATIENCE = 2000;
+/** How long to wait for the metrics of a worker, ms. After that its previous metrics count. */
+const TIMEOUT = 2000;
 
 /** @typeParam W a worker */
 export class Totals<W> {
   readonly #ask: (worker: W, what: 'all' | 'live') => void;
-  /** what the primary itself measured */
+  /** the metrics of the primary itself */
   readonly #own: () => Measured[];
-  /** the last answer of each worker, by the metric's name */
+  /** the newest metrics of each worker, by name */
   readonly #known = new Map<W, Map<string, Measured>>();
   readonly #loops = new Map<W, number>();
-  #gone: Measured[] = [];
+  /** the counters of workers that died */
+  #dead: Measured[] = [];
   readonly #waiting = new Set<{ missing: Set<W>; done: () => void }>();
 
   constructor(ask: (worker: W, what: 'all' | 'live') => void, own: () => Measured[]) {
@@ -20,7 +23,8 @@ export class Totals<W> {
     this.#own = own;
   }
 
-  take(worker: W, measured: Measured[], loop = 0): void {
+  /** A worker has sent its metrics. @param loop its event loop delay, ms */
+  onMeasured(worker: W, measured: Measured[], loop = 0): void {
     const known = this.#known.get(worker) ?? new Map<string, Measured>();
     this.#known.set(worker, known);
     this.#loops.set(worker, loop);
@@ -28,24 +32,25 @@ export class Totals<W> {
     this.#answered(worker);
   }
 
-  leave(worker: W): void {
+  /** A worker has died. */
+  delete(worker: W): void {
     const last = [...(this.#known.get(worker)?.values() ?? [])];
     this.#known.delete(worker);
     this.#loops.delete(worker);
-    this.#gone = add([this.#gone, countsOf(last)]);
+    this.#dead = aggregate([this.#dead, countersIn(last)]);
     this.#answered(worker);
   }
 
-  /** The event loop's delay where it is longest, ms. */
+  /** The largest event loop delay of all workers, ms. */
   loop(): number {
     return Math.max(0, ...this.#loops.values());
   }
 
-  /** Asks these workers. @returns the sum of what each worker answered, now or last, after 2 s at most */
+  /** Requests the metrics of these workers and waits for at most 2 s. @returns the sum over all workers */
   async gather(workers: readonly W[], what: 'all' | 'live'): Promise<Measured[]> {
     if (workers.length > 0)
       await new Promise<void>(resolve => {
-        const timer = setTimeout(() => wait.done(), PATIENCE);
+        const timer = setTimeout(() => wait.done(), TIMEOUT);
         const wait = {
           missing: new Set(workers),
           done: () => {
@@ -58,7 +63,7 @@ export class Totals<W> {
         for (const worker of workers) this.#ask(worker, what);
       });
     const answers = [...this.#known.values()].map(known => [...known.values()]);
-    return add([...answers, this.#gone, this.#own()]);
+    return aggregate([...answers, this.#dead, this.#own()]);
   }
 
   #answered(worker: W): void {

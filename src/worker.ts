@@ -1,21 +1,21 @@
-/** A worker's side of the cluster: runs the service as one of several processes, and does what the primary says. */
-import type { Look, Measured } from './metrics.js';
+/** The worker's side of the cluster: runs the service as one of several processes, as the primary directs. */
+import type { Measured, Snapshot } from './samples.js';
 import type { Peers, Service } from './service.js';
 
-/** ms between two heartbeats of a worker */
-export const HEARTBEAT = 1000;
-/** tells a worker the key of the live page, which all share: a page may reach any of them */
+/** Interval of a worker's heartbeats to the primary, ms. */
+export const HEARTBEAT_INTERVAL = 1000;
+/** Variable with the key of the live page, which all workers share: a page may reach any of them. */
 export const LIVE_KEY = 'TAGWAIT_WORKER_LIVE_KEY';
-/** ms beyond the drain after which a process that has not stopped is ended */
+/** A process that has not stopped this long after the drain is killed, ms. */
 export const OVERTIME = 450;
-/** Each starts the drain; the second one ends the process. A terminal that closes sends SIGHUP. */
+/** The first of these signals starts the drain, the second one ends the process. A closed terminal sends SIGHUP. */
 export const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
 export interface Urls {
   publicUrl: string;
   internalUrl: string;
 }
-/** Why it cannot start, for the person or program that started it. */
+/** Why the process cannot start: a line for stderr and the exit code. */
 export interface Failure {
   line: string;
   code: number;
@@ -30,30 +30,30 @@ export type ToWorker =
   | { kind: 'stop' }
   | { kind: 'measure'; what: 'all' | 'live' }
   | { kind: 'scraped'; text: string }
-  | { kind: 'look'; look: Look };
+  | { kind: 'snapshot'; snapshot: Snapshot };
 
-/** Runs the service as one of several. @param explain says why it cannot start */
-export async function work(
+/** Runs the service as one of several processes. @param explain turns an error of the start into its failure */
+export async function runWorker(
   start: (peers: Peers) => Promise<Service>,
   explain: (error: Error) => Failure,
 ): Promise<void> {
-  const tell = (message: ToPrimary, sent = () => {}) => process.send?.(message, sent);
+  const send = (message: ToPrimary, sent = () => {}) => process.send?.(message, sent);
   let scrapes: ((text: string) => void)[] = [];
-  let take: (look: Look) => void = () => {};
+  let onSnapshot: (snapshot: Snapshot) => void = () => {};
   let service: Service | undefined;
-  // the channel broke while something was sent: the primary is gone, which ends this process in any case
+  // the IPC channel broke during a send: the primary has died, so this process must end too
   process.on('error', () => process.exit(1));
-  // a terminal or a supervisor may signal the whole group: the primary alone says when to stop
+  // a terminal or supervisor may signal the whole process group: ignored, the primary decides when to stop
   for (const signal of STOP_SIGNALS) process.on(signal, () => {});
-  setInterval(() => tell({ kind: 'heartbeat' }), HEARTBEAT).unref();
-  tell({ kind: 'heartbeat' });
+  setInterval(() => send({ kind: 'heartbeat' }), HEARTBEAT_INTERVAL).unref();
+  send({ kind: 'heartbeat' });
   process.on('message', async (message: ToWorker) => {
-    if (message.kind === 'look') return take(message.look);
+    if (message.kind === 'snapshot') return onSnapshot(message.snapshot);
     if (message.kind === 'scraped') {
       for (const resolve of scrapes) resolve(message.text);
       scrapes = [];
     } else if (message.kind === 'measure') {
-      if (service) tell({ kind: 'measured', ...(await service.measured(message.what)) });
+      if (service) send({ kind: 'measured', ...(await service.measured(message.what)) });
     } else if (!service) process.exit(0);
     else
       service.stop().then(
@@ -66,18 +66,18 @@ export async function work(
     scrape: () =>
       new Promise(resolve => {
         scrapes.push(resolve);
-        if (scrapes.length === 1) tell({ kind: 'scrape' });
+        if (scrapes.length === 1) send({ kind: 'scrape' });
       }),
-    onLook: given => {
-      take = given;
+    onSnapshot: listener => {
+      onSnapshot = listener;
     },
   };
   try {
     service = await start(peers);
     const { publicUrl, internalUrl } = service;
-    tell({ kind: 'ready', urls: { publicUrl, internalUrl } });
+    send({ kind: 'ready', urls: { publicUrl, internalUrl } });
   } catch (error) {
     const failure = explain(error as Error);
-    tell({ kind: 'failed', failure }, () => process.exit(failure.code));
+    send({ kind: 'failed', failure }, () => process.exit(failure.code));
   }
 }

@@ -1,22 +1,22 @@
 /**
- * One process per core behind the same two ports. The primary starts the workers, replaces those that die or hang, and
- * speaks for them: one line when all listen, one drain, one sum of what they measured. Each worker is a node of its own.
+ * The primary of a cluster: runs one worker process per core behind the same two ports. It starts the workers, replaces
+ * those that die or hang, drains them, and adds up their metrics. Each worker is a node of its own.
  *
- * The primary takes the connections and deals them out in turn (round robin): when workers accept by themselves, the
- * system wakes the same ones again and again, and held requests would fill one process while others are empty.
+ * The primary accepts the connections and distributes them round-robin. If the workers accepted them, the operating
+ * system would prefer the same few, and held requests would fill one process while others are empty.
  */
 import cluster, { type Worker } from 'node:cluster';
 import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { keepHandedOver } from './handover.js';
 import type { Logger } from './log.js';
-import { linesLostMetric, textOf } from './metrics.js';
 import { linesLost } from './output.js';
+import { linesLostMetric, prometheusText } from './samples.js';
 import type { Config } from './settings.js';
 import { Totals } from './totals.js';
 import {
   type Failure,
-  HEARTBEAT,
+  HEARTBEAT_INTERVAL,
   LIVE_KEY,
   OVERTIME,
   STOP_SIGNALS,
@@ -25,23 +25,26 @@ import {
   type Urls,
 } from './worker.js';
 
-/** ms until a dead worker is replaced: doubled with each death in a row, forgotten when one has lived for `SETTLED`. */
-const BACKOFF = { first: 100, most: 10_000 };
-const SETTLED = 60_000;
 /**
- * Heartbeats that a worker may miss in a row before it is killed, and while it loads and has not sent any. The primary
- * counts its own looks and not the time: while it is stopped itself, or the machine sleeps, no worker misses any.
+ * Delay before a dead worker is replaced, ms: 100, 200, 400 … 10,000. Starts again after a worker ran for
+ * `STABLE_AFTER`.
+ */
+const BACKOFF = { first: 100, max: 10_000 };
+const STABLE_AFTER = 60_000;
+/**
+ * Heartbeats that a worker may miss in a row before it is killed; more while it loads and has not sent any. The primary
+ * counts its own checks and not the time: while the primary is stopped or the machine sleeps, no worker misses any.
  */
 const MAX_MISSED = { running: 10, loading: 30 };
-/** Heartbeats after which a worker is not asked for what it measured. */
-const LATE = 3;
-/** ms between two looks at all workers, for the live page. */
-const LOOK = 2000;
+/** A worker with more missed heartbeats than this is not asked for its metrics. */
+const MAX_MISSED_FOR_METRICS = 3;
+/** Interval of the snapshots for the live page, ms. */
+const SNAPSHOT_INTERVAL = 2000;
 
 export const isWorker = cluster.isWorker;
 export const workersOf = ({ workers }: Config) => (workers === 'auto' ? availableParallelism() : workers);
 
-/** A worker's settings: what one address may do is shared out, since its connections are dealt to all of them. */
+/** The settings of a worker: limits per address are divided, because an address's connections go to all workers. */
 export function settingsOfWorker(config: Config): Config {
   const share = (limit: number) => Math.ceil(limit / workersOf(config));
   return {
@@ -54,19 +57,19 @@ export function settingsOfWorker(config: Config): Config {
 interface Start {
   config: Config;
   log: Logger;
-  /** all workers listen */
+  /** Called once, when all workers listen. */
   ready(urls: Urls): void;
-  /** it is over, before or after that */
+  /** Called once, at the end, also if the start fails. */
   ended(failure?: Failure): never;
 }
 
-/** What the primary knows of a worker. */
+/** The state of a worker. */
 interface Member {
-  /** which of the places, from 0; the one that replaces it gets the same */
+  /** number of the worker, from 0; its replacement gets the same number */
   place: number;
-  /** loading: no heartbeat came yet; starting: it does not listen yet; killed: it hung */
+  /** loading: sent no heartbeat yet; starting: does not listen yet; killed: it hung */
   state: 'loading' | 'starting' | 'listening' | 'killed';
-  /** heartbeats, in a row */
+  /** missed heartbeats in a row */
   missed: number;
 }
 
@@ -81,14 +84,14 @@ class Primary {
   readonly #env = { [LIVE_KEY]: randomBytes(16).toString('base64url') };
   readonly #members = new Map<Worker, Member>();
   readonly #totals = new Totals<Worker>(
-    (worker, what) => tell(worker, { kind: 'measure', what }),
+    (worker, what) => send(worker, { kind: 'measure', what }),
     () => [linesLostMetric(linesLost())],
   );
   #urls: Urls | undefined;
   #stopping = false;
-  /** every worker that has ended since the signal did so in time, with exit code 0 */
+  /** no worker failed or was killed since the drain began */
   #clean = true;
-  #looking: NodeJS.Timeout | undefined;
+  #snapshots: NodeJS.Timeout | undefined;
 
   constructor(options: Start) {
     this.#options = options;
@@ -97,30 +100,30 @@ class Primary {
   start(): void {
     const count = workersOf(this.#options.config);
     for (let place = 0; place < count; place++) this.#spawn(place, 0);
-    setInterval(() => this.#checkHeartbeats(), HEARTBEAT);
-    this.#looking = setInterval(() => void this.#look(), LOOK);
+    setInterval(() => this.#checkHeartbeats(), HEARTBEAT_INTERVAL);
+    this.#snapshots = setInterval(() => void this.#sendSnapshot(), SNAPSHOT_INTERVAL);
     for (const signal of STOP_SIGNALS) process.on(signal, () => this.#stop());
   }
 
-  /** @param deaths of the workers that had this place before, in a row */
+  /** @param deaths number of workers that died in this place in a row */
   #spawn(place: number, deaths: number): void {
-    const bornAt = performance.now();
+    const startedAt = performance.now();
     const worker = cluster.fork(this.#env);
     this.#members.set(worker, { place, state: 'loading', missed: 0 });
     const closeHandedOver = keepHandedOver(worker.process);
-    // a connection or message for one that has just died: its exit says all there is to say
+    // a connection or message for a worker that has just died: `exit` handles that
     worker.on('error', () => {});
     worker.on('message', (message: ToPrimary) => this.#onMessage(worker, message));
     worker.on('exit', (code, signal) => {
       this.#members.delete(worker);
-      this.#totals.leave(worker);
+      this.#totals.delete(worker);
       closeHandedOver();
       if (this.#stopping) return this.#stopped(code === 0);
-      const wait = Math.min(BACKOFF.first * 2 ** deaths, BACKOFF.most);
+      const wait = Math.min(BACKOFF.first * 2 ** deaths, BACKOFF.max);
       const { pid } = worker.process;
       this.#options.log.error({ place, pid, code, signal, again: wait }, 'a worker died');
-      const later = performance.now() - bornAt > SETTLED ? 0 : deaths + 1;
-      setTimeout(() => this.#stopping || this.#spawn(place, later), wait);
+      const inRow = performance.now() - startedAt > STABLE_AFTER ? 0 : deaths + 1;
+      setTimeout(() => this.#stopping || this.#spawn(place, inRow), wait);
     });
   }
 
@@ -129,23 +132,23 @@ class Primary {
     if (!member || member.state === 'killed') return;
     member.missed = 0;
     if (member.state === 'loading') member.state = 'starting';
-    if (message.kind === 'measured') this.#totals.take(worker, message.measured, message.loop);
+    if (message.kind === 'measured') this.#totals.onMeasured(worker, message.measured, message.loop);
     else if (message.kind === 'scrape') void this.#scrape(worker);
     else if (message.kind === 'ready') this.#onReady(worker, member, message.urls);
     else if (message.kind === 'failed') {
-      // nothing runs yet: as with one process, nothing is announced. Later on the others carry the pages.
+      // during the start this ends everything, as with one process; later the other workers go on
       if (!this.#urls) this.#giveUp(message.failure);
       this.#options.log.error({ pid: worker.process.pid }, message.failure.line);
     }
   }
 
   #onReady(worker: Worker, member: Member, urls: Urls): void {
-    if (this.#stopping) return tell(worker, { kind: 'stop' });
+    if (this.#stopping) return send(worker, { kind: 'stop' });
     member.state = 'listening';
     const { config, log, ready } = this.#options;
     const listening = this.#listening().length;
     log.info({ pid: worker.process.pid, workers: listening }, 'a worker listens');
-    // with port 0, when all died at once: nothing that knows the old ports would find the new ones
+    // with port 0, after all workers died at once: clients know only the old ports
     if (this.#urls && this.#urls.publicUrl + this.#urls.internalUrl !== urls.publicUrl + urls.internalUrl)
       this.#giveUp({
         line: 'all workers died at once, and the free ports that were picked with them',
@@ -156,14 +159,14 @@ class Primary {
     ready(urls);
   }
 
-  /** Workers that listen. @param missed heartbeats that they may have missed */
-  #listening(missed = Number.POSITIVE_INFINITY): Worker[] {
+  /** The workers that listen. @param maxMissed leaves out those with more missed heartbeats */
+  #listening(maxMissed = Number.POSITIVE_INFINITY): Worker[] {
     return [...this.#members].flatMap(([worker, member]) =>
-      member.state === 'listening' && member.missed <= missed ? [worker] : [],
+      member.state === 'listening' && member.missed <= maxMissed ? [worker] : [],
     );
   }
 
-  /** Kills what hangs: its connections break, and their pages ask again. */
+  /** Kills workers that hang: their connections break, and the pages poll again. */
   #checkHeartbeats(): void {
     for (const [worker, member] of this.#members) {
       const { state, place } = member;
@@ -172,46 +175,47 @@ class Primary {
       if (member.missed <= (state === 'loading' ? MAX_MISSED.loading : MAX_MISSED.running)) continue;
       member.state = 'killed';
       const { pid } = worker.process;
-      const seconds = (member.missed * HEARTBEAT) / 1000;
+      const seconds = (member.missed * HEARTBEAT_INTERVAL) / 1000;
       this.#options.log.error({ place, pid, seconds }, 'a worker hangs: killing it');
       worker.process.kill('SIGKILL');
     }
   }
 
   async #scrape(worker: Worker): Promise<void> {
-    const measured = await this.#totals.gather(this.#listening(LATE), 'all');
-    tell(worker, { kind: 'scraped', text: await textOf(measured) });
+    const measured = await this.#totals.gather(this.#listening(MAX_MISSED_FOR_METRICS), 'all');
+    send(worker, { kind: 'scraped', text: await prometheusText(measured) });
   }
 
-  async #look(): Promise<void> {
-    const measured = await this.#totals.gather(this.#listening(LATE), 'live');
+  async #sendSnapshot(): Promise<void> {
+    const measured = await this.#totals.gather(this.#listening(MAX_MISSED_FOR_METRICS), 'live');
     const processes = this.#listening().length;
-    const look = { at: Date.now(), measured, loop: this.#totals.loop(), processes };
-    for (const worker of this.#listening(LATE)) tell(worker, { kind: 'look', look });
+    const snapshot = { at: Date.now(), measured, loop: this.#totals.loop(), processes };
+    for (const worker of this.#listening(MAX_MISSED_FOR_METRICS))
+      send(worker, { kind: 'snapshot', snapshot });
   }
 
   #stop(): void {
-    // not one of them may stay behind, not even one that hangs
+    // the second signal: kill all workers, so that none outlives the primary
     if (this.#stopping) {
       this.#killAll();
       process.exit(1);
     }
     this.#stopping = true;
-    clearInterval(this.#looking);
+    clearInterval(this.#snapshots);
     const { config, log } = this.#options;
     log.info({ workers: this.#members.size }, 'draining');
-    for (const worker of this.#members.keys()) tell(worker, { kind: 'stop' });
+    for (const worker of this.#members.keys()) send(worker, { kind: 'stop' });
     setTimeout(() => this.#killAll(), config.drain * 1000 + OVERTIME);
     if (this.#members.size === 0) this.#stopped(true);
   }
 
-  #stopped(well: boolean): void {
-    this.#clean &&= well;
+  #stopped(clean: boolean): void {
+    this.#clean &&= clean;
     if (this.#members.size > 0) return;
     const { log, ended } = this.#options;
     log.info('stopped');
     if (this.#clean) ended();
-    ended({ line: 'a worker did not stop in time, or failed as it did', code: 1 });
+    ended({ line: 'a worker did not stop in time, or failed while it stopped', code: 1 });
   }
 
   #killAll(): void {
@@ -224,6 +228,6 @@ class Primary {
   }
 }
 
-function tell(worker: Worker, message: ToWorker): void {
+function send(worker: Worker, message: ToWorker): void {
   if (worker.isConnected()) worker.send(message, () => {});
 }

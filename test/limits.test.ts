@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
 import http, { get } from 'node:http';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { budget, Limits, network } from '../src/limits.js';
+import { fdBudget, Limits } from '../src/limits.js';
+import { network } from '../src/network.js';
 import type { Route } from '../src/wire/exchange.js';
 import { CLI, held, poll, type Reply, service, set, spawned, until } from './harness.js';
 import { raw, request } from './raw.js';
@@ -280,7 +281,7 @@ describe('descriptors', () => {
   test.each([1, 64, 128, 256, 1024, 20_000, 1_048_576, undefined])(
     '%s open files are never used up',
     files => {
-      const { connections, held: most, internal } = budget(files, 2 ** 31);
+      const { connections, held: most, internal } = fdBudget(files, 2 ** 31);
       expect(connections + internal + 25).toBeLessThanOrEqual(
         Math.max(files ?? Number.POSITIVE_INFINITY, 29),
       );

@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, onTestFinished, test } from 'vitest';
-import { createLog, readable, seldom } from '../src/log.js';
+import { createLog, readable, throttleLog } from '../src/log.js';
 import { CLI, held, poll, spawned, until } from './harness.js';
 import { redisServer } from './redis.js';
 
@@ -71,8 +71,8 @@ test.each([
   ['redis://user:pa/ss@w@host:6379/1', 'redis://***@host:6379/1'],
   ['unix://:secret@/run/redis.sock?db=2', 'unix://***@/run/redis.sock?db=2'],
 ])('%s is shown as %s', async (given, masked) => {
-  const { configOf, shown } = await import('../src/config.js');
-  expect(shown(configOf({ redisUrl: given })).redisUrl).toBe(masked);
+  const { configOf, redacted } = await import('../src/config.js');
+  expect(redacted(configOf({ redisUrl: given })).redisUrl).toBe(masked);
 });
 
 test('for a person: time, level, words', () => {
@@ -109,7 +109,7 @@ test.skipIf(!terminal)('on a terminal the command writes for a person', async ()
 
 test('what happens often is said at first, then once per time with how often it was', async () => {
   const said: [string, number][] = [];
-  const tell = seldom((...words) => said.push(words), 50);
+  const tell = throttleLog((...words) => said.push(words), 50);
   for (let count = 0; count < 10; count++) tell('a');
   tell('b');
   expect(said).toEqual([

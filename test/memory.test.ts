@@ -1,10 +1,10 @@
 /** When garbage is collected after a crowd: the clock is a fake, because only the order of looks matters. */
 import { constants, PerformanceObserver } from 'node:perf_hooks';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { collectAfterCrowds } from '../src/gc.js';
+import { collectAfterPeaks } from '../src/gc.js';
 import { until } from './harness.js';
 
-let crowd = { now: 0, most: 0 };
+let crowd = { now: 0, peak: 0 };
 let collected = 0;
 let stop: () => void;
 const observer = new PerformanceObserver(list => {
@@ -19,7 +19,7 @@ beforeEach(() => {
   collected = 0;
   observer.observe({ entryTypes: ['gc'] });
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
-  stop = collectAfterCrowds(() => crowd);
+  stop = collectAfterPeaks(() => crowd);
 });
 afterEach(() => {
   stop();
@@ -27,8 +27,8 @@ afterEach(() => {
   observer.disconnect();
 });
 
-function seen(now: number, most = now): void {
-  crowd = { now, most };
+function seen(now: number, peak = now): void {
+  crowd = { now, peak };
   vi.advanceTimersByTime(2000);
 }
 /** Told of a tick later. */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { RedisBroker } from '../src/brokers/redis/redis.js';
 import type { Store } from '../src/brokers/redis/store.js';
-import { configOf, shown } from '../src/config.js';
+import { configOf, redacted } from '../src/config.js';
 import { createLog, shortHash } from '../src/log.js';
 import { proofOf } from '../src/protocol/ticket.js';
 import type { Config } from '../src/settings.js';
@@ -105,7 +105,7 @@ test('each password of Redis in turn: neither the log nor what ends the start ha
     ],
   ];
   for (const [settings, store] of ways) {
-    const logged: unknown[] = [shown(configOf(settings))];
+    const logged: unknown[] = [redacted(configOf(settings))];
     const log = {
       info: (...args: unknown[]) => logged.push(args),
       warn: (...args: unknown[]) => logged.push(args),
@@ -124,7 +124,7 @@ const DEAF = {
   describe: () => ({ id: 'n', held: 0, version: '0', uptime: 0 }),
 };
 
-describe('a faulty setting is named, and its value is not shown when it may be a secret', () => {
+describe('a faulty setting is named, and its value is not shown if it may be a secret', () => {
   test.each([
     [['--secret', 'shhh with a space']],
     [['--set-tokens', 'shhh,,shhh']],
@@ -159,7 +159,7 @@ describe('a faulty setting is named, and its value is not shown when it may be a
   });
 });
 
-test('a key whose answer waits is not shown to the list of nodes either', async () => {
+test('a key whose answer waits is not shown in the list of nodes either', async () => {
   const { service } = await import('./harness.js');
   const { publicUrl, internalUrl } = await service();
   const leave = new AbortController();

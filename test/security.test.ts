@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
 import type { TestModule } from 'vitest/node';
-import { budget } from '../src/limits.js';
+import { fdBudget } from '../src/limits.js';
 import { closingOf } from './tally.js';
 import { type Result, type Threat, threats, unproven } from './threats.js';
 
@@ -96,7 +96,7 @@ test('a run that skips a test exits with 1 in CI, and says why before its last l
 });
 
 test('the limits with 20,000 open files are those that are told', () => {
-  const { connections, held } = budget(20_000, 2 ** 32);
+  const { connections, held } = fdBudget(20_000, 2 ** 32);
   const [, told] = /With 20,000 open files: (.*)\.$/m.exec(text) ?? [];
   expect(told).toBe(`${connections.toLocaleString('en')} connections, ${held.toLocaleString('en')} held`);
 });

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { libraryConfigOf, Misconfigured, readConfig } from '../src/config.js';
 import { readEnvironment } from '../src/environment.js';
+import { GROUPS } from '../src/help.js';
 import { Origins } from '../src/routes/origins.js';
 import { envOf, flagOf, NAMES, type Name, SETTINGS, type Setting } from '../src/settings.js';
 import { run, service, spawned, until } from './harness.js';
@@ -22,6 +23,10 @@ function faultsOf(env: Record<string, string>, argv: string[] = []): string[] {
 /** Those that are about one setting alone. */
 const faultsAbout = (name: Name, text: string) =>
   faultsOf({ [envOf(name)]: text }).filter(line => / is not allowed; give |: needs a value/.test(line));
+
+test('--help has every setting in one group', () => {
+  expect(GROUPS.flatMap(([, names]) => names).toSorted()).toEqual(NAMES.toSorted());
+});
 
 describe('the text says the bounds', () => {
   const ranges = NAMES.flatMap(name => {

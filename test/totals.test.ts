@@ -1,7 +1,8 @@
 /** What workers measured, added up, in milliseconds: the processes themselves are in workers.test.ts. */
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { configOf } from '../src/config.js';
-import { type Measured, Metrics } from '../src/metrics.js';
+import { Metrics } from '../src/metrics.js';
+import type { Measured } from '../src/samples.js';
 import { Totals } from '../src/totals.js';
 import { settingsOfWorker } from '../src/workers.js';
 
@@ -24,7 +25,7 @@ const valueIn = (all: readonly Measured[], name: string, part = '') =>
     .reduce((sum, { value }) => sum + value, 0);
 
 /** These workers, which answer when the test says so. */
-function crew(...workers: Metrics[]) {
+function totalsOf(...workers: Metrics[]) {
   const asked: Metrics[] = [];
   const totals = new Totals<Metrics>(
     worker => asked.push(worker),
@@ -35,7 +36,8 @@ function crew(...workers: Metrics[]) {
     /** Asks all, or these. @param hangs does not answer */
     async gather(these = workers, hangs?: Metrics): Promise<Measured[]> {
       const sum = totals.gather(these, 'all');
-      for (const worker of asked.splice(0)) if (worker !== hangs) totals.take(worker, await worker.all());
+      for (const worker of asked.splice(0))
+        if (worker !== hangs) totals.onMeasured(worker, await worker.all());
       return sum;
     },
   };
@@ -46,7 +48,7 @@ test('what workers count is added up; the counts of one that died stay, what it 
   for (let poll = 0; poll < 3; poll++) one.asked('json');
   two.asked('json');
   one.delivered(250);
-  const { totals, gather } = crew(one, two);
+  const { totals, gather } = totalsOf(one, two);
   const figures = (all: Measured[]) => [
     valueIn(all, 'tagwait_polls_total'),
     valueIn(all, 'tagwait_set_to_answer_seconds', '_sum'),
@@ -54,7 +56,7 @@ test('what workers count is added up; the counts of one that died stay, what it 
     valueIn(all, 'tagwait_held'),
   ];
   expect(figures(await gather())).toEqual([4, 0.25, 1, 12]);
-  totals.leave(one);
+  totals.delete(one);
   expect(figures(await gather([two]))).toEqual([4, 0.25, 1, 7]);
   two.asked('json');
   expect(figures(await gather([two]))).toEqual([5, 0.25, 1, 7]);
@@ -62,7 +64,7 @@ test('what workers count is added up; the counts of one that died stay, what it 
 
 test('a worker that does not answer is waited for two seconds, and counts as it last did', async () => {
   const [one, two] = [metrics(5), metrics(7)];
-  const { gather } = crew(one, two);
+  const { gather } = totalsOf(one, two);
   await gather();
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   onTestFinished(() => void vi.useRealTimers());

@@ -9,7 +9,7 @@ import { scrape } from './scrape.js';
 
 const WORKERS = 3;
 
-async function crew(env: Record<string, string> = {}): Promise<Spawned> {
+async function cluster(env: Record<string, string> = {}): Promise<Spawned> {
   const redis = await redisServer();
   return spawned({ TAGWAIT_REDIS_URL: redis.url, TAGWAIT_WORKERS: String(WORKERS), ...env });
 }
@@ -90,7 +90,7 @@ const alive = (pid: number) => {
 
 describe('as one', () => {
   test('one line when all listen; every worker has its pages; set on any, heard on all; one metrics page', async () => {
-    const service = await crew();
+    const service = await cluster();
     const { publicUrl, internalUrl, output } = service;
     expect(output.stdout).toBe(`tagwait 0.1.0 public ${publicUrl} internal ${internalUrl}\n`);
     expect(pids(service)).toHaveLength(WORKERS);
@@ -129,7 +129,7 @@ describe('as one', () => {
   });
 
   test('the live page works whichever worker answers: one key, one feed, the sums of all', async () => {
-    const { publicUrl, internalUrl } = await crew();
+    const { publicUrl, internalUrl } = await cluster();
     for (let page = 0; page < 12; page++) void asking(publicUrl, `k${page}`).catch(() => {});
     await allHeld(internalUrl, 12);
     const looks = () =>
@@ -151,7 +151,7 @@ describe('as one', () => {
   });
 
   test("an address's limits are shared out: together they are what was set", async () => {
-    const { publicUrl, internalUrl } = await crew({ TAGWAIT_MAX_HELD_PER_IP: '12' });
+    const { publicUrl, internalUrl } = await cluster({ TAGWAIT_MAX_HELD_PER_IP: '12' });
     let refused = 0;
     // who is refused tries again on another connection, which may be dealt to another worker
     const page = async (key: string): Promise<void> => {
@@ -171,7 +171,7 @@ describe('as one', () => {
 
 describe('a worker is killed', () => {
   test('another takes its place, its pages are back on the others, and no count goes down', async () => {
-    const service = await crew();
+    const service = await cluster();
     const { publicUrl, internalUrl } = service;
     const { values, last, over } = pagesOf(publicUrl, 30);
     await allHeld(internalUrl, 30, last);
@@ -204,7 +204,7 @@ describe('a worker is killed', () => {
   });
 
   test('the primary is killed: no worker is left behind', async () => {
-    const service = await crew();
+    const service = await cluster();
     const workers = pids(service);
     service.process.kill('SIGKILL');
     await until(() => !workers.some(alive));
@@ -213,8 +213,8 @@ describe('a worker is killed', () => {
 
 describe('a worker hangs', () => {
   test('it is named, killed and replaced; until then the others answer; a stopped primary kills none', async () => {
-    const service = await crew({ TAGWAIT_WORKERS: '2', TAGWAIT_HOLD: '300' });
-    const paused = await crew({ TAGWAIT_WORKERS: '2' });
+    const service = await cluster({ TAGWAIT_WORKERS: '2', TAGWAIT_HOLD: '300' });
+    const paused = await cluster({ TAGWAIT_WORKERS: '2' });
     const { publicUrl, internalUrl } = service;
     const { values, last, over } = pagesOf(publicUrl, 12);
     await allHeld(internalUrl, 12, last);
@@ -281,7 +281,7 @@ describe('stopping', () => {
   test.each(['the primary', 'the whole group'])(
     '%s is signalled: one drain, and exit 0 within it',
     async whom => {
-      const service = await crew({ TAGWAIT_DRAIN: '3' });
+      const service = await cluster({ TAGWAIT_DRAIN: '3' });
       const { publicUrl, internalUrl, ended } = service;
       const pages = Array.from({ length: 30 }, (_, page) => asking(publicUrl, `k${page % 6}`));
       await allHeld(internalUrl, 30);
@@ -305,7 +305,7 @@ describe('stopping', () => {
   );
 
   test('a second signal exits at once', async () => {
-    const service = await crew({ TAGWAIT_DRAIN: '60' });
+    const service = await cluster({ TAGWAIT_DRAIN: '60' });
     const page = asking(service.publicUrl, 'a');
     await allHeld(service.internalUrl, 1);
     const workers = pids(service);
@@ -317,7 +317,7 @@ describe('stopping', () => {
   });
 
   test('with nobody connected it stops at once', async () => {
-    const service = await crew({ TAGWAIT_DRAIN: '60' });
+    const service = await cluster({ TAGWAIT_DRAIN: '60' });
     service.process.kill('SIGTERM');
     expect(await service.ended).toBe(0);
   });
@@ -364,7 +364,7 @@ describe('it cannot start', () => {
 });
 
 test('auto is a worker per core; on one core, one process', async () => {
-  const { publicUrl, internalUrl } = await crew({ TAGWAIT_WORKERS: 'auto' });
+  const { publicUrl, internalUrl } = await cluster({ TAGWAIT_WORKERS: 'auto' });
   const { availableParallelism } = await import('node:os');
   await until(async () => (await nodes(internalUrl)).length === availableParallelism());
   expect(await poll(publicUrl, { key: 'a', hold: '0' })).toMatchObject({ code: -1 });

@@ -1,6 +1,6 @@
 /**
- * The live page's feed: tagwait for itself. A second long poll with an embedded store of its own, so that it works while
- * Redis is away, and so that no key of it can be asked for on the public port.
+ * The live page: an operator's view of this node, updated by tagwait itself. It uses a second long poll with its own
+ * embedded store, so that it works while Redis is away and its key cannot be polled on the public port.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
@@ -8,19 +8,21 @@ import { MemoryBroker } from '../brokers/memory.js';
 import { LongPoll } from '../hold/longpoll.js';
 import { Limits } from '../limits.js';
 import type { Logger } from '../log.js';
-import type { Look, Metrics } from '../metrics.js';
+import type { Metrics } from '../metrics.js';
 import type { LivePage } from '../routes/internal.js';
 import { PollRoute } from '../routes/poll.js';
-import { LOOKED_AT, Sampler } from './sampler.js';
+import type { Snapshot } from '../samples.js';
+import { SAMPLED, Sampler } from './sampler.js';
 
-/** ms between two looks, and how many are kept: five minutes. */
-const EVERY = 2000;
+/** Interval of samples, ms. */
+const SAMPLE_INTERVAL = 2000;
+/** Samples kept: five minutes. */
 const KEPT = 150;
-/** ms between the ticks by which the event loop's delay is told; counted into it. */
+/** Resolution of the event loop delay, ms. Node.js includes it in the delay, so it is subtracted. */
 const RESOLUTION = 20;
-/** Looks that a page may miss on its way. */
-const MISSED = 16;
-/** Seconds: a page behind a proxy that is not set up for holds still works. */
+/** Samples kept for a page that polls late. */
+const HISTORY = 16;
+/** Hold of the page's polls, seconds. Short enough for a proxy with default timeouts. */
 const HOLD = 20;
 
 export interface LiveOptions {
@@ -28,58 +30,61 @@ export interface LiveOptions {
   page: string;
   client: string;
   version: string;
-  /** what the page shows beside the numbers */
+  /** name of the store, for the page */
   store: string;
   maxHeld: number;
   log: Logger;
-  /** given when several processes share the port: the key of all, since a page may reach any of them, and who looks */
-  shared?: { key: string; onLook(take: (look: Look) => void): void } | undefined;
+  /**
+   * of several processes behind one port: the key that all use, because a page may reach any of them, and their
+   * snapshots
+   */
+  shared?: { key: string; onSnapshot(listener: (snapshot: Snapshot) => void): void } | undefined;
 }
 
 export interface Live extends LivePage {
-  look(): Promise<Look>;
+  snapshot(): Promise<Snapshot>;
   close(): Promise<void>;
 }
 
 export async function startLive(longpoll: LongPoll, metrics: Metrics, options: LiveOptions): Promise<Live> {
   const { page, client, version, store, maxHeld, log, shared } = options;
-  // who knows the key may watch: it is told to those who may see the rest of the internal port
+  // the key gives access to the samples; the internal port returns it
   const key = shared?.key ?? randomBytes(16).toString('base64url');
-  const inner = new LongPoll(new MemoryBroker({ history: MISSED }), { id: 'live', version });
+  const inner = new LongPoll(new MemoryBroker({ history: HISTORY }), { id: 'live', version });
   await inner.start();
   const sampler = new Sampler(KEPT);
   const loop = monitorEventLoopDelay({ resolution: RESOLUTION });
   loop.enable();
   let watched = false;
-  // without a store there is nobody to ask, and asking would take its time
+  // while the store is away a survey would only time out
   const others = async () => (longpoll.store().up ? longpoll.nodes().catch(() => null) : null);
 
   let processes = 1;
 
-  async function look(): Promise<Look> {
+  async function snapshot(): Promise<Snapshot> {
     const delay = Math.max(0, loop.percentile(99) / 1e6 - RESOLUTION);
     loop.reset();
-    const measured = await metrics.values(LOOKED_AT);
+    const measured = await metrics.values(SAMPLED);
     return { at: Date.now(), measured, loop: Math.round(delay * 10) / 10, processes: 1 };
   }
-  async function take(given: Look): Promise<void> {
+  async function take(given: Snapshot): Promise<void> {
     ({ processes } = given);
     const sample = sampler.take(given.measured, given.loop, given.at);
     if (!sample) return;
-    // the other nodes are asked only while somebody looks
+    // the other nodes are asked only while a page is open
     const nodes = watched ? await others() : null;
     ({ watched } = await inner.set(
       key,
       { sample, node: longpoll.describe(), nodes },
-      { ttl: EVERY * MISSED },
+      { ttl: SAMPLE_INTERVAL * HISTORY },
     ));
   }
   const failed = (err: unknown) => log.error({ err }, 'the live page');
-  let looking: NodeJS.Timeout | undefined;
-  if (shared) shared.onLook(given => void take(given).catch(failed));
+  let timer: NodeJS.Timeout | undefined;
+  if (shared) shared.onSnapshot(snapshot => void take(snapshot).catch(failed));
   else {
-    await take(await look());
-    looking = setInterval(() => look().then(take).catch(failed), EVERY).unref();
+    await take(await snapshot());
+    timer = setInterval(() => snapshot().then(take).catch(failed), SAMPLE_INTERVAL).unref();
   }
 
   const none = { maxHeld: 0, maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 0 };
@@ -94,14 +99,14 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
   return {
     page,
     client,
-    // nothing from anywhere else, and nothing that is not on the page as it is in the package
+    // no resources from other origins, and only the script and style of the page itself
     policy: `default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src 'self' ${inside('script')}; style-src ${inside('style')}`,
     poll: route,
     key,
-    look,
+    snapshot,
     now: async () => ({
       key,
-      every: EVERY,
+      every: SAMPLE_INTERVAL,
       kept: KEPT,
       samples: sampler.kept,
       maxHeld: maxHeld * processes,
@@ -110,7 +115,7 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
       nodes: await others(),
     }),
     async close() {
-      clearInterval(looking);
+      clearInterval(timer);
       loop.disable();
       await inner.close();
     },

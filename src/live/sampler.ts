@@ -1,8 +1,7 @@
-/** This node's last minutes, in small: what the live page plots. */
+/** Turns metrics into samples, which the live page plots: values and rates of the last minutes. */
+import type { Measured } from '../samples.js';
 
-import type { Measured } from '../metrics.js';
-
-/** One look. Rates are per second, since the look before. */
+/** One point of all plots. Rates are per second, since the previous sample. */
 export interface Sample {
   /** unix ms */
   at: number;
@@ -14,10 +13,10 @@ export interface Sample {
   refusals: number;
   sets: number;
   setsFailed: number;
-  /** ms from a set to its pages, over those since the look before; null: there were none */
+  /** latency from a set to its answers since the previous sample, ms; null: there were none */
   p50: number | null;
   p99: number | null;
-  /** refused since the look before, by limit */
+  /** refusals since the previous sample, by limit */
   limits: Record<string, number>;
   /** since the start */
   lost: number;
@@ -25,7 +24,7 @@ export interface Sample {
   gaps: number;
   storeUp: boolean;
   ready: boolean;
-  /** ms, 99th of a hundred */
+  /** event loop delay, p99, ms */
   loop: number;
   connections: number;
   /** bytes */
@@ -34,14 +33,14 @@ export interface Sample {
   cpu: number;
 }
 
-/** Sums of what was measured: the value of a metric, over all series whose label has this value. */
-class Look {
+/** The metrics at one time, with sums over their series. */
+class Values {
   readonly #metrics: Map<string, Measured['values']>;
   constructor(
     readonly at: number,
     measured: Measured[],
   ) {
-    // copied: a counter's own objects go on counting
+    // a copy: prom-client changes the objects of a counter later
     this.#metrics = new Map(measured.map(({ name, values }) => [name, values.map(one => ({ ...one }))]));
   }
 
@@ -49,13 +48,14 @@ class Look {
     return this.#metrics.get(name) ?? [];
   }
 
+  /** Sum of a metric over all series, or over those whose label has this value. */
   sum(name: string, label?: string, of?: string): number {
     return this.series(name)
       .filter(({ labels }) => label === undefined || labels[label] === of)
       .reduce((sum, { value }) => sum + value, 0);
   }
 
-  /** Cumulative counts of a histogram, by their upper bound. */
+  /** Cumulative counts of a histogram, by upper bound. */
   buckets(name: string): { bound: number; count: number }[] {
     return this.series(name)
       .filter(({ metricName }) => metricName === `${name}_bucket`)
@@ -67,8 +67,8 @@ class Look {
 }
 
 const LATENCY = 'tagwait_set_to_answer_seconds';
-/** What is looked at. */
-export const LOOKED_AT = [
+/** The metrics that samples are made of. */
+export const SAMPLED = [
   LATENCY,
   ...[
     'held',
@@ -82,12 +82,14 @@ export const LOOKED_AT = [
   ...['lost_values_total', 'store_returns_total', 'gaps_total', 'store_up', 'ready'].map(
     name => `tagwait_${name}`,
   ),
-  // The first is what makes the counter of all CPU time count. Not process_open_fds: it lists a directory, which with
-  // 10,000 connections stops the event loop for 14 ms (measured).
+  // prom-client updates process_cpu_seconds_total when the first of these is collected. Not process_open_fds: it lists
+  // a directory, which with 10,000 connections blocks the event loop for 14 ms (measured).
   ...['cpu_user_seconds_total', 'cpu_seconds_total', 'resident_memory_bytes'].map(name => `process_${name}`),
 ];
 
-/** @returns the bound below which this share lies, by straight lines within a bucket; null when nothing was counted */
+/**
+ * A quantile of a histogram, interpolated within its bucket: `quantile(0.99, buckets)`. @returns null: nothing counted
+ */
 export function quantile(share: number, buckets: { bound: number; count: number }[]): number | null {
   const total = buckets.at(-1)?.count ?? 0;
   if (total === 0) return null;
@@ -105,32 +107,32 @@ export function quantile(share: number, buckets: { bound: number; count: number 
 
 export class Sampler {
   readonly #kept: Sample[] = [];
-  readonly #most: number;
-  #before: Look | undefined;
+  readonly #max: number;
+  #before: Values | undefined;
 
-  /** @param most samples that are kept */
-  constructor(most: number) {
-    this.#most = most;
+  /** @param max number of samples to keep */
+  constructor(max: number) {
+    this.#max = max;
   }
 
   get kept(): readonly Sample[] {
     return this.#kept;
   }
 
-  /** @param loop the event loop's delay, ms @returns what happened since the last look; undefined at the first */
+  /** @param loop event loop delay, ms @returns the sample since the previous call; undefined for the first */
   take(measured: Measured[], loop: number, at = Date.now()): Sample | undefined {
-    const now = new Look(at, measured);
+    const now = new Values(at, measured);
     const before = this.#before;
     this.#before = now;
     if (!before || at <= before.at) return undefined;
     const sample = between(before, now, loop);
     this.#kept.push(sample);
-    if (this.#kept.length > this.#most) this.#kept.shift();
+    if (this.#kept.length > this.#max) this.#kept.shift();
     return sample;
   }
 }
 
-function between(before: Look, now: Look, loop: number): Sample {
+function between(before: Values, now: Values, loop: number): Sample {
   const seconds = (now.at - before.at) / 1000;
   const more = (name: string, label?: string, of?: string) =>
     now.sum(name, label, of) - before.sum(name, label, of);

@@ -1,7 +1,8 @@
 /** A port: plain requests read in front, Node's HTTP behind, and what a client may do to either, and for how long. */
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { type AddressInfo, isIPv6, type Socket } from 'node:net';
-import { type Limits, network } from '../limits.js';
+import type { Limits } from '../limits.js';
+import { network } from '../network.js';
 import { Connections } from './connections.js';
 import type { Route } from './exchange.js';
 import { HEADER_BYTES, type SlowReason } from './fast-path.js';
