@@ -1,10 +1,10 @@
 /**
- * A crowd: 60,000 requests held by four workers over Redis, each value heard by its page; beside it what one process
- * holds. Every process may have 20,000 files open, so the pages are four processes too, on several loopback addresses.
+ * Crowd test: 60,000 requests held by four workers with Redis, and each page gets its value; for comparison, the most that
+ * one process holds. A process may open 20,000 files, so the pages are four processes too, on several loopback addresses.
  *
  *   npm run crowd -- [pages for each worker] [workers]
  *
- * With BENCH_JSON it writes its figures into that file, for run.js.
+ * With BENCH_JSON=file it also writes its figures to that file, for run.js.
  */
 import { execFileSync, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,9 +14,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { TAGWAIT } from './command.js';
 
-/** Ports that one address has for connections to one other are some 28,000: fewer than that from each. */
+/** Connections per source address: fewer than its 28,000 ephemeral ports. */
 const PER_ADDRESS = 5000;
-/** Connections that a load process opens at a time, and sets that it has on their way. */
+/** Connections that a load process opens at a time, and sets in flight. */
 const ENTERING = 100;
 const SETTING = 32;
 
@@ -26,7 +26,7 @@ if (process.send) {
   await crowd();
 }
 
-// --- A load process: pages that wait, and the backend that sets for them.
+// --- The load process: pages that wait, and a backend that sets.
 
 function pages() {
   const all = [];
@@ -35,7 +35,7 @@ function pages() {
   let entering = 0;
   let entered = () => {};
 
-  /** @param take is given each whole answer; all sockets read into one buffer, so that each costs little */
+  /** @param take called with each complete answer; all sockets read into one buffer, to keep a connection cheap */
   function open(port, from, take, gone) {
     let text = '';
     const callback = size => {
@@ -109,8 +109,8 @@ function pages() {
         };
         more();
       }),
-    /** A value for each page, acknowledged, and heard. @returns how many pages did not hear their own */
-    async tell() {
+    /** Sets a value for each page and waits for the answers. @returns the number of pages that did not get theirs */
+    async set() {
       let next = 0;
       const begin = () =>
         new Promise(resolve => {
@@ -137,7 +137,7 @@ function pages() {
   process.on('disconnect', () => process.exit());
 }
 
-// --- The one that tells them what to do.
+// --- The main process, which directs the load processes.
 
 async function crowd() {
   const each = Number(process.argv[2] ?? 15_000);
@@ -183,7 +183,7 @@ async function crowd() {
       .map(pid => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]))
       .reduce((sum, one) => sum + one, 0);
   const nodes = async internal => (await (await fetch(`http://127.0.0.1:${internal}/nodes`)).json()).nodes;
-  const told = (load, command, given = {}) =>
+  const run = (load, command, given = {}) =>
     new Promise(resolve => {
       load.once('message', ({ result }) => resolve(result));
       load.send({ command, ...given });
@@ -226,7 +226,7 @@ async function crowd() {
     const entered = performance.now();
     await Promise.all(
       loads.map((load, number) =>
-        told(load, 'hold', { number, count: each, host: '127.0.0.1', port: open, internal }),
+        run(load, 'hold', { number, count: each, host: '127.0.0.1', port: open, internal }),
       ),
     );
     let held = [];
@@ -240,7 +240,7 @@ async function crowd() {
     const primary = workers === 1 ? 0 : rss([service.pid]) / 1024;
     say(`held: ${held.join(', ')}`);
     const telling = performance.now();
-    const missing = (await Promise.all(loads.map(load => told(load, 'tell')))).reduce(
+    const missing = (await Promise.all(loads.map(load => run(load, 'set')))).reduce(
       (sum, one) => sum + one,
       0,
     );

@@ -1,10 +1,10 @@
 /**
- * What idle pages cost Redis while nothing is set: commands that a node sends, and the time of Redis's main thread.
+ * Cost of idle pages in Redis while nothing is set: commands per second, and CPU time of Redis's main thread.
  *
  *   npm run idle -- [pages, 50000]
  *
- * It starts a Redis of its own, measures it without pages for 20 s and with pages for 80 s, two whole cycles of
- * verification, and prints the difference. Pages are held in this process, without HTTP: only Redis is measured.
+ * Starts its own Redis, measures 20 s without pages and 80 s with pages (two cycles of verification), and prints the
+ * difference. Pages are held in this process, without HTTP: only Redis is measured.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -16,7 +16,7 @@ import { LongPoll } from '../dist/hold/longpoll.js';
 import { until } from './until.js';
 
 const PAGES = Number(process.argv[2] ?? 50_000);
-/** ms of a hold, and of the cycle after which every subscription was read four times and renewed once */
+/** Length of a hold, and of a cycle in which every subscription is read four times and renewed once, ms. */
 const HOLD = 25_000;
 const CYCLE = 40_000;
 
@@ -56,13 +56,13 @@ client.disconnect();
 server.kill();
 await once(server, 'exit');
 
-/** A page that asks again whenever its hold ends. */
+/** A page that polls again whenever its hold ends. */
 function hold(key, since = '') {
   const answer = ({ text }) => pages.open && hold(key, JSON.parse(text).cursor);
   longpoll.get({ key, since, hold: HOLD }, { answer });
 }
 
-/** Commands a second that clients sent, and the share of one core that the main thread used, over so many ms. */
+/** Measures for some ms: commands per second, and the share of a core that the main thread uses. */
 async function measure(ms) {
   const before = await counters();
   await sleep(ms);
@@ -75,7 +75,7 @@ async function counters() {
   const [stats, cpu] = [await client.info('commandstats'), await client.info('cpu')];
   const calls = name => Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0);
   const seconds = name => Number(new RegExp(`used_cpu_${name}_main_thread:([\\d.]+)`).exec(cpu)?.[1] ?? 0);
-  // what is not called from inside a script
+  // leaves out commands that scripts call
   const sent = ['evalsha', 'eval', 'mget', 'ping', 'subscribe'].reduce((sum, name) => sum + calls(name), 0);
   return { at: performance.now(), sent, cpu: seconds('user') + seconds('sys') };
 }

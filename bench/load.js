@@ -1,13 +1,13 @@
 /**
- * Pages and backends, over bare sockets: one process that costs less than any server it asks.
- * Told by its parent what to do, one message at a time; answers each with its result.
+ * The load process: pages and backends over raw sockets, cheaper than any server under test.
+ * Executes one message of its parent at a time, and replies with the result.
  */
 import { connect } from 'node:net';
 import { numberIn, protocols } from './protocols.js';
 
 let protocol;
 let settings;
-/** all pages, and those that wait for an answer */
+/** all pages, and those with a poll in flight */
 const pages = [];
 let sets = [];
 const idle = [];
@@ -19,7 +19,7 @@ let onAnswer = () => {};
 let perSecond = new Map();
 const buffer = Buffer.allocUnsafeSlow(65_536);
 
-/** A connection that gives whole answers to `take`. Bytes are read into one buffer: 15,000 connections cost little. */
+/** A connection that passes complete answers to `take`. All read into one buffer, so that 15,000 of them are cheap. */
 function open(port, host, take, gone) {
   let text = '';
   const socket = connect({
@@ -59,7 +59,7 @@ function ask(page) {
 
 function hear(page, answer) {
   page.held = false;
-  protocol.hear(page, answer);
+  protocol.read(page, answer);
   const number = numberIn(answer);
   if (number !== undefined) {
     if (number !== page.expected) wrong++;
@@ -67,7 +67,7 @@ function hear(page, answer) {
     onAnswer(page);
   }
   if (page.retry === undefined) return ask(page);
-  // as the page's script: it comes back when it was told to, on another connection, and to another node if there is one
+  // as client/tagwait.js: polls again after `retry`, on another connection, and on another node if there is one
   errors++;
   const wait = page.retry;
   page.retry = undefined;
@@ -85,7 +85,7 @@ function enter(page, entered = () => {}) {
     () => {
       page.held = false;
       if (page.stopped) return;
-      // as the page's script does after the first error; after each more it waits longer
+      // as client/tagwait.js after the first error; it waits longer after each further one
       page.node = (page.node + 1) % settings.ports.length;
       setTimeout(() => enter(page), 250 + Math.random() * 2000);
     },
@@ -111,7 +111,7 @@ function sendSet(page, number, port = settings.setPort) {
         if (next) fresh.write(next);
         else idle.push(fresh);
       },
-      // a server closes a connection that was idle for long: the next set opens another
+      // the server closed an idle connection: the next set opens another
       () => {
         sets = sets.filter(one => one !== fresh);
         if (idle.includes(fresh)) idle.splice(idle.indexOf(fresh), 1);
@@ -128,7 +128,7 @@ const commands = {
     protocol = protocols[given.protocol];
   },
 
-  /** Has up to `count` pages ask in all. */
+  /** Starts pages until there are `count`. */
   hold({ count, hold }) {
     return new Promise(resolve => {
       let entering = 0;
@@ -154,7 +154,7 @@ const commands = {
     });
   },
 
-  /** Closed loop, until there were so many answers: `wide` sets on their way at any time. */
+  /** Closed loop with `wide` sets in flight, until a number of answers. */
   async loop({ count, wide = 64, seconds = 20 }) {
     let next = 0;
     let answers = 0;
@@ -166,11 +166,11 @@ const commands = {
         resolve(performance.now() - began);
       };
       const late = setTimeout(over, seconds * 1000);
-      // never asleep: a writing server pays for the waking of its reader, and more the slower it is
+      // never sleeps: otherwise the server pays for waking its reader, and a slow server pays more
       const spin = () => running && setImmediate(spin);
       spin();
       const go = () => {
-        // a page whose last set is still on its way is passed over: it would lose one where nothing is kept
+        // skips a page whose last set is in flight: servers without history would lose a value
         while (pages[next % pages.length].expected !== undefined) next++;
         const page = pages[next++ % pages.length];
         sendSet(page, next);
@@ -188,14 +188,14 @@ const commands = {
   },
 
   /**
-   * Sets at a fixed rate; latency counts from when each was due, whoever is to blame for the delay. The `lead` is not
-   * counted: a server has garbage of the load before it to collect, and code to compile for the new one.
+   * Open loop: sets at a fixed rate. Latency counts from the time a set was due, whatever delayed it. The first `lead` is
+   * not counted: the server still collects garbage of the previous load and compiles code for the new one.
    */
   async rate({ seconds, rate, lead = 2 }) {
     const latencies = [];
     const began = performance.now() + 5;
     const dueAt = number => began + (number * 1000) / rate;
-    /** page → number of the set that it waits for */
+    /** number of the set that each page waits for */
     const waiting = new Map();
     onAnswer = page => {
       const number = waiting.get(page);
@@ -243,7 +243,7 @@ const commands = {
   },
 };
 
-/** Waits for the answers that are still on their way. @returns lost: those that did not come */
+/** Waits for the answers in flight. @returns lost: the number that did not arrive */
 async function settled() {
   const end = performance.now() + 4000;
   const missing = () => pages.reduce((sum, page) => sum + (page.expected === undefined ? 0 : 1), 0);

@@ -1,4 +1,4 @@
-/** Figures to Markdown and SVG, and the floors that they are held against. */
+/** Formats the figures as Markdown and SVG, and compares them with their targets. */
 
 const BARE = 'bare node:http, no checks';
 const OURS = 'tagwait';
@@ -14,7 +14,7 @@ const median = list => {
 const round = number => (number >= 100 ? Math.round(number) : Number(number.toPrecision(3)));
 const shown = number => round(number).toLocaleString('en-US');
 
-/** Median, with the least and the most of the rounds. */
+/** The median, min and max over the rounds. */
 function cell(list) {
   if (!list?.length) return '–';
   const [least, most] = [Math.min(...list), Math.max(...list)];
@@ -24,8 +24,8 @@ function cell(list) {
 }
 
 /**
- * The targets. `ratio` is taken round by round, ours over theirs in the same round, so that a slow minute of the
- * machine hurts both. `answers per core` is what one core gives when it does nothing else: 1 / CPU per answer.
+ * The targets. A ratio is computed in each round, so that a slow minute of the machine affects both sides. `answers per
+ * core` is 1 / CPU time per answer: the rate of a core that does nothing else.
  */
 function targets(figures, extra) {
   const ratio = (figure, ours, theirs, turn = false) => {
@@ -42,7 +42,7 @@ function targets(figures, extra) {
     return lists.length === 2 ? lists[0].map((value, index) => Math.min(value, lists[1][index])) : undefined;
   };
   const rss = figures[OURS];
-  // the first thousand also fill memory that the start left over, or make the young generation grow, once
+  // the first thousand fill memory that is left from the start, or make the young generation grow once
   const further = (count, index) =>
     (rss[`rss${count}`][index] * count - rss.rss1000[index] * 1000) / (count - 1000);
   const flat = rss && HELD.map(count => rss[`rss${count}`]).filter(Boolean);
@@ -89,7 +89,7 @@ function judge([name, list, sense, floor, wanted]) {
   if (!list?.length) return { name, text: `| ${name} | – | | | not measured |`, missed: false };
   const value = median(list);
   const better = (a, b) => (sense === 'at most' ? a <= b : a >= b);
-  // missed by more than the spread: even the best round misses it
+  // missed by more than the spread: even the best round is below the target
   const kindest = sense === 'at most' ? Math.min(...list) : Math.max(...list);
   const missed = floor !== undefined && !better(kindest, floor);
   const met = floor === undefined || better(value, floor);
@@ -217,7 +217,7 @@ ${crowd
   };
 }
 
-// -- the plot: what a held request keeps, and what an answer costs
+// -- the plot: memory per held request, and CPU time per answer
 
 const COLOURS = ['#8a8f98', '#2f6fde', '#c77d1e', '#8a4fb5', '#2b8a5b', '#b03a3a'];
 

@@ -1,6 +1,6 @@
 /**
- * `npm run bench`: every server, the same load, one machine, one run. See README.md for what the figures mean.
- * `npm run bench -- --readme` puts the table into the project's README as well.
+ * `npm run bench`: runs every server under the same load on one machine. README.md explains the figures.
+ * `npm run bench -- --readme` also writes the table into the project's README.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -19,9 +19,9 @@ const { EMBEDDED, OVER_REDIS, atRest, cpu, endRunning, has, rss, startLoad, star
   servers;
 
 const rounds = Number(process.env.BENCH_ROUNDS ?? 5);
-/** A round begins only while it can still end in time. */
+/** A round starts only if it can end in time. */
 const LONGEST = Number(process.env.BENCH_MINUTES ?? 13) * 60_000;
-/** ms that what comes after the rounds takes. */
+/** Time that the steps after the rounds take, ms. */
 const REST = 270_000;
 const HELD = [1000, 5000, 10_000, 15_000];
 const began = performance.now();
@@ -30,10 +30,10 @@ const say = text =>
 
 process.on('exit', servers.endAll);
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
-// whatever hangs: the load ends with this process
+// the load ends with this process, also if something hangs
 setTimeout(() => process.exit(3), LONGEST + 300_000).unref();
 
-/** name → figure → one number a round */
+/** by server and figure: one number per round */
 const figures = {};
 const note = (name, figure, value) => {
   figures[name] ??= {};
@@ -41,9 +41,9 @@ const note = (name, figure, value) => {
   figures[name][figure].push(value);
 };
 
-/** What did not come to its end in time, or failed. */
+/** The steps that failed or did not end in time. */
 const failures = [];
-/** Does one step, shows it, and goes on to the next whatever happens. @returns ms it took */
+/** Runs one step and prints its name. A failure does not stop the run. @returns duration, ms */
 async function step(label, work, within = 100_000) {
   say(label);
   const from = performance.now();
@@ -65,7 +65,7 @@ async function step(label, work, within = 100_000) {
   return performance.now() - from;
 }
 
-/** Starts a server and a load for it, and ends both whatever happens. */
+/** Starts a server and a load process, and ends both also after a failure. */
 async function against(start, protocol, work) {
   const server = await start();
   const load = startLoad();
@@ -79,7 +79,7 @@ async function against(start, protocol, work) {
   }
 }
 
-/** What a held request keeps in memory. */
+/** Measures memory per held request. */
 const memory = ({ name, protocol, start }) =>
   against(start, protocol, async (server, load) => {
     await sleep(300);
@@ -91,12 +91,12 @@ const memory = ({ name, protocol, start }) =>
     }
   });
 
-/** What an answer costs, and how late it comes. */
+/** Measures CPU time per answer and latency. */
 const answers = ({ name, protocol, start }, { held, rate, seconds }) =>
   against(start, protocol, async (server, load) => {
     await load.hold({ count: held });
     await atRest(server);
-    // V8 compiles what is hot on threads that are counted too: so many answers until that is over
+    // warm-up: V8 compiles hot code on threads whose CPU time counts too
     await load.loop({ count: 18_000 });
     const before = cpu(server);
     const loop = await load.loop({ count: 24_000 });
@@ -107,7 +107,7 @@ const answers = ({ name, protocol, start }, { held, rate, seconds }) =>
     note(name, 'lost', loop.lost + paced.lost);
   });
 
-/** Pages that ask, are held in vain, and ask again: what that costs at 10,000 pages every 25 s. */
+/** Measures the cost of holds that time out: 10,000 pages that poll every 25 s. */
 async function idle(name, protocol, start, redis) {
   await against(start, protocol, async (server, load) => {
     const hold = 5;
@@ -124,7 +124,7 @@ async function idle(name, protocol, start, redis) {
   });
 }
 
-/** A script of its own beside this one: what it shows goes on, its figures come back. */
+/** Runs another script, passes on its output and returns its figures. */
 async function apart(script) {
   const file = join(tmpdir(), `tagwait-bench-${process.pid}.json`);
   const child = spawn(process.execPath, [here(script)], {
@@ -142,10 +142,10 @@ say(
   `${rounds} rounds of ${EMBEDDED.length + OVER_REDIS.length} servers${has.nchan ? '' : ', without nchan: nginx has no such module here'}`,
 );
 for (let round = 1; round <= rounds; round++) {
-  /** ms of what the next round has too */
+  /** duration of the steps that the next round has too, ms */
   let again = 0;
   for (const server of EMBEDDED) {
-    // peers are there to look at; ours and the yardstick are held against floors, and the more often the better
+    // only ours and the bare server have targets, so they run in more rounds than the others
     if (round > 1 && server.peer) continue;
     const took =
       (await step(`round ${round}: ${server.name}, memory`, () => memory(server))) +
@@ -154,7 +154,7 @@ for (let round = 1; round <= rounds; round++) {
       ));
     if (!server.peer) again += took;
   }
-  // three processes on one core, and half the rate: the machine's own pauses weigh more, so it is looked at for longer
+  // three processes on one core at half the rate: pauses of the machine weigh more, so it runs longer
   for (const server of OVER_REDIS)
     again += await step(`round ${round}: ${server.name}`, () =>
       answers(server, { held: 5000, rate: 500, seconds: 12 }),

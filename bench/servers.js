@@ -1,4 +1,4 @@
-/** The servers that are compared: how each is started, and which processes it is made of. */
+/** The servers under test: how each is started, and which processes belong to it. */
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -9,14 +9,14 @@ import { TAGWAIT } from './command.js';
 import { until } from './until.js';
 
 const here = path => fileURLToPath(new URL(path, import.meta.url));
-/** One core serves, the other one asks: on a machine with one, nothing here means much. */
+/** One core runs the server, the other one the load. On a machine with one core the figures mean little. */
 const CORES = { server: '0', load: '1' };
 const NCHAN = '/usr/lib/nginx/modules/ngx_nchan_module.so';
 
 const running = new Set();
 const folder = mkdtempSync(join(tmpdir(), 'tagwait-bench-'));
 
-/** Ends what was started here, and nothing else. */
+/** Ends the processes that were started here. */
 export function endRunning() {
   for (const child of running) child.kill('SIGKILL');
 }
@@ -26,7 +26,7 @@ export function endAll() {
   rmSync(folder, { recursive: true, force: true });
 }
 
-/** Starts a program on a core; `words` are its arguments. */
+/** Starts a program on one core. */
 function start(core, program, words, { env = {}, stdio = ['ignore', 'pipe', 'pipe'] } = {}) {
   const pinned = existsSync('/usr/bin/taskset') && core !== undefined;
   const child = pinned
@@ -59,8 +59,8 @@ async function end(children, signal = 'SIGKILL') {
 }
 
 /**
- * A load process, told what to do by name: `await load.loop({ seconds: 3 })`. With the smallest young generation, so that
- * its own garbage delays no answer for long: with Node's 16 MiB it did, for up to 10 ms.
+ * A load process, as an object with its commands: `await load.loop({ seconds: 3 })`. Runs with the smallest young
+ * generation: with the default of 16 MiB its own garbage collection delayed answers by up to 10 ms.
  */
 export function startLoad({ pinned = true } = {}) {
   const child = start(
@@ -100,7 +100,7 @@ async function ofOurs(file, env = {}) {
   return { children: [child], ports: [port], setPort: port };
 }
 
-/** Everything as it is shipped but for the limits of one address, from which all of the load comes. */
+/** The defaults, except the limits per address: all of the load comes from one address. */
 export async function startTagwait(env = {}, core = 'server') {
   const child = start(core, process.execPath, TAGWAIT, {
     env: {
@@ -139,7 +139,7 @@ export const has = {
   redis: ['/usr/bin', '/usr/local/bin', '/opt/homebrew/bin'].some(path => existsSync(`${path}/redis-server`)),
 };
 
-/** nginx with nchan, one process; told to store in Redis when there is one. */
+/** nginx with nchan, one process; stores in Redis if one is given. */
 async function startNchan(redis) {
   const port = await freePort();
   const at = join(folder, String(port));
@@ -180,10 +180,10 @@ const over = async (redis, startOne) => {
   };
 };
 
-/** One holds, the other is asked to set. */
+/** Pages poll the first process, backends set on the second. */
 export const twoNodes = redis => over(redis, ({ url }) => startTagwait({ TAGWAIT_REDIS_URL: url }));
 
-/** One process each, in memory. */
+/** One process each, values in memory. */
 export const EMBEDDED = [
   { name: 'bare node:http, no checks', protocol: 'bare', start: () => ofOurs('bare') },
   { name: 'tagwait', protocol: 'tagwait', start: () => startTagwait() },
@@ -193,7 +193,7 @@ export const EMBEDDED = [
   ...(has.nchan ? [{ name: 'nchan (C)', protocol: 'nchan', peer: true, start: () => startNchan() }] : []),
 ];
 
-/** Two processes and Redis on one core: held on one, set on the other. */
+/** Two processes and Redis on one core: polls on one, sets on the other. */
 export const OVER_REDIS = has.redis
   ? [
       {
@@ -215,25 +215,25 @@ export const OVER_REDIS = has.redis
 
 export const stop = server => end(server.children);
 
-/** KiB of memory in use, over all processes of a server. */
+/** Memory (RSS) of all processes of a server, KiB. */
 export const rss = ({ children }) =>
   children.reduce((sum, { pid }) => {
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
     return sum + Number(/VmRSS:\s+(\d+)/.exec(status)[1]);
   }, 0);
 
-/** Waits until a server has done all it was given: it takes connections in long after the kernel has. */
+/** Waits until a server is idle: it accepts connections long after the kernel did. */
 export async function atRest(server) {
   for (let before = cpu(server); ; ) {
     await new Promise(resolve => setTimeout(resolve, 400));
     const now = cpu(server);
-    // what a server does by itself, once a second
+    // the server's own timers, once a second
     if (now - before <= 20_000) return;
     before = now;
   }
 }
 
-/** Microseconds of CPU used so far, over all processes of a server. Linux counts in hundredths of a second. */
+/** CPU time of all processes of a server so far, µs. The resolution of Linux is 10 ms. */
 export const cpu = ({ children }) =>
   children.reduce((sum, { pid }) => {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');

@@ -1,10 +1,10 @@
 /**
- * Storms: pages on two nodes over Redis, behind a balancer that knows which node lives. One node is killed and comes back, then both
- * are restarted one after the other. Polls per second go into storm.svg; no page may be lost.
+ * Reconnect storms: pages on two nodes with Redis, behind a load balancer with health checks. One node is killed and comes
+ * back, then both are restarted in turn. Draws polls per second into storm.svg; no page may miss a value.
  *
  *   npm run storm -- [pages]
  *
- * With BENCH_JSON it writes its figures into that file, for run.js.
+ * With BENCH_JSON=file it also writes its figures to that file, for run.js.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -61,7 +61,7 @@ async function startRedis() {
   }
 }
 
-/** A node that can be killed, stopped and started again on its ports. `up`: it takes pages, as a balancer would know. */
+/** A node that can be killed, stopped and restarted on its ports. `up`: it accepts polls, as a health check would find. */
 async function newNode(redis) {
   const node = { port: await freePort(), internal: await freePort(), up: false };
   node.start = async () => {
@@ -108,7 +108,7 @@ const choose = () => {
   return living[Math.floor(Math.random() * living.length)] ?? nodes[0];
 };
 
-/** @param first the first poll is short, as the script's is; after a failure too */
+/** @param first the poll is the first one, or the first after a failure, and has a short hold as in client/tagwait.js */
 function ask(page, short) {
   count();
   page.socket ??= open(page);
@@ -197,7 +197,7 @@ async function set(key, value) {
 }
 
 let value = 0;
-/** Each page is told one more thing: none may miss any of them. */
+/** Sets one more value for each page. No page may miss any of them. */
 async function tellAll() {
   value++;
   for (let first = 0; first < PAGES; first += 100)
@@ -210,17 +210,17 @@ async function tellAll() {
     page => page.heard.length !== value || page.heard.some((one, at) => one !== at + 1),
   );
   if (lost.length > 0)
-    fail(`${lost.length} pages did not hear what was set: ${JSON.stringify(lost[0].heard)}`);
+    fail(`${lost.length} pages did not get a value that was set: ${JSON.stringify(lost[0].heard)}`);
 }
 
-// --- What happens.
+// --- The scenario.
 
 const events = [];
 function mark(text) {
   say(text);
   events.push({ at: seconds(), text });
 }
-/** The most polls in any second after this. */
+/** The largest number of polls in a second after this time. */
 function peak(from) {
   let most = 0;
   const window = 1000 / BUCKET;
@@ -246,7 +246,7 @@ say(`${PAGES} pages ask at once`);
 events.push({ at: seconds(), text: 'all ask' });
 await part('all ask at one moment, held for the first time', async () => {
   for (let number = 0; number < PAGES; number++) {
-    // one address has too few ports for all
+    // one address has too few ports for all pages
     const page = {
       key: `k${number}`,
       from: `127.0.1.${1 + (number % 8)}`,

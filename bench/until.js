@@ -1,4 +1,4 @@
-/** Waits for a condition: the first truthy result. @param within ms, then it throws @param every ms between two looks */
+/** Waits for a condition. @param within timeout, ms @param every interval of checks, ms @returns the first truthy result */
 export async function until(condition, what = String(condition), { within = 15_000, every = 20 } = {}) {
   const end = performance.now() + within;
   for (;;) {

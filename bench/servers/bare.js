@@ -1,4 +1,4 @@
-/** The yardstick: node:http that holds and answers, with no checks, no limits, no store, nothing lost or found. */
+/** The baseline: node:http that holds and answers requests, without checks, limits, store and history. */
 import { createServer } from 'node:http';
 import { parse } from 'node:querystring';
 

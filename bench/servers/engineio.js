@@ -1,4 +1,4 @@
-/** engine.io 6, polling alone; a page's key comes with its first request, and sets are sent to its socket. */
+/** engine.io 6 with long polling only; the first request has the page's key, and sets are sent to its socket. */
 import { createServer } from 'node:http';
 import { Server } from 'engine.io';
 

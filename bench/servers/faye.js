@@ -1,4 +1,4 @@
-/** Faye 1.4 as its README starts it; sets are published by the server's own client. */
+/** Faye 1.4 as in its README; the server's own client publishes sets. */
 import { createServer } from 'node:http';
 import faye from 'faye';
 

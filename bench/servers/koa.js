@@ -1,4 +1,4 @@
-/** A long poll as one writes it with Koa the first time: a router, and a promise per hold. */
+/** A first implementation of long polling with Koa: a router, and a promise per hold. */
 import Router from '@koa/router';
 import Koa from 'koa';
 
