@@ -1,4 +1,5 @@
 /** The exports of the package: tagwait as a library. */
+export { version } from './assets.js';
 export {
   type Backlog,
   type Broker,
@@ -15,16 +16,10 @@ export {
   WrongStore,
 } from './brokers/broker.js';
 export { Misconfigured } from './config.js';
+export { createTagwait } from './library.js';
 export type { LoginCalls } from './login/calls.js';
 export { LoginError } from './login/steps.js';
 export type { Ticket } from './protocol/ticket.js';
-export {
-  createTagwait,
-  type Options,
-  type Routes,
-  type Service,
-  startService,
-  type Tagwait,
-  version,
-} from './service.js';
+export { type Service, startService } from './service.js';
 export type { Config } from './settings.js';
+export type { Options, Routes, Tagwait } from './tagwait.js';

@@ -1,13 +1,15 @@
 /** The main program, loaded by cli.ts: reads the settings, starts the service, handles signals and exit codes. */
 import { CommanderError } from 'commander';
+import { version } from './assets.js';
 import { WrongStore } from './brokers/broker.js';
+import { newNodeId } from './compose.js';
 import { Misconfigured, readConfig } from './config.js';
 import { originForPhones } from './demo/address.js';
 import { readEnvironment } from './environment.js';
 import { markInSteps } from './gc.js';
 import { createLog } from './log.js';
 import { output } from './output.js';
-import { newNodeId, type Service, startService, version } from './service.js';
+import { type Service, startService } from './service.js';
 import type { Config } from './settings.js';
 import { type Failure, OVERTIME, runWorker, STOP_SIGNALS } from './worker.js';
 import { isWorker, settingsOfWorker, startWorkers, workersOf } from './workers.js';

@@ -48,3 +48,13 @@ export const linesLostMetric = (lines: number): Measured => ({
   aggregator: 'sum',
   values: [{ value: lines, labels: {} }],
 });
+
+/** The other processes behind the same ports: what is asked of one is answered for all. */
+export interface Peers {
+  /** what all measured, in Prometheus text */
+  scrape(): Promise<string>;
+  /** the key of the live page */
+  liveKey: string;
+  /** @param listener gets a snapshot of all processes every 2 s */
+  onSnapshot(listener: (snapshot: Snapshot) => void): void;
+}

@@ -1,6 +1,6 @@
 /** The worker's side of the cluster: runs the service as one of several processes, as the primary directs. */
-import type { Measured, Snapshot } from './samples.js';
-import type { Peers, Service } from './service.js';
+import type { Measured, Peers, Snapshot } from './samples.js';
+import type { Service } from './service.js';
 
 /** Interval of a worker's heartbeats to the primary, ms. */
 export const HEARTBEAT_INTERVAL = 1000;

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { expect, onTestFinished, test } from 'vitest';
 import { RedisBroker } from '../src/brokers/redis/redis.js';
 import { LongPoll } from '../src/hold/longpoll.js';
+import { textOf } from '../src/protocol/answers.js';
 import { service, set, until } from './harness.js';
 import { type RedisServer, redisServer } from './redis.js';
 
@@ -66,7 +67,7 @@ test('a page that asks again costs nothing, and a set is one script', async () =
   const longpoll = await node(redis);
   const answers: string[] = [];
   const ask = (since: string) =>
-    longpoll.get({ key: 'a', since, hold: 20 }, { answer: ({ text }) => answers.push(text) });
+    longpoll.get({ key: 'a', since, hold: 20 }, { answer: answer => answers.push(textOf(answer)) });
   ask('');
   await until(() => answers.length === 1);
   const scripts = async () =>
@@ -93,7 +94,7 @@ test('what is set in one tick is one script, and one message to each node', asyn
   for (const key of keys)
     longpoll.get(
       { key, since: '', hold: 60_000 },
-      { answer: ({ text }) => heard.set(key, JSON.parse(text).data) },
+      { answer: answer => heard.set(key, JSON.parse(textOf(answer)).data) },
     );
   await until(() => longpoll.counts().leases === keys.length);
   const calls = async () => {

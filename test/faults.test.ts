@@ -4,6 +4,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { RedisBroker } from '../src/brokers/redis/redis.js';
 import { LongPoll } from '../src/hold/longpoll.js';
+import { textOf } from '../src/protocol/answers.js';
 import { held, poll, run, service, set, spawned, until } from './harness.js';
 import { line } from './line.js';
 import { page } from './page.js';
@@ -212,7 +213,7 @@ describe('what is heard', () => {
     onTestFinished(() => holder.close());
     const { internalUrl } = await service({ redisUrl: redis.url });
     const answers: string[] = [];
-    holder.get({ key: 'a', since: '', hold: 60_000 }, { answer: ({ text }) => answers.push(text) });
+    holder.get({ key: 'a', since: '', hold: 60_000 }, { answer: answer => answers.push(textOf(answer)) });
     await until(async () => (await redis.client.exists('tagwait:1:w:{a}')) === 1);
     await redis.client.del('tagwait:1:w:{a}');
     await set(internalUrl, { key: 'a', value: 'unheard' });

@@ -335,7 +335,7 @@ describe('headers', () => {
       .get('/client.js')
       .set('If-None-Match', client.headers.etag as string);
     expect([again.status, again.text]).toEqual([304, '']);
-    const { version } = await import('../src/service.js');
+    const { version } = await import('../src/assets.js');
     const kept = await request(publicUrl).get(`/client/${version}.js`);
     expect(kept.headers['cache-control']).toContain('immutable');
     expect(kept.text).toBe(client.text);

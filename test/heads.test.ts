@@ -1,7 +1,7 @@
 /** What the head of every answer says of caching and types, from one table. */
 import { beforeAll, describe, expect, test } from 'vitest';
+import { version } from '../src/assets.js';
 import { openapi } from '../src/routes/openapi.js';
-import { version } from '../src/service.js';
 import { service, set } from './harness.js';
 
 type Row = [port: 'public' | 'internal', method: string, path: string, status: number, more?: RequestInit];
@@ -71,6 +71,8 @@ describe('the head', () => {
   test.each([
     ['/client.js', 'public, max-age=0, must-revalidate'],
     [`/client/${version}.js`, 'public, max-age=31536000, immutable'],
+    ['/login.js', 'public, max-age=0, must-revalidate'],
+    [`/login/${version}.js`, 'public, max-age=31536000, immutable'],
   ])('public: GET %s is %s', async (path, kept) => {
     expect(await heads(['public', 'GET', path, 200])).toMatchObject({
       'cache-control': kept,
@@ -84,7 +86,8 @@ describe('the head', () => {
 test('no path that is described is left out', () => {
   const said = Object.keys(openapi({ version, hold: 25, guarded: false }).paths as object);
   const here = new Set(NEVER_KEPT.map(([, , path]) => path.replace(/\?.*/, '')));
-  for (const path of said) expect(here.has(path) || path.startsWith('/client'), path).toBe(true);
+  const kept = /^\/(client|login)(\/[^/]+)?\.js$/;
+  for (const path of said) expect(here.has(path) || kept.test(path), path).toBe(true);
 });
 
 test('an answer to be run is a download when it is opened, and gives no key away', async () => {

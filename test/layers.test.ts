@@ -8,7 +8,7 @@ const src = fileURLToPath(new URL('../src', import.meta.url));
 
 /** What each file may import of ours. A folder stands for its files. */
 const MAY: Record<string, string[]> = {
-  index: ['service', 'broker', 'config', 'settings', 'login', 'protocol'],
+  index: ['assets', 'library', 'service', 'tagwait', 'broker', 'config', 'settings', 'login', 'protocol'],
   cli: ['main', 'gc'],
   main: [
     'workers',
@@ -22,12 +22,18 @@ const MAY: Record<string, string[]> = {
     'demo',
     'log',
     'gc',
+    'assets',
+    'compose',
   ],
   workers: ['worker', 'totals', 'handover', 'settings', 'samples', 'log', 'output'],
   worker: ['service', 'samples'],
   totals: ['samples'],
   handover: [],
-  service: [
+  service: ['assets', 'compose', 'tagwait', 'config', 'settings', 'log', 'gc', 'samples', 'demo', 'wire'],
+  library: ['compose', 'tagwait', 'broker', 'config', 'settings', 'log'],
+  compose: [
+    'assets',
+    'tagwait',
     'config',
     'settings',
     'broker',
@@ -39,14 +45,14 @@ const MAY: Record<string, string[]> = {
     'samples',
     'log',
     'output',
-    'demo',
     'live',
     'limits',
-    'gc',
     'protocol',
-    'wire',
+    'login',
   ],
-  demo: ['demo', 'wire'],
+  tagwait: ['broker', 'settings', 'login', 'protocol'],
+  assets: [],
+  demo: ['assets', 'demo', 'wire'],
   live: ['live', 'hold', 'brokers', 'routes', 'metrics', 'samples', 'limits', 'log'],
   routes: [
     'routes',
@@ -70,7 +76,7 @@ const MAY: Record<string, string[]> = {
   gc: [],
   hold: ['hold', 'broker', 'protocol'],
   login: ['login', 'broker', 'protocol'],
-  brokers: ['broker', 'brokers', 'address', 'log'],
+  brokers: ['assets', 'broker', 'brokers', 'address', 'log'],
   address: [],
   protocol: ['protocol', 'broker'],
   broker: [],

@@ -5,6 +5,7 @@
 import { expect, onTestFinished, type TestContext, test } from 'vitest';
 import { RedisBroker } from '../src/brokers/redis/redis.js';
 import { LongPoll } from '../src/hold/longpoll.js';
+import { textOf } from '../src/protocol/answers.js';
 import { spawned, until } from './harness.js';
 import { type Line, line } from './line.js';
 import { type Owner, type RedisServer, redisCluster, redisServer } from './redis.js';
@@ -44,7 +45,7 @@ async function node(
     const answers: Answer[] = [];
     const waiter = longpoll.get(
       { key, since, hold },
-      { answer: ({ text }) => answers.push(JSON.parse(text)) },
+      { answer: answer => answers.push(JSON.parse(textOf(answer))) },
     );
     return { answers, leave: () => waiter && longpoll.leave(waiter) };
   };

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { blocksOf } from './blocks.js';
 import { poll, set } from './harness.js';
 import { program } from './program.js';
+import { redisServer } from './redis.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (path: string) => readFileSync(root + path, 'utf8');
@@ -61,8 +62,7 @@ test('the package holds what is meant, and nothing else', () => {
   });
   const [{ files }] = JSON.parse(output) as [{ files: { path: string }[] }];
   const paths = files.map(file => file.path);
-  const meant =
-    /^(dist\/.+\.(js|cjs|d\.ts|d\.cts)|src\/brokers\/redis\/\w+\.lua|src\/(demo|live)\/\w+\.html|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/;
+  const meant = /^(dist\/.+\.(js|cjs|d\.ts|d\.cts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/;
   expect(paths.filter(path => !meant.test(path))).toEqual([]);
   expect(paths).toEqual(
     expect.arrayContaining(['dist/cli.js', 'dist/index.js', 'dist/index.d.ts', 'LICENSE', 'README.md']),
@@ -118,6 +118,27 @@ describe('installed from the packed file', () => {
     expect(await (await fetch(internalUrl)).text()).toContain('<html');
   }, 60_000);
 
+  test('an app that is bundled into one file needs nothing beside it: page script, Lua, version', async () => {
+    write(
+      'bundled.mjs',
+      `import { createTagwait, version } from 'tagwait';
+      const tagwait = await createTagwait({ redisUrl: process.env.REDIS, logLevel: 'warn' });
+      await tagwait.set('a', 'bundled');
+      const { entries } = await tagwait.peek('a');
+      console.log(version, entries[0].value);
+      await tagwait.close();`,
+    );
+    there(bin('rolldown'), 'bundled.mjs', '--platform', 'node', '-o', join(home, 'alone/app.mjs'));
+    const { url } = await redisServer();
+    const options = {
+      cwd: join(home, 'alone'),
+      env: { ...process.env, REDIS: url },
+      encoding: 'utf8',
+    } as const;
+    const output = execFileSync(process.execPath, ['app.mjs'], options);
+    expect(output.trim()).toBe(`${manifest.version} "bundled"`);
+  }, 60_000);
+
   test('import and require give the same, of both entries', () => {
     write(
       'all.mjs',
@@ -137,6 +158,7 @@ describe('installed from the packed file', () => {
     expect(server).toEqual([
       ...[
         'Conflict',
+        'LoginError',
         'Misconfigured',
         'Unavailable',
         'WrongStore',

@@ -2,7 +2,7 @@
 import { connect } from 'node:net';
 import request from 'supertest';
 import { describe, expect, test } from 'vitest';
-import { version } from '../src/service.js';
+import { version } from '../src/assets.js';
 import { held, poll, service, set, until } from './harness.js';
 import { request as bytes, raw } from './raw.js';
 import { scrape } from './scrape.js';

@@ -8,6 +8,7 @@ import { LongPoll } from '../src/hold/longpoll.js';
 import { HoldTimers } from '../src/hold/timers.js';
 import { Limits } from '../src/limits.js';
 import type { ANSWERS } from '../src/protocol/answers.js';
+import { textOf } from '../src/protocol/answers.js';
 import { until } from './harness.js';
 
 const CROWD = 10_000;
@@ -64,7 +65,7 @@ async function held(
   for (let page = 0; page < count; page++)
     longpoll.get(
       { key: `k${page}`, since: '', hold },
-      { answer: ({ kind, text }) => hear(kind, JSON.parse(text).retry) },
+      { answer: answer => hear(answer.kind, JSON.parse(textOf(answer)).retry) },
     );
   expect(longpoll.held).toBe(count);
   return longpoll;
@@ -110,7 +111,7 @@ test('pages that come during the drain are sent away over its time too', async (
   for (let page = 0; page < 100; page++)
     longpoll.get(
       { key: 'k', since: '', hold: HOLD },
-      { answer: ({ text }) => retries.push(JSON.parse(text).retry) },
+      { answer: answer => retries.push(JSON.parse(textOf(answer)).retry) },
     );
   expect(retries).toHaveLength(100);
   expectSpread(retries, 0, 8000);
@@ -126,7 +127,7 @@ test('pages that meet a store that is away come back over some seconds', async (
   for (let page = 0; page < 100; page++)
     longpoll.get(
       { key: `k${page}`, since: '', hold: 0 },
-      { answer: ({ text }) => retries.push(JSON.parse(text).retry) },
+      { answer: answer => retries.push(JSON.parse(textOf(answer)).retry) },
     );
   await until(() => retries.length === 100);
   expectSpread(retries, 1000, 4000);

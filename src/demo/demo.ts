@@ -1,8 +1,8 @@
 /** The demo: a page that signs in by a scan, and the phone's page that its code leads to. */
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import Router from '@koa/router';
 import type { Context, Middleware } from 'koa';
+import { asset } from '../assets.js';
 import { readBytes } from '../wire/bytes.js';
 import { isLoopback, originForPhones } from './address.js';
 import { Backend, Unavailable } from './backend.js';
@@ -28,8 +28,7 @@ const VISITOR = 'tagwait-demo';
 const SESSION = 'tagwait-demo-session';
 const COOKIE = { httpOnly: true, sameSite: 'strict', path: '/demo', overwrite: true } as const;
 
-// beside this file in src, and reached from dist too
-const read = (name: string) => readFileSync(new URL(`../../src/demo/${name}`, import.meta.url), 'utf8');
+const read = (name: string) => asset(`src/demo/${name}`);
 
 export function demoRoutes(options: DemoOptions): Middleware {
   const logins = new Logins(new Backend(options.internalUrl, options.token), options.ticketed);

@@ -12,8 +12,7 @@ import {
   type StoreStatus,
   Unavailable,
 } from '../brokers/broker.js';
-import type { Answer } from '../protocol/answers.js';
-import * as answers from '../protocol/answers.js';
+import { type Answer, EXPIRED } from '../protocol/answers.js';
 import { render } from '../protocol/jsonp.js';
 import { Hub, type Responder, type Waiter, type Watch, waitersOf } from './hub.js';
 import { HoldTimers } from './timers.js';
@@ -138,7 +137,7 @@ export class LongPoll {
    */
   get(question: Question, responder: Responder): Waiter | undefined {
     if (this.#draining !== undefined) {
-      responder.answer(answers.moved(Math.random() * this.#draining));
+      responder.answer({ kind: 'moved', retry: Math.random() * this.#draining });
       return undefined;
     }
     // hold first, then ask: a set in between must find the waiter here
@@ -156,7 +155,7 @@ export class LongPoll {
     if (!waiter) return;
     const { watch, since, state } = waiter;
     const seen = state === 'caughtUp' && isKnown(watch) ? advance(since, watch.position) : since;
-    this.#finish(waiter, answers.timeout(seen));
+    this.#finish(waiter, { kind: 'timeout', cursor: seen });
   }
 
   /** The client has disconnected: it is not answered any more. */
@@ -191,7 +190,8 @@ export class LongPoll {
   drain(spread: number): void {
     this.#draining = spread;
     for (const watch of this.#hub.watches())
-      for (const waiter of waitersOf(watch)) this.#finish(waiter, answers.moved(Math.random() * spread));
+      for (const waiter of waitersOf(watch))
+        this.#finish(waiter, { kind: 'moved', retry: Math.random() * spread });
   }
 
   async close(): Promise<void> {
@@ -215,13 +215,13 @@ export class LongPoll {
       } catch (error) {
         if (!(error instanceof Unavailable)) throw error;
         waiter.state = 'unconfirmed';
-        if (atOnce) this.#finish(waiter, answers.unavailable(retryAway()));
+        if (atOnce) this.#finish(waiter, away());
         return;
       }
       const current = watch.generation === generation;
       if (current) this.#learn(watch, backlog, askedAt + this.#broker.lease);
       if (backlog.entries.length > 0) return this.#answerWith(waiter, backlog.entries, backlog.lost);
-      if (backlog.final) return this.#finish(waiter, answers.expired);
+      if (backlog.final) return this.#finish(waiter, EXPIRED);
       if (current) return this.#settle(waiter, atOnce);
     }
   }
@@ -238,7 +238,7 @@ export class LongPoll {
 
   #settle(waiter: Waiter, atOnce: boolean): void {
     waiter.state = 'caughtUp';
-    if (waiter.watch.final) this.#finish(waiter, answers.expired);
+    if (waiter.watch.final) this.#finish(waiter, EXPIRED);
     else if (atOnce) this.#timeOut(waiter);
   }
 
@@ -246,8 +246,8 @@ export class LongPoll {
   #timeOut(waiter: Waiter): void {
     const { watch } = waiter;
     if (waiter.state === 'caughtUp' && isKnown(watch) && this.#broker.status().up)
-      this.#finish(waiter, answers.timeout(advance(waiter.since, watch.position)));
-    else this.#finish(waiter, answers.unavailable(retryAway()));
+      this.#finish(waiter, { kind: 'timeout', cursor: advance(waiter.since, watch.position) });
+    else this.#finish(waiter, away());
   }
 
   #deliver(key: string, entry: Entry): void {
@@ -267,7 +267,7 @@ export class LongPoll {
   #answerWith(waiter: Waiter, entries: readonly Entry[], lost: number): void {
     const newest = entries[entries.length - 1] as Entry;
     if (lost > 0) this.#options.observer?.lost(lost);
-    this.#finish(waiter, answers.success(entries, lost, advance(waiter.since, newest.cursor)));
+    this.#finish(waiter, { kind: 'success', entries, lost, cursor: advance(waiter.since, newest.cursor) });
   }
 
   #finish(waiter: Waiter, answer: Answer): void {
@@ -378,4 +378,7 @@ function isKnown(watch: Watch, now = performance.now()): watch is Watch & { posi
   return watch.position !== undefined && now < watch.leaseExpiresAt;
 }
 
-const retryAway = () => AWAY.min + Math.random() * (AWAY.max - AWAY.min);
+const away = (): Answer => ({
+  kind: 'unavailable',
+  retry: AWAY.min + Math.random() * (AWAY.max - AWAY.min),
+});

@@ -9,6 +9,7 @@ import { LongPoll } from '../hold/longpoll.js';
 import { Limits } from '../limits.js';
 import type { Logger } from '../log.js';
 import type { Metrics } from '../metrics.js';
+import { Admissions } from '../routes/admission.js';
 import type { LivePage } from '../routes/internal.js';
 import { PollRoute } from '../routes/poll.js';
 import type { Snapshot } from '../samples.js';
@@ -88,12 +89,8 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
   }
 
   const none = { maxHeld: 0, maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 0 };
-  const route = new PollRoute(inner, { asked() {}, answered() {} }, new Limits(none), {
-    hold: HOLD,
-    origins: [],
-    secrets: undefined,
-    log,
-  });
+  const admissions = new Admissions(inner, new Limits(none), { origins: [], secrets: undefined });
+  const route = new PollRoute(inner, { asked() {}, answered() {} }, admissions, { hold: HOLD, log });
   const hash = (part: string) => `'sha256-${createHash('sha256').update(part).digest('base64')}'`;
   const inside = (tag: string) => hash(new RegExp(`<${tag}>([^]*?)</${tag}>`).exec(page)?.[1] ?? '');
   return {

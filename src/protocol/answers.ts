@@ -1,4 +1,4 @@
-/** What a poll is answered: the codes of the protocol, and their texts. */
+/** What a poll is answered: the codes of the protocol, an answer as data, and its text. */
 import type { Entry } from '../brokers/broker.js';
 
 /** Each code's message and, for answers in JSON, HTTP status. A script's status is 200: its tag cannot see another. */
@@ -15,34 +15,52 @@ export const ANSWERS = {
 
 export type Kind = keyof typeof ANSWERS;
 
-/** An answer ready to be sent: its kind, and its object as text that is JSON and safe script alike. */
-export interface Answer {
-  kind: Kind;
-  text: string;
+/** An answer as data, until a transport writes it: as a script, as JSON, as an event or as a message. */
+export type Answer =
+  /** `entries`: at least one, oldest first; `cursor`: the client's, after them; `lost`: entries that are no longer kept */
+  | { kind: 'success'; entries: readonly Entry[]; lost: number; cursor: string }
+  | { kind: 'timeout'; cursor: string }
+  | { kind: 'expired' | 'forbidden' }
+  /** `detail`: which parameter, and what is allowed; never text of the request */
+  | { kind: 'badRequest'; detail: string }
+  /** `retry`: milliseconds until the client asks again */
+  | { kind: 'busy' | 'moved' | 'unavailable'; retry: number };
+
+export const EXPIRED: Answer = { kind: 'expired' };
+export const FORBIDDEN: Answer = { kind: 'forbidden' };
+
+/**
+ * The object of the protocol, as text that is JSON and safe script alike.
+ * Example: `{"code":-1,"message":"timeout","cursor":"a1-7"}`.
+ */
+export function textOf(answer: Answer): string {
+  const { code, message } = ANSWERS[answer.kind];
+  return `{"code":${code},"message":"${message}"${membersOf(answer)}}`;
 }
 
-function answer(kind: Kind, more: string): Answer {
-  const { code, message } = ANSWERS[kind];
-  return { kind, text: `{"code":${code},"message":"${message}"${more}}` };
+function membersOf(answer: Answer): string {
+  switch (answer.kind) {
+    case 'success':
+      return valuesOf(answer);
+    case 'timeout':
+      return `,"cursor":"${answer.cursor}"`;
+    case 'badRequest':
+      return `,"detail":${JSON.stringify(answer.detail).replaceAll('<', '\\u003c')}`;
+    case 'busy':
+    case 'moved':
+    case 'unavailable':
+      return `,"retry":${Math.round(answer.retry)}`;
+    default:
+      return '';
+  }
 }
 
-/** The newest value, with those before it. @param entries at least one, oldest first @param cursor the page's, after them */
-export function success(entries: readonly Entry[], lost: number, cursor: string): Answer {
+/** The newest value, with those before it. */
+function valuesOf({ entries, lost, cursor }: Extract<Answer, { kind: 'success' }>): string {
   const newest = entries[entries.length - 1] as Entry;
   let more = `,"data":${newest.value},"cursor":"${cursor}"`;
   if (entries.length > 1) more += `,"earlier":[${entries.slice(0, -1).map(entry => entry.value)}]`;
   if (lost > 0) more += `,"lost":${lost}`;
   if (newest.final) more += ',"final":true';
-  return answer('success', more);
+  return more;
 }
-
-export const timeout = (cursor: string) => answer('timeout', `,"cursor":"${cursor}"`);
-export const expired = answer('expired', '');
-export const forbidden = answer('forbidden', '');
-/** @param detail which parameter, and what is allowed; never text of the request */
-export const badRequest = (detail: string) =>
-  answer('badRequest', `,"detail":${JSON.stringify(detail).replaceAll('<', '\\u003c')}`);
-/** @param retry milliseconds until the page asks again */
-export const busy = (retry: number) => answer('busy', `,"retry":${Math.round(retry)}`);
-export const moved = (retry: number) => answer('moved', `,"retry":${Math.round(retry)}`);
-export const unavailable = (retry: number) => answer('unavailable', `,"retry":${Math.round(retry)}`);

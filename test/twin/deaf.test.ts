@@ -1,7 +1,9 @@
 /** A node whose messages from Redis stop without a sign, in virtual time: how soon its pages hear all the same. */
+
 import { expect, onTestFinished, test } from 'vitest';
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import { LongPoll } from '../../src/hold/longpoll.js';
+import { textOf } from '../../src/protocol/answers.js';
 import { Random } from '../chaos/random.js';
 import { fakeConnections } from './clients.js';
 import { Clock } from './clock.js';
@@ -38,8 +40,8 @@ async function world() {
     one.longpoll.get(
       { key: 'k', since, hold: 25_000 },
       {
-        answer: ({ text }) => {
-          const { data, cursor = since } = JSON.parse(text);
+        answer: answer => {
+          const { data, cursor = since } = JSON.parse(textOf(answer));
           if (data) heard.push({ data, at: clock.now });
           ask(cursor);
         },

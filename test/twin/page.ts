@@ -1,7 +1,7 @@
 /** A page of a run: asks, hears, asks again, and checks what it is answered. */
 
 import type { Waiter } from '../../src/hold/longpoll.js';
-import type { Answer } from '../../src/protocol/answers.js';
+import { type Answer, textOf } from '../../src/protocol/answers.js';
 import type { Node, World } from './world.js';
 
 interface Body {
@@ -87,7 +87,7 @@ export class Page {
       {
         answer: answer => {
           if (answered || number !== this.#polls)
-            return this.#world.fail('twice', `${this.name} is answered ${answer.text} after it left`);
+            return this.#world.fail('twice', `${this.name} is answered ${textOf(answer)} after it left`);
           answered = true;
           this.#waiter = undefined;
           this.#hear(answer);
@@ -97,7 +97,9 @@ export class Page {
     if (!answered) this.#waiter = waiter;
   }
 
-  #hear({ kind, text }: Answer): void {
+  #hear(answer: Answer): void {
+    const { kind } = answer;
+    const text = textOf(answer);
     const body = JSON.parse(text) as Body;
     if (kind === 'success') this.#take(body);
     else if (kind === 'expired') this.#end();

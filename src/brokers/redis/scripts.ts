@@ -1,10 +1,9 @@
 /** The Lua scripts as commands of ioredis clients. The head of each .lua file documents KEYS, ARGV and the reply. */
-import { readFileSync } from 'node:fs';
 import type { Result } from 'ioredis';
+import { asset } from '../../assets.js';
 import { ENCODE_ENTRY_LUA } from '../messages.js';
 
-const lua = (name: string) =>
-  readFileSync(new URL(`../../../src/brokers/redis/${name}.lua`, import.meta.url), 'utf8');
+const lua = (name: string) => asset(`src/brokers/redis/${name}.lua`);
 
 const set = ENCODE_ENTRY_LUA + lua('set');
 /**

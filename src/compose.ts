@@ -1,0 +1,192 @@
+/** Composes everything: a broker, the long poll, the routes. Alone chooses the broker. */
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import { asset, version } from './assets.js';
+import type { Broker } from './brokers/broker.js';
+import { MemoryBroker } from './brokers/memory.js';
+import { RedisBroker } from './brokers/redis/redis.js';
+import { LongPoll } from './hold/longpoll.js';
+import { type FdBudget, fdBudget, Limits } from './limits.js';
+import { type Live, startLive } from './live/live.js';
+import { type Logger, throttleLog } from './log.js';
+import { Logins } from './login/machine.js';
+import { Metrics, type MetricsSource } from './metrics.js';
+import { linesLost } from './output.js';
+import { KEY, KEY_ALLOWED } from './protocol/query.js';
+import type { Ticket } from './protocol/ticket.js';
+import { Admissions } from './routes/admission.js';
+import { internalRoutes, ticketFor } from './routes/internal.js';
+import { asLibrary, libraryError } from './routes/library.js';
+import { LoginRoutes } from './routes/login.js';
+import { PollRoute } from './routes/poll.js';
+import { publicRoutes } from './routes/public.js';
+import { SetRoute } from './routes/set.js';
+import type { Peers } from './samples.js';
+import type { Config } from './settings.js';
+import type { Routes, Tagwait } from './tagwait.js';
+
+export const newNodeId = () =>
+  `${
+    hostname()
+      .replace(/[^\w.-]/g, '')
+      .slice(0, 32) || 'node'
+  }-${randomBytes(4).toString('hex')}`;
+
+/** What `startService` needs beyond `tagwait`. */
+export interface Composed {
+  tagwait: Tagwait;
+  poll: PollRoute;
+  set: SetRoute;
+  longpoll: LongPoll;
+  limits: Limits;
+  metrics: Metrics;
+  fds: FdBudget;
+  live: Live | undefined;
+}
+
+/** @param publicUrl given when the service has ports of its own: then there is a live page */
+export async function compose(
+  config: Config,
+  log: Logger,
+  broker: Broker,
+  publicUrl?: () => string,
+  peers?: Peers,
+): Promise<Composed> {
+  const fds = fdBudget();
+  const { longpoll, metrics, limits } = connect(config, log, broker, fds);
+  warnOfWeakness(config, log);
+  if (limits.maxHeld > fds.held)
+    log.warn(`TAGWAIT_MAX_HELD: the limits of open files and heap allow for ${fds.held}`);
+  await longpoll.start();
+  const scripts = { client: asset('dist/client/tagwait.js'), login: asset('dist/client/login.js') };
+  const live = publicUrl
+    ? await startLive(longpoll, metrics, {
+        page: asset('src/live/live.html'),
+        client: scripts.client,
+        version,
+        store: storeOf(config),
+        maxHeld: limits.maxHeld,
+        log,
+        shared: peers && { key: peers.liveKey, onSnapshot: peers.onSnapshot },
+      })
+    : undefined;
+  const options = { ...config, secrets: config.secret, log, scripts, version, several: !!peers };
+  const poll = new PollRoute(longpoll, metrics, new Admissions(longpoll, limits, options), options);
+  const set = new SetRoute(longpoll, metrics, { ...options, underWay: fds.internal });
+  const logins = new Logins(longpoll, config.secret);
+  const login = new LoginRoutes(logins, metrics, { ...options, underWay: fds.internal });
+  const tagwait: Tagwait = {
+    publicRoutes: publicRoutes(poll, options) as Routes,
+    internalRoutes: internalRoutes(longpoll, set, login, {
+      ...options,
+      own: live && publicUrl && { live, publicUrl },
+      scrape: peers?.scrape ?? (() => metrics.text()),
+    }) as Routes,
+    ...callsOf(longpoll, set, ttl => ticketFor({ ttl }, options)),
+    login: login.calls,
+    drain: (seconds = config.drain) => longpoll.drain(seconds * 1000),
+    close: async () => {
+      await live?.close();
+      await longpoll.close();
+    },
+  };
+  return { tagwait, poll, set, longpoll, limits, metrics, fds, live };
+}
+
+/** LongPoll reports events to Metrics; Metrics samples LongPoll at scrape time. Hence the closures. */
+function connect(config: Config, log: Logger, broker: Broker, fds: FdBudget) {
+  const source: MetricsSource = {
+    describe: () => longpoll.describe(),
+    ready: () => longpoll.ready(),
+    counts: () => longpoll.counts(),
+    store: () => longpoll.store(),
+    connections: () => limits.connections,
+    linesLost,
+  };
+  const longpoll: LongPoll = new LongPoll(broker, {
+    id: log.bindings().node as string,
+    version,
+    observer: {
+      delivered: ms => metrics.delivered(ms),
+      lost: values => metrics.lost(values),
+      subscribed: () => metrics.subscribed(),
+      gap: () => metrics.gap(),
+      repaired: keys => metrics.repaired(keys),
+    },
+  });
+  const metrics = new Metrics(source);
+  const warn = throttleLog((limit, times) =>
+    log.warn({ limit, times }, 'limit reached: clients are asked to retry later'),
+  );
+  const limits: Limits = new Limits(config, fds, limit => {
+    metrics.reached(limit);
+    warn(limit);
+  });
+  return { longpoll, metrics, limits };
+}
+
+/** The calls of the library, by the rules of their routes. */
+function callsOf(
+  longpoll: LongPoll,
+  route: SetRoute,
+  ticket: (ttl: number | undefined) => Ticket,
+): Pick<Tagwait, 'set' | 'newTicket' | 'peek' | 'nodes'> {
+  return {
+    set: (key, value, options = {}) => asLibrary(() => route.store({ ...options, key, value })),
+    newTicket: ttl => {
+      try {
+        return ticket(ttl);
+      } catch (error) {
+        throw libraryError(error);
+      }
+    },
+    peek: async key => {
+      if (!KEY.test(key)) throw new TypeError(KEY_ALLOWED);
+      return longpoll.peek(key);
+    },
+    nodes: () => longpoll.nodes(),
+  };
+}
+
+/** RFC 2104 §3: shorter keys than the hash's output lessen its strength; a page may try secrets at home, on its own proof. */
+const SECRET_LENGTH = 32;
+
+function warnOfWeakness({ secret = [], setTokens = [] }: Config, log: Logger): void {
+  if (secret.some(text => text.length < SECRET_LENGTH))
+    log.warn(`TAGWAIT_SECRET: give ${SECRET_LENGTH} random characters or more: a page can try shorter ones`);
+  if (setTokens.some(text => text.length < SECRET_LENGTH))
+    log.warn(`TAGWAIT_SET_TOKENS: give ${SECRET_LENGTH} random characters or more`);
+}
+
+export const storeOf = ({ redisUrl, redisCluster, redisSentinels }: Config) =>
+  redisUrl ? 'Redis' : redisCluster ? 'Redis Cluster' : redisSentinels ? 'Redis with Sentinel' : 'embedded';
+
+export function brokerOf(config: Config, log: Logger): Broker {
+  const {
+    history,
+    redisUrl,
+    redisSentinels,
+    redisMaster,
+    redisSentinelPassword,
+    redisCluster,
+    redisNat: nat,
+    redisPrefix: prefix,
+    redisWait: wait,
+  } = config;
+  const shared = { prefix, history, wait, node: log.bindings().node as string, log };
+  if (redisUrl) return new RedisBroker({ store: { kind: 'server', url: redisUrl }, ...shared });
+  if (redisCluster)
+    return new RedisBroker({ store: { kind: 'cluster', nodes: redisCluster, nat }, ...shared });
+  if (redisSentinels && redisMaster)
+    return new RedisBroker({
+      store: {
+        kind: 'sentinel',
+        sentinels: redisSentinels,
+        master: redisMaster,
+        sentinelPassword: redisSentinelPassword,
+        nat,
+      },
+      ...shared,
+    });
+  return new MemoryBroker({ history, maxKeys: config.maxKeys });
+}
