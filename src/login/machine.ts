@@ -62,8 +62,9 @@ export class Logins {
     const ticket = ticketUntil(secret, Math.ceil(ends / 1000));
     const visitorHash = hash(secret, ticket.key, visitor);
     const login: Login = { state: 'waiting', visitor: visitorHash, show, created, ends };
+    // sent twice by a driver, it must neither fail nor undo a scan that came in between
     const options = { ttl: lifeOf(login, created), expect: '' };
-    await this.#store.setRendered(placeOf(secret, ticket.key), render(login), options);
+    await this.#set(placeOf(secret, ticket.key), login, options);
     return ticket;
   }
 
@@ -129,14 +130,9 @@ export class Logins {
       const { secret, login, cursor } = await this.#find(key);
       const next = step(login, secret);
       const repeated = next.state === login.state;
-      if (next === login) return { login: next, repeated };
-      try {
-        const options = { ttl: lifeOf(next, Date.now()), expect: cursor };
-        await this.#store.setRendered(placeOf(secret, key), render(next), options);
+      const options = { ttl: lifeOf(next, Date.now()), expect: cursor };
+      if (next === login || (await this.#set(placeOf(secret, key), next, options)))
         return { login: next, repeated };
-      } catch (error) {
-        if (!(error instanceof Conflict)) throw error;
-      }
     }
     throw new Unavailable('too many steps of this login at the same time: try again');
   }
@@ -156,10 +152,17 @@ export class Logins {
   async #tell(key: string, login: Login, state: 'scanned' | 'approved' | 'denied'): Promise<void> {
     const value = 'code' in login ? { state, code: login.code } : { state };
     const options = { ttl: lifeOf(login, Date.now()), final: state !== 'scanned', id: `login-${state}` };
+    await this.#set(key, value, options);
+  }
+
+  /** @returns whether it was stored; false: something else was, before */
+  async #set(key: string, value: object, options: SetOptions): Promise<boolean> {
     try {
       await this.#store.setRendered(key, render(value), options);
+      return true;
     } catch (error) {
-      if (!(error instanceof Conflict)) throw error;
+      if (error instanceof Conflict) return false;
+      throw error;
     }
   }
 }
