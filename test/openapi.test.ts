@@ -4,6 +4,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { version } from '../src/assets.js';
 import { openapi } from '../src/routes/openapi.js';
+import type { Service } from '../src/service.js';
 import { held, poll, service, set } from './harness.js';
 import { redisServer } from './redis.js';
 
@@ -67,6 +68,48 @@ describe('every answer is one that the document describes', () => {
       path,
     );
 
+  const phone = { key: 'a', phone: 'p' };
+  const claim = { key: 'a', code: 'c', visitor: 'v' };
+  const LOGIN: [step: string, fields: object][] = [
+    ['new', { visitor: 'v', ttl: 60, show: { site: 'a' } }],
+    ['scan', phone],
+    ['approve', { ...phone, user: 1 }],
+    ['deny', phone],
+    ['redeem', claim],
+  ];
+  /** Every answer of the five calls but 503. */
+  async function logins({ internalUrl: url, tagwait }: Service, allowed: Record<string, string>) {
+    const call = (step: string, fields: object) => post(url, `/login/${step}`, fields, allowed);
+    const begin = async (ttl: number) => ({
+      ...claim,
+      ...((await call('new', { visitor: 'v', ttl })) as { key: string }),
+    });
+    for (const [step, fields] of LOGIN) {
+      await post(url, `/login/${step}`, fields);
+      await post(url, `/login/${step}`, fields, { ...allowed, Origin: 'https://evil.example' });
+      await call(step, {});
+      await post(url, `/login/${step}`, 'x'.repeat(9000), allowed);
+      await post(url, `/login/${step}`, 'x', { ...allowed, 'Content-Type': 'text/plain' });
+      // 404 for all but the first
+      await call(step, fields);
+    }
+    const [{ key }, { key: late }, { key: denied }] = [await begin(60), await begin(0.001), await begin(60)];
+    await call('approve', { key, phone: 'p', user: 1 });
+    await call('deny', { key, phone: 'p' });
+    for (const one of [key, denied]) for (const by of ['p', 'q']) await call('scan', { key: one, phone: by });
+    for (const step of ['scan', 'deny']) await call(step, { key: late, phone: 'p' });
+    await call('approve', { key: late, phone: 'p', user: 1 });
+    await call('deny', { key: denied, phone: 'p' });
+    await call('redeem', { ...claim, key: denied });
+    await call('approve', { key, phone: 'p', user: 1 });
+    for (let wrong = 0; wrong < 12; wrong++) await call('redeem', { ...claim, key });
+    const entry = (await tagwait.peek(key)).entries.at(-1);
+    const { code } = JSON.parse(entry?.value ?? '{}') as { code: string };
+    for (let twice = 0; twice < 2; twice++) await call('redeem', { ...claim, key, code });
+    const off = await service();
+    for (const [step, fields] of LOGIN) await post(off.internalUrl, `/login/${step}`, fields);
+  }
+
   test('a poll', async () => {
     const { publicUrl, internalUrl, tagwait } = await service({ maxHeldPerIp: 1, history: 2 });
     for (const value of [1, { a: [] }, null]) await set(internalUrl, { key: 'a', value });
@@ -109,12 +152,13 @@ describe('every answer is one that the document describes', () => {
   test('what backends and operators get', async () => {
     const redis = await redisServer();
     const token = 't'.repeat(32);
-    const { internalUrl } = await service({
+    const node = await service({
       redisUrl: redis.url,
       setTokens: [token],
       secret: ['s'.repeat(32)],
       maxValueBytes: 100,
     });
+    const { internalUrl } = node;
     const allowed = { Authorization: `Bearer ${token}` };
     for (const path of ['/status/set', '/status/new']) {
       await post(internalUrl, path, { key: 'a', value: 1 });
@@ -129,6 +173,7 @@ describe('every answer is one that the document describes', () => {
       await get(internalUrl, path);
       await get(internalUrl, path, undefined, allowed);
     }
+    await logins(node, allowed);
     await get(internalUrl, '/status/peek?key=', undefined, allowed);
     for (const path of ['/', '/metrics', '/healthz', '/readyz']) await get(internalUrl, path);
     const elsewhere = { Origin: 'https://evil.example' };
@@ -140,6 +185,7 @@ describe('every answer is one that the document describes', () => {
       await get(internalUrl, path, undefined, elsewhere);
     await redis.kill();
     await post(internalUrl, '/status/set', { key: 'a', value: 1 }, allowed);
+    for (const [step, fields] of LOGIN) await post(internalUrl, `/login/${step}`, fields, allowed);
     await get(internalUrl, '/status/peek?key=a', undefined, allowed);
     await get(internalUrl, '/nodes', undefined, allowed);
   });

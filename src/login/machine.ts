@@ -62,9 +62,7 @@ export class Logins {
     const ticket = ticketUntil(secret, Math.ceil(ends / 1000));
     const visitorHash = hash(secret, ticket.key, visitor);
     const login: Login = { state: 'waiting', visitor: visitorHash, show, created, ends };
-    // sent twice by a driver, it must neither fail nor undo a scan that came in between
-    const options = { ttl: lifeOf(login, created), expect: '' };
-    await this.#set(placeOf(secret, ticket.key), login, options);
+    await this.#set(placeOf(secret, ticket.key), login, { ttl: lifeOf(login, created) });
     return ticket;
   }
 

@@ -3,23 +3,23 @@
 import { CURSOR } from '../brokers/broker.js';
 import { ANSWERS, type Kind } from '../protocol/answers.js';
 import { KEY } from '../protocol/query.js';
+import { loginPaths } from './openapi-login.js';
+import {
+  body,
+  count,
+  is,
+  json,
+  mistakes,
+  object,
+  plain,
+  REFUSALS,
+  ref,
+  refusal,
+  type Schema,
+  text,
+  ttl,
+} from './schemas.js';
 
-type Schema = Record<string, unknown>;
-const object = (properties: Record<string, Schema>, optional: Record<string, Schema> = {}): Schema => ({
-  type: 'object',
-  properties: { ...properties, ...optional },
-  required: Object.keys(properties),
-  additionalProperties: false,
-});
-const is = (value: unknown): Schema => ({ const: value });
-const text: Schema = { type: 'string' };
-const count: Schema = { type: 'integer', minimum: 0 };
-const ref = (name: string): Schema => ({ $ref: `#/components/schemas/${name}` });
-const json = (description: string, schema: Schema) => ({
-  description,
-  content: { 'application/json': { schema } },
-});
-const plain = (description: string, type: string) => ({ description, content: { [type]: { schema: text } } });
 const parameter = (name: string, description: string, schema: Schema, more: Schema = {}) => ({
   name,
   in: 'query',
@@ -77,28 +77,8 @@ function pollResponses() {
   return responses;
 }
 
-const refusal = (status: number, message: string) =>
-  json(message, object({ code: is(status), message: is(message) }, { detail: text, cursor: ref('Cursor') }));
-const REFUSALS = {
-  400: refusal(400, 'bad request'),
-  401: refusal(401, 'unauthorized'),
-  403: refusal(403, 'forbidden'),
-  413: refusal(413, 'too large'),
-  415: refusal(415, 'unsupported media type'),
-  503: refusal(503, 'unavailable'),
-};
-const { 503: unavailable, ...mistakes } = REFUSALS;
-const { 400: bad, 401: unauthorized, 403: forbidden } = mistakes;
+const { 400: bad, 401: unauthorized, 403: forbidden, 503: unavailable } = REFUSALS;
 const well = json('yes', object({ code: is(0), message: is('success') }));
-const body = (schema: Schema) => ({
-  content: { 'application/json': { schema }, 'application/x-www-form-urlencoded': { schema } },
-});
-const ttl: Schema = {
-  type: ['number', 'null'],
-  exclusiveMinimum: 0,
-  maximum: 31_536_000,
-  description: 'seconds',
-};
 const key = ref('Key');
 const OPEN = { security: [] };
 
@@ -217,6 +197,7 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
           },
         },
       },
+      ...loginPaths,
       '/status/peek': {
         get: {
           summary: 'What is kept under a key, and who waits for it',
