@@ -3,8 +3,11 @@
  * a store that fails, each drawn from a seed. LOGIN_RUNS and LOGIN_SEED search on.
  */
 import { expect, onTestFinished, test } from 'vitest';
+import { RedisBroker } from '../src/brokers/redis/redis.js';
+import { Random } from './chaos/random.js';
 import { faultOf } from './login/checks.js';
-import { play } from './login/world.js';
+import { create, play, type Stores, World } from './login/world.js';
+import { redisServer } from './redis.js';
 
 const RUNS = Number(process.env.LOGIN_RUNS ?? 10_000);
 const SEED = Number(process.env.LOGIN_SEED ?? 1);
@@ -34,3 +37,41 @@ test(
   },
   20_000 + RUNS * 20,
 );
+
+test('300 at the same time over Redis and two nodes: the same', async () => {
+  const { url } = await redisServer();
+  const listeners = new Map<string, (() => void)[]>();
+  const nodes = ['one', 'two'].map(node => {
+    const store = { kind: 'server', url } as const;
+    return new RedisBroker({
+      store,
+      prefix: 'tagwait',
+      history: 1,
+      wait: 0,
+      node,
+      log: { info() {}, warn() {} },
+    });
+  });
+  for (const [index, node] of nodes.entries()) {
+    await node.start({
+      entry(key) {
+        for (const listener of listeners.get(key) ?? []) listener();
+      },
+      gap() {},
+      held: () => 0,
+      describe: () => ({ id: String(index), held: 0, version: '', uptime: 0 }),
+    });
+    onTestFinished(() => node.close());
+  }
+  const stores: Stores = {
+    nodes,
+    read: (key, since) => (nodes[0] as RedisBroker).subscribe(key, since),
+    watch: (key, listener) => void listeners.set(key, [...(listeners.get(key) ?? []), listener]),
+  };
+  const worlds = Array.from({ length: 300 }, (_, seed) => new World(new Random(seed), create, stores, 0.005));
+  await Promise.all(worlds.map(world => world.play()));
+  expect(worlds.map(({ log }) => faultOf(log)).filter(Boolean)).toEqual([]);
+  expect(
+    worlds.filter(({ log }) => log.calls.some(({ step, given }) => step === 'redeem' && given)).length,
+  ).toBeGreaterThan(30);
+});

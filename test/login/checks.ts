@@ -63,7 +63,7 @@ const CHECKS: Record<string, Check> = {
       for (const { by } of given(log, step)) {
         const first = log.calls.find(call => call.step === step && call.by === by);
         // the login was begun a moment after it was asked for
-        if (first && first.from > end + 10_000) return `${step} by ${by} at ${first.from - log.begun}`;
+        if (first && first.from > end + 5000) return `${step} by ${by} at ${first.from - log.begun}`;
       }
     return undefined;
   },
@@ -71,6 +71,20 @@ const CHECKS: Record<string, Check> = {
   'the page hears each step once, and nothing after the last': ({ heard }) => {
     const states = heard.map(({ state }) => state).join();
     return !/^(scanned)?,?(approved|denied)?$/.test(states) && states;
+  },
+
+  'what decides a login is the last value of its key': ({ heard }) =>
+    heard.some(({ state, final }) => final !== (state !== 'scanned')) && JSON.stringify(heard),
+
+  'a step that was answered is answered again': log => {
+    for (const call of log.calls.filter(({ refused }) => refused && refused !== 'unknown')) {
+      const { step, by, from } = call;
+      const before = given(log, step).some(one => one.by === by && (one.at ?? 0) <= from);
+      const decided =
+        call.refused === 'decided' && log.calls.some(one => /approve|deny/.test(one.step) && one.by === by);
+      if (before && step !== 'redeem' && !decided) return JSON.stringify(call);
+    }
+    return undefined;
   },
 
   'all codes are one': ({ heard }) =>
