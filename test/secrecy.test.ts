@@ -124,7 +124,7 @@ const DEAF = {
   describe: () => ({ id: 'n', held: 0, version: '0', uptime: 0 }),
 };
 
-describe('a faulty setting is named, and its value is not shown if it may be a secret', () => {
+describe('a faulty setting is named, and its value is not shown when it may be a secret', () => {
   test.each([
     [['--secret', 'shhh with a space']],
     [['--set-tokens', 'shhh,,shhh']],
@@ -159,7 +159,7 @@ describe('a faulty setting is named, and its value is not shown if it may be a s
   });
 });
 
-test('a key whose answer waits is not shown in the list of nodes either', async () => {
+test('a key whose answer waits is not shown to the list of nodes either', async () => {
   const { service } = await import('./harness.js');
   const { publicUrl, internalUrl } = await service();
   const leave = new AbortController();
