@@ -16,7 +16,7 @@ import { KEY, KEY_ALLOWED } from './protocol/query.js';
 import type { Ticket } from './protocol/ticket.js';
 import { Admissions } from './routes/admission.js';
 import { internalRoutes, ticketFor } from './routes/internal.js';
-import { asLibrary, libraryError } from './routes/library.js';
+import { asLibrary, badArgument, libraryError } from './routes/library.js';
 import { LoginRoutes } from './routes/login.js';
 import { PollRoute } from './routes/poll.js';
 import { publicRoutes } from './routes/public.js';
@@ -84,7 +84,10 @@ export async function compose(
     }) as Routes,
     ...callsOf(longpoll, set, ttl => ticketFor({ ttl }, options)),
     login: login.calls,
-    drain: (seconds = config.drain) => longpoll.drain(seconds * 1000),
+    drain: (seconds = config.drain) => {
+      if (!(Number.isFinite(seconds) && seconds >= 0)) throw badArgument('seconds: give a number from 0');
+      longpoll.drain(seconds * 1000);
+    },
     close: async () => {
       await live?.close();
       await longpoll.close();
@@ -141,7 +144,7 @@ function callsOf(
       }
     },
     peek: async key => {
-      if (!KEY.test(key)) throw new TypeError(KEY_ALLOWED);
+      if (typeof key !== 'string' || !KEY.test(key)) throw badArgument(KEY_ALLOWED);
       return longpoll.peek(key);
     },
     nodes: () => longpoll.nodes(),

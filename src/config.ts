@@ -5,6 +5,7 @@ import { parseServers, withoutAccess } from './brokers/redis/address.js';
 import { readEnvironment } from './environment.js';
 import { commandOf } from './help.js';
 import { isLoopback } from './loopback.js';
+import { nearest } from './nearest.js';
 import {
   type Config,
   envOf,
@@ -46,9 +47,7 @@ export function readConfig(argv: readonly string[], env: NodeJS.ProcessEnv, vers
   const command = commandOf(version).parse(argv, { from: 'user' });
 
   // names only the flag: the text after a mistyped one may be a secret
-  const faults = command.args
-    .map(word => /^--?[\w-]+/.exec(word)?.[0] ?? 'an argument')
-    .map(word => `${word}: not an option; tagwait --help lists them`);
+  const faults = command.args.map(word => unknownOption(/^--?[\w-]+/.exec(word)?.[0] ?? 'an argument'));
   const { settings, ...environment } = readEnvironment(env);
   faults.push(...environment.faults);
   const given: Given = {};
@@ -61,6 +60,13 @@ export function readConfig(argv: readonly string[], env: NodeJS.ProcessEnv, vers
       given[name] = { text: set, from: envOf(name) };
   }
   return check(given, faults);
+}
+
+const FLAGS = [...NAMES.map(flagOf), '--help', '--version'];
+
+function unknownOption(word: string): string {
+  const meant = nearest(word, FLAGS);
+  return `${word}: not an option; ${meant ? `did you mean ${meant}?` : 'tagwait --help lists them'}`;
 }
 
 /** The settings from an object; those left out have their defaults. @throws {Misconfigured} with all faults at once */
@@ -84,8 +90,7 @@ function checkObject(options: Partial<Config>, allowed: readonly Name[]): Config
   const unknown: string[] = [];
   const pointless: string[] = [];
   for (const [name, value] of Object.entries(options)) {
-    if (!Object.hasOwn(SETTINGS, name))
-      unknown.push(`${name}: not an option; there are ${allowed.join(', ')}`);
+    if (!Object.hasOwn(SETTINGS, name)) unknown.push(unknownName(name, allowed));
     else if (value === undefined || (name === 'callbacks' && isEmptyList(value))) continue;
     else if (!allowed.includes(name as Name))
       pointless.push(
@@ -96,13 +101,21 @@ function checkObject(options: Partial<Config>, allowed: readonly Name[]): Config
   return check(given, unknown, pointless);
 }
 
+function unknownName(name: string, allowed: readonly Name[]): string {
+  const meant = nearest(name, allowed);
+  return `${name}: not an option; ${meant ? `did you mean ${meant}?` : `there are ${allowed.join(', ')}`}`;
+}
+
 const isEmptyList = (value: unknown) => Array.isArray(value) && value.length === 0;
 
 /** An option as the text of a flag. An empty list of origins means all origins; any other empty list is an error. */
 function textOf(name: string, value: unknown): unknown {
   if (isEmptyList(value)) return name === 'origins' ? '*' : '';
-  return Array.isArray(value) ? value.join(',') : value === null ? null : String(value);
+  return Array.isArray(value) ? value.map(asText).join(',') : value === null ? null : asText(value);
 }
+
+/** Calls no `toString` of an object's own: there may be none, or one that throws. */
+const asText = (value: unknown) => (typeof value === 'object' ? '[object]' : String(value));
 const isNeverEmpty = (name: Name) => 'neverEmpty' in SETTINGS[name];
 
 function check(given: Given, faults: string[], more: string[] = []): Config {

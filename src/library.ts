@@ -10,7 +10,10 @@ import type { Options, Tagwait } from './tagwait.js';
  * @param options the settings by name (`hold: 25`), each as the command line takes it; see the README
  * @throws {Misconfigured} with all faults at once
  */
-export async function createTagwait({ broker, ...options }: Options = {}): Promise<Tagwait> {
+export async function createTagwait(given: Options = {}): Promise<Tagwait> {
+  if (typeof given !== 'object' || given === null)
+    throw new Misconfigured(['the options: give an object, or nothing']);
+  const { broker, ...options } = given;
   const config = libraryConfigOf(options);
   const log = createLog(config.logLevel, newNodeId());
   if (broker) checkBroker(broker, config);

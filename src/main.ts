@@ -7,7 +7,7 @@ import { Misconfigured, readConfig } from './config.js';
 import { originForPhones } from './demo/address.js';
 import { readEnvironment } from './environment.js';
 import { markInSteps } from './gc.js';
-import { createLog } from './log.js';
+import { createLog, type Logger } from './log.js';
 import { output } from './output.js';
 import { type Service, startService } from './service.js';
 import type { Config } from './settings.js';
@@ -67,7 +67,7 @@ function announce({ publicUrl, internalUrl }: Pick<Service, 'publicUrl' | 'inter
 async function runSingle(): Promise<void> {
   let service: Service;
   try {
-    service = await startService(config);
+    service = await startService(config, undefined, node);
   } catch (error) {
     const { line, code } = failureOf(error as Error);
     fail([line], code);
@@ -87,11 +87,8 @@ async function runSingle(): Promise<void> {
 }
 
 /** Logs variables that look like settings and have no effect. */
-function warnOfVariables(): void {
-  const { warnings } = readEnvironment(process.env);
-  if (warnings.length === 0) return;
-  const log = createLog(config.logLevel, newNodeId());
-  for (const line of warnings) log.warn(line);
+function warnOfVariables(log: Logger): void {
+  for (const line of readEnvironment(process.env).warnings) log.warn(line);
 }
 
 // first of all, because the command line may contain secrets and every user of the machine can list it
@@ -100,13 +97,18 @@ process.title = isWorker ? 'tagwait worker' : 'tagwait';
 for (const fd of [1, 2] as const) output(fd);
 const config = settings();
 markInSteps();
-if (!isWorker) warnOfVariables();
+const node = newNodeId();
 if (isWorker) await runWorker(peers => startService(settingsOfWorker(config), peers), failureOf);
-else if (workersOf(config) === 1) await runSingle();
-else
+else if (workersOf(config) === 1) {
+  warnOfVariables(createLog(config.logLevel, node));
+  await runSingle();
+} else {
+  const log = createLog(config.logLevel, `${node}-primary`);
+  warnOfVariables(log);
   startWorkers({
     config,
-    log: createLog(config.logLevel, `${newNodeId()}-primary`),
+    log,
     ready: announce,
     ended: failure => (failure ? fail([failure.line], failure.code) : process.exit(0)),
   });
+}

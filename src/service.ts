@@ -26,9 +26,12 @@ export interface Service {
   stop(): Promise<void>;
 }
 
-/** Starts both ports. @param peers processes that share them @throws what listening throws, such as EADDRINUSE */
-export async function startService(config: Config, peers?: Peers): Promise<Service> {
-  const log = createLog(config.logLevel, newNodeId());
+/**
+ * Starts both ports.
+ * @param peers processes that share them @param id names this node @throws what listening throws, such as EADDRINUSE
+ */
+export async function startService(config: Config, peers?: Peers, id = newNodeId()): Promise<Service> {
+  const log = createLog(config.logLevel, id);
   log.info({ version, nodejs: process.version, settings: redacted(config) }, 'starting');
   const urls = { publicUrl: '', internalUrl: '' };
   const composed = await compose(config, log, brokerOf(config, log), () => urls.publicUrl, peers);

@@ -41,7 +41,10 @@ export interface Tagwait {
    */
   peek(key: string): Promise<Peek>;
   nodes(): Promise<NodeInfo[]>;
-  /** Answers every held request, and all later ones, `moved`. @param seconds over which pages are told to come back */
+  /**
+   * Answers every held request, and all later ones, `moved`.
+   * @param seconds over which pages are told to come back, `drain` of the settings by default @throws {TypeError} no such number
+   */
   drain(seconds?: number): void;
   close(): Promise<void>;
 }

@@ -304,6 +304,8 @@ test('docs/operating.md: metrics, alerts and log lines are those of the code', a
   const metrics = [...text.matchAll(/`((?:tagwait|nodejs|process)_\w+)`/g)].map(match => match[1] as string);
   expect(metrics.length).toBeGreaterThan(10);
   for (const name of metrics) expect(scrape).toContain(`# TYPE ${name} `);
+  const own = [...scrape.matchAll(/^# TYPE (tagwait_\w+) /gm)].map(match => match[1] as string);
+  expect(own.filter(name => !metrics.includes(name))).toEqual([]);
   const { groups } = parseYaml(read('deploy/alerts.yml')) as {
     groups: { rules: { alert: string; labels: { severity: string } }[] }[];
   };
@@ -320,7 +322,13 @@ test('docs/operating.md: metrics, alerts and log lines are those of the code', a
     .filter(name => name.endsWith('.ts'))
     .map(name => read(`src/${name}`))
     .join('\n');
+  const written = [
+    ...sources.matchAll(/\blog\??\.(debug|info|warn|error)\(\s*(?:\{[^}]*\},\s*)?'([^']+)'/g),
+  ].map(([, level, message]) => `\`${message}\` | ${level} |`);
+  expect(written.length).toBeGreaterThan(15);
+  expect(written.filter(line => !log.includes(`\n| ${line}`))).toEqual([]);
   for (const [, message = '', level = ''] of log.matchAll(/^\| `(.+?)` \| (\w+) \|/gm)) {
+    if (written.includes(`\`${message}\` | ${level} |`)) continue;
     const at = sources.indexOf(`'${message}'`);
     expect(at, message).toBeGreaterThan(0);
     expect(sources.slice(0, at).lastIndexOf(`.${level}(`), `${message} is ${level}`).toBeGreaterThan(

@@ -73,6 +73,7 @@ test('mounted after what reads bodies: an error that says so, and nobody waits f
   for (const path of ['/status/set', '/status/new'])
     expect((await request(server).post(path).send({ ttl: 1 })).status, path).toBe(500);
   expect(errors[0]?.message).toContain('mount tagwait before what parses bodies');
+  expect(errors[0]).toMatchObject({ name: 'Error', code: 'TAGWAIT_BODY_READ' });
 });
 
 test('options at fault are all named', async () => {
@@ -120,12 +121,52 @@ test.each<[string, unknown, object, RegExp]>([
   ['a ttl that is no number', 1, { ttl: Number.NaN }, /ttl: give seconds/],
   ['a long id', 1, { id: 'x'.repeat(65) }, /id: give 1 to 64/],
   ['an expect that is no cursor', 1, { expect: null }, /expect: give a cursor/],
-  ['an option that is none', 1, { tll: 5 }, /give an object of key, value, ttl/],
+  ['an option that is none', 1, { tll: 5 }, /has a field of another name; there are key, value, ttl/],
 ])('set without HTTP has the rules of POST /status/set: %s', async (_, value, options, message) => {
   const tagwait = await createTagwait({ logLevel: 'silent' });
   onTestFinished(() => tagwait.close());
   const refused = tagwait.set('a', value, options);
   await expect(refused).rejects.toBeInstanceOf(TypeError);
   await expect(refused).rejects.toThrow(message);
+  await expect(refused).rejects.toMatchObject({ name: 'TypeError', code: 'TAGWAIT_BAD_REQUEST' });
   expect((await tagwait.peek('a')).entries).toEqual([]);
+});
+
+test('whatever the arguments are, an error has a name and a code', async () => {
+  const tagwait = await createTagwait({ logLevel: 'silent' });
+  onTestFinished(() => tagwait.close());
+  const circular: unknown[] = [];
+  circular.push(circular);
+  const odd = [null, 5, '', Symbol('a'), 1n, () => {}, Object.create(null), circular] as never[];
+  const calls = [
+    ...[null, 5, 'a', true].map(one => () => createTagwait(one as never)),
+    ...odd.flatMap(one => [
+      () => createTagwait({ hold: one }),
+      () => createTagwait({ origins: [one] }),
+      () => createTagwait({ bogus: one } as never),
+      () => tagwait.set(one, 1),
+      () => tagwait.set('a', 1, { ttl: one, bogus: 1 } as never),
+      () => tagwait.peek(one),
+      () => tagwait.newTicket(one),
+      () => tagwait.login.new(one),
+      () => tagwait.login.redeem(one),
+    ]),
+    ...[null, -1, Number.NaN, '1'].map(one => () => tagwait.drain(one as never)),
+    ...[Symbol('a'), 1n, () => {}, circular].map(one => () => tagwait.set('a', one)),
+  ];
+  let errors = 0;
+  for (const call of calls) {
+    try {
+      // some of them are good by chance
+      const made: unknown = await call();
+      if (made && typeof made === 'object' && 'close' in made) await (made as typeof tagwait).close();
+    } catch (error) {
+      errors++;
+      expect(error, String(call)).toMatchObject({
+        name: expect.any(String),
+        code: expect.stringMatching(/^TAGWAIT_/),
+      });
+    }
+  }
+  expect(errors).toBeGreaterThan(calls.length * 0.8);
 });

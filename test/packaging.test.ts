@@ -62,10 +62,15 @@ test('the package holds what is meant, and nothing else', () => {
   });
   const [{ files }] = JSON.parse(output) as [{ files: { path: string }[] }];
   const paths = files.map(file => file.path);
-  const meant = /^(dist\/.+\.(js|cjs|d\.ts|d\.cts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/;
+  const meant =
+    /^(dist\/.+\.(js|cjs|d\.ts|d\.cts)|docs\/[\w-]+\.md|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/;
   expect(paths.filter(path => !meant.test(path))).toEqual([]);
   expect(paths).toEqual(
     expect.arrayContaining(['dist/cli.js', 'dist/index.js', 'dist/index.d.ts', 'LICENSE', 'README.md']),
+  );
+  // errors and the README point to them
+  expect(paths.filter(path => path.startsWith('docs/'))).toHaveLength(
+    readdirSync(join(root, 'docs')).filter(name => name.endsWith('.md')).length,
   );
   expect(paths.filter(path => /test|\.env|\.map$/.test(path))).toEqual([]);
 });

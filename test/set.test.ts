@@ -66,7 +66,10 @@ describe('POST /status/set', () => {
     [{ key: 'a', value: 1, expect: null }, 'expect: give a cursor'],
     [{ key: 'a', value: 1, id: '' }, 'id: give 1 to 64'],
     [{ key: 'a', value: 1, id: 'x'.repeat(65) }, 'id: give 1 to 64'],
-    [{ key: 'a', value: 1, finale: true }, 'the body: give an object of key, value, ttl, final, expect, id'],
+    [
+      { key: 'a', value: 1, finale: true },
+      'the body: has a field of another name; there are key, value, ttl, final',
+    ],
   ];
   test.each(refused)('refuses %j, naming what is allowed', async (body, detail) => {
     const { internalUrl } = await service();
@@ -109,6 +112,7 @@ describe('POST /status/set', () => {
       const response = await fetch(`${internalUrl}/status/set`, { method: 'POST', headers, body });
       return { status: response.status, body: (await response.json()) as { detail: string } };
     };
+    const LOST = '9007199254740993';
     const cases: [string, string | Uint8Array<ArrayBuffer>, number, string][] = [
       ['application/json', '{"key":"a","value":', 400, 'give JSON'],
       ['application/json', '[]', 400, 'give an object'],
@@ -122,12 +126,23 @@ describe('POST /status/set', () => {
         400,
         'nested deeper than 1000',
       ],
+      ['application/json', '{"key":"a","valeu":1,"value":1}', 400, 'the body: has a field of another name'],
+      ['application/json', `{"key":"a","value":${LOST}}`, 400, 'value: holds an integer'],
+      ['application/json', `{"value":{"id":["\\"}",${LOST}]},"id":"a"}`, 400, 'value: holds an integer'],
+      ['application/json', `{"value":1,"ttl":${LOST}}`, 400, 'the body: holds an integer'],
+      ['application/x-www-form-urlencoded', `key=a&value=[${LOST}]`, 400, 'value: holds an integer'],
       ['application/x-www-form-urlencoded', 'key=a&value=%ff', 400, 'UTF-8'],
       ['application/x-www-form-urlencoded', 'key=a&key=b&value=1', 400, 'each field once'],
       ['application/x-www-form-urlencoded', 'key=a&value={"a":', 400, 'value: give JSON'],
       ['text/plain', 'key=a&value=1', 415, 'application/json or application/x-www-form-urlencoded'],
       ['application/json', JSON.stringify({ key: 'a', value: 'x'.repeat(16383) }), 413, '16384 bytes'],
       ['application/json', JSON.stringify({ key: 'a', value: 'x'.repeat(200_000) }), 413, '16384 bytes'],
+      [
+        'application/json',
+        JSON.stringify({ key: 'a', value: 1, id: 'x'.repeat(200_000) }),
+        413,
+        'the body: give at most 106496 bytes, with at most 16384 bytes of JSON as value',
+      ],
     ];
     for (const [type, body, status, detail] of cases) {
       const reply = await send(type, body);

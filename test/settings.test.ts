@@ -81,6 +81,10 @@ describe('names', () => {
     ['TAGWAIT_SECERT', 'TAGWAIT_SECRET'],
     ['TAGWAIT_SETTOKEN', 'TAGWAIT_SET_TOKENS'],
     ['TAGWAIT_secret', 'TAGWAIT_SECRET'],
+    ['tagwait_secret', 'TAGWAIT_SECRET'],
+    ['TAGWAT_SECRET', 'TAGWAIT_SECRET'],
+    ['TAG_WAIT_HOLD', 'TAGWAIT_HOLD'],
+    ['_TAGWAIT_SET_TOKENS', 'TAGWAIT_SET_TOKENS'],
   ])('%s is a fault that names %s, and does not repeat the value', (name, meant) => {
     expect(faultsOf({ [name]: 'hunter2' })).toEqual([`${name}: not a setting; did you mean ${meant}?`]);
   });
@@ -118,10 +122,33 @@ describe('names', () => {
   });
 
   test('any other is a warning in the log, and the service runs', async () => {
-    const { output } = await spawned({ TAGWAIT_IMAGE: 'hunter2', TAGWAIT_REDIS_PORT: '6379' });
+    const { output } = await spawned({ TAGWAIT_IMAGE: 'hunter2', TAGWAIT_REDIS_PORT: '6379', SECRET: 'a' });
     expect(output.stderr).toContain('"msg":"TAGWAIT_IMAGE: not a setting, and has no effect');
     expect(output.stderr).toContain('"msg":"TAGWAIT_REDIS_PORT: not a setting, and has no effect');
     expect(output.stderr).not.toContain('hunter2');
+    const lines = output.stderr
+      .trim()
+      .split('\n')
+      .map(line => JSON.parse(line) as { node: string });
+    expect(lines.length).toBeGreaterThan(3);
+    expect(new Set(lines.map(({ node }) => node)).size, 'all lines name one node').toBe(1);
+  });
+
+  test.each([
+    ['--hodl', '--hold'],
+    ['--secert=hunter2', '--secret'],
+    ['--publicport', '--public-port'],
+    ['--hepl', '--help'],
+  ])('%s is a fault that names %s, and does not repeat the value', (word, meant) => {
+    const [flag] = word.split('=');
+    expect(faultsOf({}, [word])).toEqual([`${flag}: not an option; did you mean ${meant}?`]);
+  });
+
+  test('in the library too: an option that is nearly one names it', () => {
+    expect(() => libraryConfigOf({ hodl: 1 } as never)).toThrow('hodl: not an option; did you mean hold?');
+    expect(() => libraryConfigOf({ bogus: 1 } as never)).toThrow(
+      /^bogus: not an option; there are hold, |, hold, /,
+    );
   });
 
   /** As the kubelet makes them for the Services of deploy/kubernetes/tagwait.yaml. */

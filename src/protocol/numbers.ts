@@ -29,12 +29,15 @@ export function writtenNumber(text: string): WrittenNumber | undefined {
   return Number.isFinite(number) && String(number) === text ? new WrittenNumber(text) : undefined;
 }
 
-/** Whether a JSON text holds an integer that a double cannot hold exactly. @param json valid JSON */
-export function losesDigits(json: string): boolean {
-  if (!MAY_LOSE.test(json)) return false;
+/**
+ * Where a JSON text holds an integer that a double cannot hold exactly; undefined: nowhere.
+ * @param json valid JSON
+ */
+export function losesDigits(json: string): number | undefined {
+  if (!MAY_LOSE.test(json)) return undefined;
   const numbers = new Numbers(json);
-  while (numbers.next()) if (numbers.integer && !keepsDigits(numbers)) return true;
-  return false;
+  while (numbers.next()) if (numbers.integer && !keepsDigits(numbers)) return numbers.start;
+  return undefined;
 }
 
 /** The same JSON text, with integers of up to 21 digits in full: JavaScript prints 2^60 as 1152921504606847000. */

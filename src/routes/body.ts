@@ -19,11 +19,7 @@ export class Refusal extends Error {
 }
 /** @param detail which field, and what is allowed; never text of the request */
 export const badRequest = (detail: string) => new Refusal(400, 'bad request', { detail });
-/** @param field one that takes any JSON */
-const tooLarge = (field: string, max: number) =>
-  new Refusal(413, 'too large', {
-    detail: `${field}: give at most ${max} bytes of JSON (TAGWAIT_MAX_VALUE_BYTES)`,
-  });
+const tooLarge = (detail: string) => new Refusal(413, 'too large', { detail });
 
 const JSON_TYPE = 'application/json';
 const FORM_TYPE = 'application/x-www-form-urlencoded';
@@ -50,10 +46,13 @@ export async function readBody(exchange: Exchange, maxValueBytes: number, field 
     text = decode(await exchange.body(bodyLimit(maxValueBytes)));
   } catch (error) {
     if (!(error instanceof Unread)) throw error;
-    throw error.why === 'too large' ? tooLarge(field, maxValueBytes) : badRequest('the body: it ended early');
+    if (error.why === 'ended early') throw badRequest('the body: it ended early');
+    throw tooLarge(
+      `the body: give at most ${bodyLimit(maxValueBytes)} bytes, with at most ${maxValueBytes} bytes of JSON as ${field} (TAGWAIT_MAX_VALUE_BYTES)`,
+    );
   }
   if (text === '') return {};
-  return type === JSON_TYPE ? parse(text, 'the body: give JSON') : fieldsOfForm(text);
+  return type === JSON_TYPE ? parse(text, 'the body', 'give JSON') : fieldsOfForm(text);
 }
 
 function decode(bytes: Buffer): string {
@@ -64,22 +63,41 @@ function decode(bytes: Buffer): string {
   }
 }
 
-function parse(text: string, allowed: string): unknown {
+/** Fields that take any JSON. */
+const JSON_FIELDS = ['value', 'show', 'user'];
+
+/** @param name of the field that it is, or `the body` @param allowed what may be given */
+function parse(text: string, name: string, allowed: string): unknown {
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
   } catch {
-    throw badRequest(allowed);
+    throw badRequest(`${name}: ${allowed}`);
   }
-  if (losesDigits(text))
-    throw badRequest('the body: holds an integer that a double cannot hold exactly; give it as a string');
-  return parsed;
+  const lost = losesDigits(text);
+  if (lost === undefined) return parsed;
+  const field = name === 'the body' ? (fieldAt(text, lost) ?? name) : name;
+  throw badRequest(`${field}: holds an integer that a double cannot hold exactly; give it as a string`);
+}
+
+const TOKEN = /"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g;
+
+/** The field that a position of a body is in, if it is one that takes any JSON. @param json valid JSON */
+function fieldAt(json: string, position: number): string | undefined {
+  let depth = 0;
+  let name: string | undefined;
+  for (const { 0: token, 1: colon, index } of json.matchAll(TOKEN)) {
+    if (index > position) break;
+    if (token === '{' || token === '[') depth++;
+    else if (token === '}' || token === ']') depth--;
+    else if (depth === 1 && colon !== undefined)
+      name = JSON_FIELDS.find(field => token.startsWith(`"${field}"`));
+  }
+  return name;
 }
 
 /** More than any form has: no more are decoded. */
 const FORM_FIELDS = 32;
-/** Fields that take any JSON. */
-const JSON_FIELDS = ['value', 'show', 'user'];
 
 function fieldsOfForm(text: string): Record<string, unknown> {
   const fields = new Map<string, unknown>();
@@ -114,7 +132,7 @@ const WORDS = new Map<string, unknown>([
  */
 function valueOfForm(name: string, text: string): unknown {
   if (/^\s*["[{]/.test(text))
-    return parse(text, `${name}: give JSON, or text that does not begin with " [ or {`);
+    return parse(text, name, 'give JSON, or text that does not begin with " [ or {');
   return WORDS.has(text) ? WORDS.get(text) : (writtenNumber(text) ?? text);
 }
 
@@ -123,7 +141,14 @@ const TTL_ALLOWED = `ttl: give seconds, more than 0 and at most ${LONGEST_TTL}`;
 const FINAL_ALLOWED = 'final: give true or false';
 const text = (allowed: string, pattern: RegExp) => z.string(allowed).regex(pattern, allowed);
 const object = <Shape extends z.ZodRawShape>(shape: Shape) =>
-  z.strictObject(shape, `the body: give an object of ${Object.keys(shape).join(', ')}`);
+  z.strictObject(shape, {
+    error: ({ code }) => {
+      const names = Object.keys(shape).join(', ');
+      return code === 'unrecognized_keys'
+        ? `the body: has a field of another name; there are ${names}`
+        : `the body: give an object of ${names}`;
+    },
+  });
 /** A form has text alone. */
 const numberOfForm = (given: unknown) =>
   typeof given === 'string' && /^\d+(\.\d+)?$/.test(given) ? Number(given) : given;
@@ -193,6 +218,7 @@ export function renderWithin(field: string, value: unknown, max: number): string
     if (error instanceof TypeError) throw badRequest(`${field}: ${error.message}`);
     throw error;
   }
-  if (Buffer.byteLength(json) > max) throw tooLarge(field, max);
+  if (Buffer.byteLength(json) > max)
+    throw tooLarge(`${field}: give at most ${max} bytes of JSON (TAGWAIT_MAX_VALUE_BYTES)`);
   return safeScript(json);
 }

@@ -11,6 +11,8 @@ export async function asLibrary<T>(call: () => T | Promise<T>): Promise<T> {
 }
 
 export const libraryError = (error: unknown) =>
-  error instanceof Refusal
-    ? Object.assign(new TypeError(String(error.more.detail)), { code: 'TAGWAIT_BAD_REQUEST' })
-    : error;
+  error instanceof Refusal ? badArgument(String(error.more.detail)) : error;
+
+/** @param detail which argument, and what is allowed */
+export const badArgument = (detail: string) =>
+  Object.assign(new TypeError(detail), { code: 'TAGWAIT_BAD_REQUEST' });

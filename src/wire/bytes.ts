@@ -19,7 +19,9 @@ export class Unread extends Error {
 export function readBytes(request: IncomingMessage, most: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     if (request.readableEnded)
-      throw new Error('the body was read before: mount tagwait before what parses bodies');
+      throw Object.assign(new Error('the body was read before: mount tagwait before what parses bodies'), {
+        code: 'TAGWAIT_BODY_READ',
+      });
     if (request.destroyed) throw new Unread('ended early');
     if (Number(request.headers['content-length']) > most) throw new Unread('too large');
     const chunks: Buffer[] = [];
