@@ -133,9 +133,7 @@ async function scale(): Promise<Scale> {
   return made;
 }
 
-test('the dearest requests that are known cost no more than a few plain polls', {
-  timeout: 60_000,
-}, async () => {
+test('the dearest requests that are known cost no more than a few plain polls', async () => {
   const prices = await scale();
   const dear: string[] = [];
   for (const { name, port, packets } of DEAR) {

@@ -28,9 +28,7 @@ async function node(redis: RedisServer, lease?: number): Promise<LongPoll> {
   return longpoll;
 }
 
-test('two thousand idle pages send at most 0.02 commands a poll: first polls, verification and heartbeats', {
-  timeout: 60_000,
-}, async () => {
+test('two thousand idle pages send at most 0.02 commands a poll: first polls, verification and heartbeats', async () => {
   const redis = await redisServer();
   // verified every second, not every 10: what is counted is a round
   const longpoll = await node(redis, 1500);
@@ -48,7 +46,7 @@ test('two thousand idle pages send at most 0.02 commands a poll: first polls, ve
   await until(async () => (await rounds()) >= 3);
   const before = { sent: await commands(redis), at: performance.now() };
   const read = await rounds();
-  await until(async () => (await rounds()) >= read + 6, { within: 20_000 });
+  await until(async () => (await rounds()) >= read + 6);
   const seconds = (performance.now() - before.at) / 1000;
   // a heartbeat of one script every 2 s, whatever the lease is
   const round = ((await commands(redis)) - before.sent - seconds / 2) / 8;
@@ -106,17 +104,18 @@ test('what is set in one tick is one script, and one message to each node', asyn
     return { published: of('publish') - scripts, scripts };
   };
   await redis.client.config('RESETSTAT');
+  const began = performance.now();
   const receipts = await Promise.all(keys.map((key, number) => longpoll.set(key, number, { ttl: 60_000 })));
   await until(() => heard.size === keys.length);
   expect([...heard]).toEqual(keys.map((key, number) => [key, number]));
   expect(new Set(receipts.map(({ watched }) => watched))).toEqual(new Set([true]));
   const { published, scripts } = await calls();
   expect(published).toBe(0);
-  // with a beat or two
-  expect(scripts).toBeLessThanOrEqual(3);
+  // with a beat every 2 s
+  expect(scripts).toBeLessThanOrEqual(3 + (performance.now() - began) / 2000);
 });
 
-test('memory: what the docs say of a watched key and of a set one', { timeout: 60_000 }, async () => {
+test('memory: what the docs say of a watched key and of a set one', async () => {
   const redis = await redisServer();
   const { internalUrl } = await service({ redisUrl: redis.url });
   const longpoll = await node(redis);

@@ -175,9 +175,7 @@ test.skipIf(!analyze)('systemd-analyze finds no fault in the unit, and little th
 });
 
 /** Carries out the image's stages here, but for the base image and npm's part. */
-test('the image has what it runs with: its stages carried out in empty folders', {
-  timeout: 120_000,
-}, async () => {
+test('the image has what it runs with: its stages carried out in empty folders', async () => {
   const folders = ['build', 'last'].map(name => join(mkdtempSync(join(tmpdir(), `tagwait-${name}-`)), 'app'));
   const [build, last] = folders as [string, string];
   onTestFinished(() => {

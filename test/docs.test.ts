@@ -128,8 +128,8 @@ async function shell(text: string, { publicUrl, internalUrl }: { publicUrl: stri
   // not synchronously: the service is in this process
   await promisify(execFile)(
     'bash',
-    ['-e', '-o', 'pipefail', '-c', `curl() { command curl -fsS -m 10 "$@"; echo; }\n${here}`],
-    { timeout: 15_000 },
+    ['-e', '-o', 'pipefail', '-c', `curl() { command curl -fsS -m 60 "$@"; echo; }\n${here}`],
+    { timeout: 60_000 },
   );
 }
 

@@ -43,7 +43,8 @@ test('what is not sent, or not read, to its end is cut with the end of the drain
   await until(async () => /tagwait_connections 2/.test(await (await fetch(`${internalUrl}/metrics`)).text()));
   const began = performance.now();
   await started.stop();
-  expect(performance.now() - began).toBeLessThan(6000);
+  // a request that is not sent to its end has 10 s
+  expect(performance.now() - began).toBeLessThan(9000);
   unread.socket.resume();
   await Promise.all([unread, ...unsent].map(({ ended }) => ended));
 });

@@ -152,7 +152,7 @@ describe.each(stores)('over $name', store => {
     leaving.abort();
     expect(await page).toBe('gone');
     await held(internalUrl, key, 0);
-    await until(async () => !(await set(internalUrl, { key, value: 1 })).body.watched, { within: 2000 });
+    await until(async () => !(await set(internalUrl, { key, value: 1 })).body.watched, { within: 15_000 });
   });
 
   test('watched: held now, or answered a moment ago', async () => {

@@ -63,7 +63,7 @@ describe.each(browsers.map(browser => browser.name))('%s', name => {
     await until(() => Object.keys(seen.attack).length > 0 && seen.heard.length >= variants.length, {
       within: 60_000,
     }).catch(() => {}); // the tests say what is missing
-  }, 80_000);
+  });
 
   afterAll(async () => {
     await stop();

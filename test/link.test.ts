@@ -6,7 +6,7 @@ import { expect, onTestFinished, type TestContext, test } from 'vitest';
 import { RedisBroker } from '../src/brokers/redis/redis.js';
 import { LongPoll } from '../src/hold/longpoll.js';
 import { textOf } from '../src/protocol/answers.js';
-import { spawned, until } from './harness.js';
+import { PATIENCE, spawned, until } from './harness.js';
 import { type Line, line } from './line.js';
 import { type Owner, type RedisServer, redisCluster, redisServer } from './redis.js';
 
@@ -54,12 +54,12 @@ async function node(
 
 const set = ({ longpoll }: Node, key: string, value: unknown) => longpoll.set(key, value, { ttl: 60_000 });
 /** Without its mend each of these pages waits for its hold of a minute, or for a lease of an hour. */
-const SOON = { within: 8000 };
+const SOON = { within: 30_000 };
 const caughtUp = ({ longpoll }: Node, keys: number) => until(() => longpoll.counts().leases === keys);
 const pause = (redis: RedisServer, ms: number) => redis.client.call('CLIENT', 'PAUSE', String(ms), 'ALL');
 const away = ({ longpoll }: Node) => until(() => !longpoll.ready());
 /** Waits until the node is ready again. @returns how long it took, s */
-async function back({ longpoll }: Node, within = 10_000): Promise<number> {
+async function back({ longpoll }: Node, within = PATIENCE): Promise<number> {
   const start = performance.now();
   await until(() => longpoll.ready(), { within });
   return (performance.now() - start) / 1000;
@@ -163,12 +163,13 @@ const tests: Record<string, (own: Owner) => Promise<void>> = {
     way.swallow('both');
     const start = performance.now();
     await away(one);
-    expect(performance.now() - start).toBeLessThan(6000);
+    // 6 s, and what a busy machine adds
+    expect(performance.now() - start).toBeLessThan(15_000);
     expect(one.longpoll.store().cause).toContain(`127.0.0.1:${way.port}`);
     const direct = await node(own, server(redis.port), { id: 'n2' });
     await set(direct, 'a', 1);
     way.heal();
-    expect(await back(one)).toBeLessThan(10);
+    expect(await back(one)).toBeLessThan(30);
     await until(() => page.answers[0]?.data === 1, SOON);
   },
 
@@ -244,7 +245,7 @@ const tests: Record<string, (own: Owner) => Promise<void>> = {
     way.swallow('both');
     lost.process.kill('SIGKILL');
     await lost.ended;
-    await until(async () => !(await set(one, 'a', 2)).watched, { within: 10_000, every: 200 });
+    await until(async () => !(await set(one, 'a', 2)).watched, { within: 30_000, every: 200 });
     expect((await redis.client.call('CLIENT', 'LIST', 'TYPE', 'pubsub')) as string).toMatch(/(\n.*){2}/);
   },
 
@@ -305,12 +306,9 @@ const tests: Record<string, (own: Owner) => Promise<void>> = {
   },
 };
 
-for (const [name, run] of Object.entries(tests))
-  test.concurrent(name, { timeout: 60_000 }, context => run(ownerOf(context)));
+for (const [name, run] of Object.entries(tests)) test.concurrent(name, context => run(ownerOf(context)));
 
-test('every page of a Cluster leaves at once and is back soon, some in the same tick: all hear', {
-  timeout: 60_000,
-}, async () => {
+test('every page of a Cluster leaves at once and is back soon, some in the same tick: all hear', async () => {
   const { setting } = await redisCluster();
   const one = await node(onTestFinished, { kind: 'cluster', nodes: setting.split(',') });
   const keys = Array.from({ length: 5000 }, (_, number) => `k${number}`);

@@ -25,9 +25,7 @@ async function open(url: string, width = 1100) {
   return { page, faults, asked };
 }
 
-test('two nodes, a held page, a value, a limit, Redis away and back: all on the page, which asks nobody else', {
-  timeout: 60_000,
-}, async () => {
+test('two nodes, a held page, a value, a limit, Redis away and back: all on the page, which asks nobody else', async () => {
   const redis = await redisServer();
   const env = { TAGWAIT_REDIS_URL: redis.url, TAGWAIT_MAX_HELD_PER_KEY: '1' };
   const [here, there] = [await spawned(env), await spawned(env)];

@@ -233,11 +233,15 @@ test('the longest and most awkward names take no longer than others to judge', (
     `${'a.'.repeat(63)}a`,
     'a'.repeat(4000),
   ];
-  const time = (name: string) => {
-    const started = performance.now();
-    for (let i = 0; i < 1000; i++) listed.allows('callback', name);
-    return performance.now() - started;
-  };
+  // the best of five, in which nothing else had the processor
+  const time = (name: string) =>
+    Math.min(
+      ...Array.from({ length: 5 }, () => {
+        const started = performance.now();
+        for (let i = 0; i < 1000; i++) listed.allows('callback', name);
+        return performance.now() - started;
+      }),
+    );
   time('cb');
   for (const name of awkward) expect(time(name), `${name.slice(0, 40)}…`).toBeLessThan(100); // ms for a thousand
 });

@@ -121,7 +121,7 @@ describe('installed from the packed file', () => {
     expect(await poll(publicUrl, { key: 'a' })).toMatchObject({ code: 0, data: 'scanned' });
     expect(await (await fetch(`${publicUrl}/client.js`)).text()).toContain('tagwait');
     expect(await (await fetch(internalUrl)).text()).toContain('<html');
-  }, 60_000);
+  });
 
   test('an app that is bundled into one file needs nothing beside it: page script, Lua, version', async () => {
     write(
@@ -220,16 +220,12 @@ describe('installed from the packed file', () => {
     ['node16', 'node16', ['esm.mts', 'common.cts']],
     ['nodenext', 'nodenext', ['esm.mts', 'common.cts']],
     ['esnext', 'bundler', ['esm.mts']],
-  ])(
-    'types hold, without those of Koa: module %s, resolution %s',
-    (module, resolution, files) => {
-      for (const file of files) write(file, FILES[file] as string);
-      const types = ['--types', 'node', '--typeRoots', join(root, 'node_modules/@types')];
-      const strict = ['--strict', '--noEmit', '--skipLibCheck', 'false', '--target', 'es2022'];
-      there(bin('tsc'), ...strict, ...types, '--module', module, '--moduleResolution', resolution, ...files);
-    },
-    60_000,
-  );
+  ])('types hold, without those of Koa: module %s, resolution %s', (module, resolution, files) => {
+    for (const file of files) write(file, FILES[file] as string);
+    const types = ['--types', 'node', '--typeRoots', join(root, 'node_modules/@types')];
+    const strict = ['--strict', '--noEmit', '--skipLibCheck', 'false', '--target', 'es2022'];
+    there(bin('tsc'), ...strict, ...types, '--module', module, '--moduleResolution', resolution, ...files);
+  });
 
   test('the README mounts it in a Koa app of someone else', async () => {
     const example = blocksOf('README.md').find(block => block.text.includes('createTagwait'));
@@ -250,11 +246,11 @@ describe('installed from the packed file', () => {
     there(bin('publint'), 'run', '--strict', packed);
     // node10: a resolution that knows no "exports", and that TypeScript has given up
     there(bin('attw'), '--profile', 'node16', packed);
-  }, 60_000);
+  });
 
   test('on Node 18, the real one, it says what it needs', async () => {
     const { stderr, code } = await old;
     expect(stderr).toBe('tagwait needs Node 20 or later; this is v18.20.8\n');
     expect(code).toBe(1);
-  }, 120_000);
+  });
 });

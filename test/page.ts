@@ -1,6 +1,6 @@
 /** A page without a browser: asks as the client does, and writes down what it hears. */
 import { onTestFinished } from 'vitest';
-import { poll, type Reply, until } from './harness.js';
+import { PATIENCE, poll, type Reply, until } from './harness.js';
 
 export interface Page {
   /** values in the order in which they came */
@@ -25,8 +25,9 @@ export function page(urls: string | string[], key: string, hold?: number): Page 
     codes: [],
     cursor: '',
     stop: () => leaving.abort(),
-    hears: async (value, within = 10_000) => {
-      await until(() => state.heard.includes(value), { within });
+    hears: async (value, within = PATIENCE) => {
+      const seen = () => ({ value, heard: state.heard, codes: state.codes });
+      await until(() => state.heard.includes(value), { within, seen });
     },
   };
   const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));

@@ -84,7 +84,7 @@ async function tabs(front: string) {
 describe.each(KNOWN)('behind a real %s', kind => {
   const here = test.skipIf(!program(kind));
 
-  here('a scan login, and ten tabs over one HTTP/2 connection', { timeout: 120_000 }, async () => {
+  here('a scan login, and ten tabs over one HTTP/2 connection', async () => {
     const { nodes, front } = await twoNodes(kind, { TAGWAIT_SECRET: 's'.repeat(32) });
     const [one, two] = nodes as [Spawned, Spawned];
     const ticket = async () => {
@@ -171,27 +171,22 @@ describe.each(KNOWN)('behind a real %s', kind => {
     },
   );
 
-  here(
-    'a node dies with its pages: the proxy asks the other, and no page notices',
-    { timeout: 60_000 },
-    async () => {
-      const { nodes, front } = await twoNodes(kind);
-      const [dying, other] = nodes as [Spawned, Spawned];
-      const keys = Array.from({ length: 8 }, (_, number) => `d${number}`);
-      const answers = Promise.all(keys.map(key => ask(`${front}/status/get?key=${key}`)));
-      await until(async () => (await heldNow(nodes)) === keys.length);
-      expect(await heldNow([dying])).toBeGreaterThan(0);
-      dying.process.kill('SIGKILL');
-      await until(async () => (await heldNow([other])) === keys.length);
-      for (const key of keys) await set(other.internalUrl, { key, value: key });
-      expect((await answers).map(({ reply }) => reply.data)).toEqual(keys);
-    },
-  );
+  here('a node dies with its pages: the proxy asks the other, and no page notices', async () => {
+    const { nodes, front } = await twoNodes(kind);
+    const [dying, other] = nodes as [Spawned, Spawned];
+    const keys = Array.from({ length: 8 }, (_, number) => `d${number}`);
+    const answers = Promise.all(keys.map(key => ask(`${front}/status/get?key=${key}`)));
+    await until(async () => (await heldNow(nodes)) === keys.length);
+    expect(await heldNow([dying])).toBeGreaterThan(0);
+    dying.process.kill('SIGKILL');
+    await until(async () => (await heldNow([other])) === keys.length);
+    for (const key of keys) await set(other.internalUrl, { key, value: key });
+    expect((await answers).map(({ reply }) => reply.data)).toEqual(keys);
+  });
 });
 
 test.skipIf(!program('nginx'))(
   'behind nginx, with health checks, preflights and split packets between them, 95 % of polls are on the fast path',
-  { timeout: 60_000 },
   async () => {
     const { nodes, front } = await twoNodes('nginx', { TAGWAIT_MAX_POLLS_PER_IP: '0' });
     const poll = '/status/get?key=a&hold=0';

@@ -203,4 +203,4 @@ test('its page signs in, in a browser', async () => {
   await said('Signed in.');
   const cookies = await page.context().cookies();
   expect(cookies.map(cookie => cookie.name).sort()).toEqual(['session', 'visitor']);
-}, 60_000);
+});

@@ -63,7 +63,9 @@ describe('a poll', () => {
     const expires = now() + 2;
     const proof = proofOf(SECRET, 'k', expires);
     expect(await poll(publicUrl, { key: 'k', proof })).toEqual({ code: -2, message: 'expired' });
-    expect(Math.abs(Date.now() - expires * 1000)).toBeLessThan(400);
+    expect(Date.now() - expires * 1000).toBeGreaterThan(-400);
+    // its hold is 25 s
+    expect(Date.now() - expires * 1000).toBeLessThan(5000);
     await set(internalUrl, { key: 'k', value: 'too late' });
     expect(await poll(publicUrl, { key: 'k', proof })).toEqual({ code: -2, message: 'expired' });
     const stillGood = proofOf(SECRET, 'k', now() + 60);
@@ -189,14 +191,8 @@ describe('docs/tickets.md', () => {
     expect(output('java', 'Main.java', `${imports.join('\n')}\n${main}\n${classes}`)).toEqual(expected);
   });
 
-  test.runIf(runs('go', 'version'))(
-    'its program for Go makes the same',
-    () => {
-      const lines = each(
-        ({ secret, key, expires }) => `fmt.Println(proof("${secret}", "${key}", ${expires}))`,
-      );
-      expect(output('go', 'main.go', `${program('go')}\nfunc main() {\n${lines}\n}`)).toEqual(expected);
-    },
-    120_000,
-  );
+  test.runIf(runs('go', 'version'))('its program for Go makes the same', () => {
+    const lines = each(({ secret, key, expires }) => `fmt.Println(proof("${secret}", "${key}", ${expires}))`);
+    expect(output('go', 'main.go', `${program('go')}\nfunc main() {\n${lines}\n}`)).toEqual(expected);
+  });
 });

@@ -49,7 +49,7 @@ test('one server, database 1, Unix socket: the user in the docs may do what it m
   await speaks(one, two);
   expect(await redis.client.dbsize()).toBe(0);
   await until(async () => !(await set(one.internalUrl, { key: 'a', value: 3 })).body.watched, {
-    within: 15_000,
+    within: 40_000,
   });
   expect(await refused([redis])).toEqual([]);
   for (const command of [
@@ -107,7 +107,7 @@ test('Sentinel, TLS, certificates of host names, a password of its own, a databa
   expect(await master.client.info('keyspace')).not.toMatch(/^db0:/m);
   expect(await refused([master, ...replicas])).toEqual([]);
   for (const { output } of [one, two]) for (const text of output.stderr.trim().split('\n')) JSON.parse(text);
-}, 60_000);
+});
 
 const version = Number(
   /v=(\d+)/.exec(execFileSync('redis-server', ['--version'], { encoding: 'utf8' }))?.[1],
@@ -145,7 +145,7 @@ if (namesNodes)
     for (const { client } of nodes) await client.call('ACL', 'SETUSER', 'tagwait', '-asking');
     await peek();
     expect((await fetch(`${two.internalUrl}/healthz`)).status, 'a refused ASKING ends nothing').toBe(200);
-  }, 60_000);
+  });
 
 test('Sentinel: the master dies, its replica takes over, pages hear what is set after', async () => {
   const { master, replicas, setting, name } = await redisSentinels(1);
@@ -163,7 +163,7 @@ test('Sentinel: the master dies, its replica takes over, pages hear what is set 
   await setUntilStored(setter.internalUrl, { key: 'a', value: 3 });
   await one.hears(3);
   expect(one.heard).toEqual([1, 2, 3]);
-}, 120_000);
+});
 
 test('Sentinel: a master that was cut off and replaced is left for the new one', async () => {
   const { master, replicas, setting, name } = await redisSentinels(1);
@@ -183,7 +183,7 @@ test('Sentinel: a master that was cut off and replaced is left for the new one',
   await setUntilStored(setter.internalUrl, { key: 'a', value: 2 });
   await one.hears(2);
   expect(one.heard).toEqual([1, 2]);
-}, 120_000);
+});
 
 test('redisWait: a set that the replica does not have is not acknowledged, and its retry stores it once', async () => {
   const master = await redisServer(['--repl-diskless-sync-delay', '0']);
@@ -241,7 +241,7 @@ test('Cluster: keys on every shard, held here and set there; a slot moves; a mas
   for (const key of keys) await setUntilStored(setter.internalUrl, { key, value: 3 }, 40_000);
   for (const one of pages) await one.hears(3, 20_000);
   for (const one of pages) expect(one.heard).toEqual([1, 2, 3]);
-}, 120_000);
+});
 
 test('Sentinel and Cluster behind a password', async () => {
   const auth = ['--requirepass', 's3cret', '--masterauth', 's3cret'];
@@ -258,4 +258,4 @@ test('Sentinel and Cluster behind a password', async () => {
     await set(internalUrl, { key: 'a', value: 1 });
     await one.hears(1);
   }
-}, 60_000);
+});

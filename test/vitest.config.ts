@@ -1,11 +1,13 @@
 import { defineConfig } from 'vitest/config';
+import LongestFirst from './sequencer.js';
 
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     reporters: ['default', './test/tally.ts'],
-    // two even on two cores: most tests wait for servers
-    maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
+    // three on two cores: most tests wait for servers and browsers, and two would leave the processors idle
+    maxWorkers: 3,
     // longer than a wait in a test, which says what it waited for
     testTimeout: 120_000,
     hookTimeout: 180_000,

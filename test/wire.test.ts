@@ -5,11 +5,11 @@ import { held, poll, service, set, until } from './harness.js';
 import { type Raw, raw, request } from './raw.js';
 
 const GET = '/status/get?key=k&hold=0';
-const within = (connection: Raw, milliseconds: number) =>
-  Promise.race([
-    connection.ended,
-    sleep(milliseconds, 'still open', { ref: false }) as unknown as Promise<never>,
-  ]);
+/** ms: less than each time limit of the ports, so that what ends earlier was refused and not given up. */
+const AT_ONCE = 9000;
+/** When it ended, in ms. */
+const endOf = (connection: Raw) =>
+  Promise.race([connection.ended, sleep(AT_ONCE, 'still open', { ref: false }) as unknown as Promise<never>]);
 
 test('what is slow is closed in time, and a held poll is not: it is only waiting', async () => {
   const { publicUrl, internalUrl } = await service({ hold: 20 });
@@ -28,17 +28,18 @@ test('what is slow is closed in time, and a held poll is not: it is only waiting
   const unread = raw(short.publicUrl, request('/status/get?key=big'));
   unread.socket.pause();
 
-  expect(await silent.ended).toBeLessThan(14_000);
-  expect(await slowHeaders.ended).toBeLessThan(14_000);
+  // after 10 s and 15 s, and what a busy machine adds
+  expect(await silent.ended).toBeLessThan(25_000);
+  expect(await slowHeaders.ended).toBeLessThan(25_000);
   clearInterval(drip);
-  expect(await slowBody.ended).toBeLessThan(19_000);
-  expect(await slowChunks.ended).toBeLessThan(19_000);
+  expect(await slowBody.ended).toBeLessThan(30_000);
+  expect(await slowChunks.ended).toBeLessThan(30_000);
   for (const { text } of [slowBody, slowChunks]) expect(text).toMatch(/^HTTP\/1\.1 408 /);
   expect(await patient).toMatchObject({ code: -1 });
   // the client cannot see its socket's end without reading on: ask the server
-  await until(async () => /tagwait_held 0/.test(await metrics(short.internalUrl)), { within: 5000 });
-  await until(async () => (await openSockets(short.publicUrl)) === 0, { within: 10_000, every: 250 });
-}, 60_000);
+  await until(async () => /tagwait_held 0/.test(await metrics(short.internalUrl)));
+  await until(async () => (await openSockets(short.publicUrl)) === 0, { every: 250 });
+});
 
 const metrics = async (url: string) => (await fetch(`${url}/metrics`)).text();
 
@@ -79,7 +80,7 @@ describe('what is no request', () => {
     const { publicUrl, internalUrl } = await service();
     for (const url of [publicUrl, internalUrl]) {
       const connection = raw(url, bytes);
-      expect(await within(connection, 5000)).toBeLessThan(5000);
+      expect(await endOf(connection)).toBeLessThan(AT_ONCE);
       // a reset may overtake the refusal when the client goes on sending
       if (connection.text !== '' || bytes.length < 65_536)
         expect(connection.text).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
@@ -90,7 +91,7 @@ describe('what is no request', () => {
   test('CONNECT', async () => {
     const { publicUrl } = await service();
     const connection = raw(publicUrl, 'CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n');
-    expect(await within(connection, 5000)).toBeLessThan(5000);
+    expect(await endOf(connection)).toBeLessThan(AT_ONCE);
     expect(connection.text).toBe('');
   });
 
@@ -102,7 +103,7 @@ describe('what is no request', () => {
     const connection = raw(publicUrl, request('/status/get?key=k', headers));
     const chunk = `400\r\n${'x'.repeat(1024)}\r\n`;
     const sending = setInterval(() => connection.socket.write(chunk), 5);
-    expect(await within(connection, 5000)).toBeLessThan(5000);
+    expect(await endOf(connection)).toBeLessThan(AT_ONCE);
     clearInterval(sending);
     expect(connection.text).toMatch(/^HTTP\/1\.1 400 .*"detail":"the body: give none"/s);
   });
@@ -114,7 +115,7 @@ describe('answered as it was meant', () => {
     const connection = raw(publicUrl, 'GET /status/get?key=k&callback=cb HTTP/1.0\r\n\r\n');
     await held(internalUrl, 'k', 1);
     await set(internalUrl, { key: 'k', value: 1 });
-    expect(await within(connection, 5000)).toBeLessThan(5000);
+    expect(await endOf(connection)).toBeLessThan(AT_ONCE);
     expect(connection.text).toMatch(/Connection: close.*cb\(\{"code":0/s);
   });
 
@@ -127,7 +128,7 @@ describe('answered as it was meant', () => {
   ])('%s', async (_, bytes) => {
     const { publicUrl } = await service();
     const connection = raw(publicUrl, bytes);
-    await until(() => connection.text.includes('"code":-1'), { within: 5000 });
+    await until(() => connection.text.includes('"code":-1'));
   });
 
   test.each([
@@ -155,7 +156,7 @@ describe('answered as it was meant', () => {
   ])('%s is answered %i', async (target, code) => {
     const { publicUrl } = await service();
     const connection = raw(publicUrl, request(target));
-    await until(() => connection.text.includes(`"code":${code}`), { within: 5000 });
+    await until(() => connection.text.includes(`"code":${code}`));
   });
 
   test.each([
@@ -168,7 +169,7 @@ describe('answered as it was meant', () => {
   ])('%s is no route', async target => {
     const { publicUrl } = await service();
     const connection = raw(publicUrl, request(target));
-    await until(() => /^HTTP\/1\.1 404 /.test(connection.text), { within: 5000 });
+    await until(() => /^HTTP\/1\.1 404 /.test(connection.text));
   });
 });
 
@@ -188,7 +189,7 @@ describe('pipelining', () => {
   test('without end: closed, and nothing is held for it', async () => {
     const { publicUrl, internalUrl } = await service();
     const connection = raw(publicUrl, request('/status/get?key=k').repeat(5000));
-    expect(await within(connection, 5000)).toBeLessThan(5000);
+    expect(await endOf(connection)).toBeLessThan(AT_ONCE);
     await held(internalUrl, 'k', 0);
     expect(await metrics(internalUrl)).toMatch(/tagwait_connections_cut_total\{reason="pipelining"\} 1/);
     expect(await poll(publicUrl, { key: 'k', hold: '0' })).toMatchObject({ code: -1 });
@@ -205,6 +206,6 @@ describe('who goes is let go', () => {
     await held(internalUrl, 'k', 1);
     leave(connection.socket);
     await held(internalUrl, 'k', 0);
-    expect(await within(connection, 5000)).toBeLessThan(5000);
+    expect(await endOf(connection)).toBeLessThan(AT_ONCE);
   });
 });

@@ -138,7 +138,7 @@ describe('as one', () => {
       );
     const seen = await until(
       async () => (await looks()).every(look => look.samples.at(-1)?.held === 12) && looks(),
-      { within: 15_000 },
+      {},
     );
     expect(new Set(seen.map(look => look.key)).size).toBe(1);
     expect(new Set(seen.map(look => look.node.id)).size).toBe(WORKERS);
@@ -271,7 +271,8 @@ describe('a worker hangs', () => {
     const begun = lines(service).find(({ msg }) => msg === 'draining');
     // the last of them is the primary's: a worker that stops says so too
     const stopped = lines(service).findLast(({ msg }) => msg === 'stopped');
-    expect(at(stopped) - at(begun)).toBeLessThan(1500);
+    // a drain of 1 s and the overtime; a worker that hangs is killed after 11 s, and Redis does not answer at all
+    expect(at(stopped) - at(begun)).toBeLessThan(8000);
     expect(service.output.stderr).toContain('a worker did not stop in time');
     await until(() => !workers.some(alive));
   });

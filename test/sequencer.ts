@@ -1,0 +1,29 @@
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/** The files that take longest, the longest first. One that is missing here costs time and nothing else. */
+const LONG = [
+  'browsers/matrix',
+  'proxies',
+  'workers',
+  'faults',
+  'demo',
+  'growth',
+  'topologies',
+  'cli',
+  'injected',
+  'packaging',
+  'chaos',
+  'browsers/chromium',
+  'live',
+];
+
+/** Starts the longest files first, so that all workers end at about the same time. */
+export default class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification) => {
+      const place = LONG.findIndex(name => moduleId.endsWith(`/test/${name}.test.ts`));
+      return place < 0 ? LONG.length : place;
+    };
+    return (await super.sort(files)).toSorted((one, other) => rank(one) - rank(other));
+  }
+}
