@@ -91,6 +91,7 @@ describe('a crowd on the internal port', () => {
     const { internalUrl } = await service({ redisUrl: redis.url });
     await set(internalUrl, { key: 'k', value: 1 });
     redis.process.kill('SIGSTOP');
+    const stoppedAt = performance.now();
     const body = '{"key":"k","value":2}';
     const all = await crowd(
       internalUrl,
@@ -100,7 +101,11 @@ describe('a crowd on the internal port', () => {
       expect((await fetch(`${internalUrl}${path}`, { headers: { Connection: 'close' } })).status).toBe(200);
     await until(() => all.some(({ text }) => text.includes('too many sets wait for the store')));
     redis.process.kill('SIGCONT');
-    await until(() => all.filter(({ text }) => text.includes('"code":0')).length >= 200);
+    // a command has 5 s: on a machine that needs as long for the crowd, some sets were given up
+    const inTime = performance.now() - stoppedAt < 3000;
+    await until(() => all.every(({ text, socket }) => socket.destroyed || /"code":(0|-7)\b/.test(text)));
+    if (inTime)
+      expect(all.filter(({ text }) => text.includes('"code":0')).length).toBeGreaterThanOrEqual(200);
   });
 
   test('a half-closed set over Redis is answered', async () => {

@@ -98,7 +98,7 @@ async function started(
         () => false,
       );
     },
-    { within: 30_000, every: 50 },
+    { every: 50 },
   );
   return { publicUrl: `http://127.0.0.1:${publicPort}`, internalUrl, child };
 }

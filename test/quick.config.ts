@@ -8,7 +8,5 @@ export default defineConfig({
     ...config.test,
     include: quickFiles(),
     setupFiles: ['test/quick.setup.ts'],
-    // these keep the processors busy
-    maxWorkers: 2,
   },
 });

@@ -14,7 +14,6 @@ test.each([
   ['redis.ts', ['freePort'], 'node:child_process'],
   ['chromium.ts', undefined, 'playwright-core'],
   ['stores.ts', undefined, 'node:child_process'],
-  ['browsers/stand.js', undefined, expect.stringMatching(/\/dist\//)],
   ['twin/search.ts', undefined, undefined],
 ])('%s, of which %j is used, starts %s', (file, names, expected) => {
   expect(reason(file, names)).toEqual(expected);
