@@ -49,7 +49,7 @@ export const GROUPS = {
   protocol: {
     least: 85,
     files: filesOf('protocol').filter(file => file !== TICKET),
-    tests: tests('numbers', 'names', 'script', 'requests'),
+    tests: tests('protocol', 'numbers', 'names', 'script'),
     sample: 0.3,
   },
   tickets: { least: 85, files: [TICKET], tests: tests('ticket'), sample: 1 },

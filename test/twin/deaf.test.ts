@@ -90,6 +90,25 @@ test('some messages are lost, a heartbeat among them: the value is heard within 
   expect(heard.map(({ data }) => data)).toEqual(['lost']);
 });
 
+test('one heartbeat is lost, and the next comes before its echo is late: the value is heard within 4 s', async () => {
+  const { clock, one, set, heard } = await world();
+  await clock.runUntil(10_500);
+  // commands and replies are slow: a reply comes after 1.4 s, and its echo is waited for 1.5 s more
+  one.line.delay = role => (role === 'commands' ? 700 : 1);
+  await clock.runUntil(14_000);
+  expect(one.longpoll.ready()).toBe(true);
+  const reconnects = one.longpoll.store().reconnects;
+  one.line.dropping = 'all';
+  void set('lost');
+  await clock.runUntil(15_000);
+  one.line.dropping = 'none';
+  await clock.runUntil(16_600);
+  expect(heard, 'nothing has told of it yet').toEqual([]);
+  await clock.runUntil(18_500);
+  expect(heard.map(({ data }) => data)).toEqual(['lost']);
+  expect(one.longpoll.store().reconnects, 'the connection was never in doubt').toBe(reconnects);
+});
+
 test('all data are flushed: a value that is set 3 s later is heard at once', async () => {
   const { clock, server, set, heard } = await world();
   await clock.runUntil(10_500);
