@@ -156,4 +156,15 @@ class Runner {
 const nameOf = id => relative(process.cwd(), id);
 const pathOf = id => resolve(id);
 
-export const strykerPlugins = [declareClassPlugin(PluginKind.TestRunner, 'tagwait', Runner)];
+/** What was tried so far: a run that takes too long is told from it. */
+export const tried = [];
+class Reporter {
+  onMutantTested(result) {
+    tried.push(result);
+  }
+}
+
+export const strykerPlugins = [
+  declareClassPlugin(PluginKind.TestRunner, 'tagwait', Runner),
+  declareClassPlugin(PluginKind.Reporter, 'tagwait', Reporter),
+];
