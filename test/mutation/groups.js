@@ -43,7 +43,7 @@ export const GROUPS = {
   hold: {
     least: 85,
     files: filesOf('hold'),
-    tests: tests('longpoll', 'brokers/memory', 'storms'),
+    tests: tests('hub', 'longpoll', 'brokers/memory', 'storms', 'twin'),
     sample: 0.3,
   },
   limits: { least: 85, files: filesOf('limits.ts', 'network.ts'), tests: tests('limits'), sample: 0.5 },
@@ -55,6 +55,7 @@ export const GROUPS = {
         name => `brokers/${name}`,
       ),
       'twin/deaf',
+      'twin',
     ),
     sample: 0.15,
   },

@@ -86,8 +86,8 @@ function nameOf({ location: { start, end }, replacement, mutatorName }, file, ta
   const lines = readFileSync(file, 'utf8')
     .split('\n')
     .slice(start.line - 1, end.line);
-  lines[lines.length - 1] = lines.at(-1).slice(0, end.column);
-  lines[0] = lines[0].slice(start.column);
+  lines[lines.length - 1] = lines.at(-1).slice(0, end.column - 1);
+  lines[0] = lines[0].slice(start.column - 1);
   const short = text => text.replace(/\s+/g, ' ').replace(/^(.{70}).+(.{20})$/, '$1 … $2');
   const name = `${mutatorName}: ${short(lines.join('\n'))} -> ${short(replacement)}`;
   const same = taken.filter(other => other === name || other.startsWith(`${name} (`)).length;
