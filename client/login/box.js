@@ -147,7 +147,9 @@ function begin(option, tag, url, nonce) {
   function redeem(fields) {
     var tries = 0;
     become('approved');
-    if (!window.XMLHttpRequest) return submit(option('redeem'), fields);
+    // an engine without it goes there: the code is good once, and for this visitor alone
+    if (!window.XMLHttpRequest)
+      return (location.href = option('redeem') + '?key=' + fields.key + '&code=' + fields.code);
     var ask = mine(function () {
       post(option, 'redeem', fields, answered);
     });
@@ -189,17 +191,4 @@ function begin(option, tag, url, nonce) {
 /** Asking again would be answered the same. */
 function refused(status) {
   return status && status < 500 && status !== 429;
-}
-
-/** Without XMLHttpRequest the answer to the redeem is the next page. */
-function submit(path, fields) {
-  var form = call('createElement', 'form');
-  attributes(form, { method: 'post', action: path });
-  for (var name in fields) {
-    var input = call('createElement', 'input');
-    attributes(input, { type: 'hidden', name: name, value: fields[name] });
-    form.appendChild(input);
-  }
-  document.body.appendChild(form);
-  form.submit();
 }

@@ -104,9 +104,9 @@ export const engines = [
     version: () => `5.8, wine ${packaged('wine')}`,
     /** It has no network: it prints what the others tell the service. */
     printed: true,
-    command(_url, home, chosen) {
+    command(_url, home, chosen, text = programOf(chosen)) {
       const program = join(home, 'program.js');
-      writeFileSync(program, programOf(chosen));
+      writeFileSync(program, text);
       // A path that begins with a slash would be an option.
       return [...headless, 'wine', 'cscript', '//nologo', `Z:${program.replaceAll('/', '\\')}`];
     },
