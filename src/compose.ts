@@ -9,6 +9,7 @@ import { LongPoll } from './hold/longpoll.js';
 import { type FdBudget, fdBudget, Limits } from './limits.js';
 import { type Live, startLive } from './live/live.js';
 import { type Logger, throttleLog } from './log.js';
+import type { LoginCalls } from './login/calls.js';
 import { Logins } from './login/machine.js';
 import { Metrics, type MetricsSource } from './metrics.js';
 import { linesLost } from './output.js';
@@ -41,6 +42,8 @@ export interface Composed {
   limits: Limits;
   metrics: Metrics;
   fds: FdBudget;
+  /** Logins of the demo: with a secret of their own when the service has none, since its pages then need no proof. */
+  demoLogin: LoginCalls;
   live: Live | undefined;
 }
 
@@ -58,7 +61,8 @@ export async function compose(
   if (limits.maxHeld > fds.held)
     log.warn(`TAGWAIT_MAX_HELD: the limits of open files and heap allow for ${fds.held}`);
   await longpoll.start();
-  const scripts = { client: asset('dist/client/tagwait.js'), login: asset('dist/client/login.js') };
+  const script = (name: string) => asset(`dist/client/${name}.js`);
+  const scripts = { client: script('tagwait'), login: script('login'), 'login/phone': script('phone') };
   const live = publicUrl
     ? await startLive(longpoll, metrics, {
         page: asset('src/live/live.html'),
@@ -74,7 +78,10 @@ export async function compose(
   const poll = new PollRoute(longpoll, metrics, new Admissions(longpoll, limits, options), options);
   const set = new SetRoute(longpoll, metrics, { ...options, underWay: fds.internal });
   const logins = new Logins(longpoll, config.secret);
-  const login = new LoginRoutes(logins, metrics, { ...options, underWay: fds.internal });
+  const calls = { ...options, underWay: fds.internal };
+  const login = new LoginRoutes(logins, metrics, calls);
+  const secret = randomBytes(32).toString('base64url');
+  const demoLogin = config.secret ? login : new LoginRoutes(new Logins(longpoll, [secret]), metrics, calls);
   const tagwait: Tagwait = {
     publicRoutes: publicRoutes(poll, options) as Routes,
     internalRoutes: internalRoutes(longpoll, set, login, {
@@ -93,7 +100,7 @@ export async function compose(
       await longpoll.close();
     },
   };
-  return { tagwait, poll, set, longpoll, limits, metrics, fds, live };
+  return { tagwait, poll, set, longpoll, limits, metrics, fds, demoLogin: demoLogin.calls, live };
 }
 
 /** LongPoll reports events to Metrics; Metrics samples LongPoll at scrape time. Hence the closures. */

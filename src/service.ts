@@ -36,10 +36,9 @@ export async function startService(config: Config, peers?: Peers, id = newNodeId
   const urls = { publicUrl: '', internalUrl: '' };
   const composed = await compose(config, log, brokerOf(config, log), () => urls.publicUrl, peers);
   const { tagwait, limits, metrics, fds, live } = composed;
-  const { internal, openPublic } = portsOf(config, log, composed);
+  const { internal, open } = portsOf(config, log, composed);
   try {
     urls.internalUrl = await internal.listen(config.internalHost, config.internalPort);
-    const open = openPublic(urls.internalUrl);
     urls.publicUrl = await open.listen(config.publicHost, config.publicPort);
     const { openFiles, connections } = fds;
     log.info({ ...urls, version, openFiles, connections, maxHeld: limits.maxHeld }, 'ready');
@@ -60,8 +59,9 @@ export async function startService(config: Config, peers?: Peers, id = newNodeId
   }
 }
 
-/** Both ports, not yet listening; the public one is made when the internal one's URL is known, which the demo needs. */
-function portsOf(config: Config, log: Logger, { tagwait, poll, set, limits, metrics, fds }: Composed) {
+/** Both ports, not yet listening. */
+function portsOf(config: Config, log: Logger, composed: Composed) {
+  const { tagwait, poll, set, limits, metrics, fds, demoLogin } = composed;
   const pages = new Koa();
   const backends = new Koa();
   const failed = (error: unknown) => log.error({ err: error }, 'a request failed');
@@ -80,19 +80,17 @@ function portsOf(config: Config, log: Logger, { tagwait, poll, set, limits, metr
     others: backends.use(tagwait.internalRoutes).callback(),
     connections: fds.internal,
   });
-  const openPublic = (internalUrl: string) => {
-    const { demo, setTokens, secret, publicHost, hold } = config;
-    if (demo) pages.use(demoRoutes({ internalUrl, token: setTokens?.[0], ticketed: !!secret, publicHost }));
-    return publicPort({
-      ...shared,
-      route: poll,
-      others: pages.use(tagwait.publicRoutes).callback(),
-      limits,
-      connections: fds.connections,
-      hold,
-    });
-  };
-  return { internal, openPublic };
+  const { demo, publicHost, hold } = config;
+  if (demo) pages.use(demoRoutes({ login: demoLogin, publicHost }));
+  const open = publicPort({
+    ...shared,
+    route: poll,
+    others: pages.use(tagwait.publicRoutes).callback(),
+    limits,
+    connections: fds.connections,
+    hold,
+  });
+  return { internal, open };
 }
 
 async function drainAndClose(

@@ -52,7 +52,7 @@ const MAY: Record<string, string[]> = {
   ],
   tagwait: ['broker', 'settings', 'login', 'protocol'],
   assets: [],
-  demo: ['assets', 'demo', 'wire'],
+  demo: ['assets', 'demo', 'login', 'routes', 'wire'],
   live: ['live', 'hold', 'brokers', 'routes', 'metrics', 'samples', 'limits', 'log'],
   routes: [
     'routes',
@@ -101,7 +101,6 @@ const KNOWS: Record<string, RegExp> = {
   pino: /^log/,
   'ipaddr.js': /^network\./,
   'prom-client': /^(metrics|registry|samples)\./,
-  uqr: /^demo\//,
 };
 
 const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts'));

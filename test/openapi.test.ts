@@ -134,7 +134,14 @@ describe('every answer is one that the document describes', () => {
 
   test('what else pages get', async () => {
     const { publicUrl } = await service();
-    for (const path of ['/client.js', `/client/${version}.js`, '/login.js', `/login/${version}.js`]) {
+    for (const path of [
+      '/client.js',
+      `/client/${version}.js`,
+      '/login.js',
+      `/login/${version}.js`,
+      '/login/phone.js',
+      `/login/phone/${version}.js`,
+    ]) {
       const described = path.replace(version, '{version}');
       await get(publicUrl, path, described);
       const tag = (await fetch(`${publicUrl}${path}`)).headers.get('etag') ?? '';
@@ -147,6 +154,8 @@ describe('every answer is one that the document describes', () => {
     await get(limited, `/client/${version}.js`, '/client/{version}.js');
     await get(limited, '/login.js');
     await get(limited, `/login/${version}.js`, '/login/{version}.js');
+    await get(limited, '/login/phone.js');
+    await get(limited, `/login/phone/${version}.js`, '/login/phone/{version}.js');
   });
 
   test('what backends and operators get', async () => {

@@ -6,7 +6,7 @@ import { minify } from 'terser';
 
 const here = import.meta.dirname;
 const out = join(here, '../../dist/client');
-const read = name => readFileSync(join(here, name), 'utf8');
+const read = name => readFileSync(join(here, `${name}.js`), 'utf8');
 const settings = {
   ie8: true,
   safari10: true,
@@ -18,14 +18,18 @@ const settings = {
 /** Each: its parts, one after another in one function, and its limit in bytes, minified and gzip -9. */
 const SCRIPTS = {
   login: {
-    parts: ['../tagwait.js', 'texts.js', 'look.js', 'tag.js', 'qr.js', 'draw.js', 'box.js', 'main.js'],
+    parts: '../tagwait texts look tag elements qr draw box main',
     limit: 9216,
+  },
+  phone: {
+    parts: 'phone-texts phone-look tag elements phone',
+    limit: 6656,
   },
 };
 
 mkdirSync(out, { recursive: true });
 for (const [name, { parts, limit }] of Object.entries(SCRIPTS)) {
-  const source = `(function (window, document) {\n${parts.map(read).join('\n')}\n})(window, document);`;
+  const source = `(function (window, document) {\n${parts.split(' ').map(read).join('\n')}\n})(window, document);`;
   const { code } = await minify(source, settings);
   writeFileSync(join(out, `${name}.js`), code);
   const size = gzipSync(code, { level: 9 }).length;

@@ -1,7 +1,4 @@
-/* Draws the box. Every text is a text node, every attribute is set by name: no markup is parsed. */
-var SVG = 'http://www.w3.org/2000/svg';
-var YES = 'm4.5 12.8 5 5L19.5 7';
-var NO = 'm6 6 12 12M18 6 6 18';
+/* Draws the box. */
 /** What stands over the code in a state. */
 var ICONS = {
   scanned: 'M9 2.5h6q2.5 0 2.5 2.5v14q0 2.5-2.5 2.5H9Q6.5 21.5 6.5 19V5Q6.5 2.5 9 2.5zM11 18.4h2',
@@ -16,47 +13,6 @@ var EYE =
   'm0 2q0-2 2-2h3q2 0 2 2v3q0 2-2 2h-3q-2 0-2-2zm1 0v3q0 1 1 1h3q1 0 1-1v-3q0-1-1-1h-3q-1 0-1 1zm1 .9q0-.9.9-.9h1.2q.9 0 .9.9v1.2q0 .9-.9.9h-1.2q-.9 0-.9-.9z';
 /** Clockwise from the top, with round corners; its length is 100. */
 var RING = 'M50 .6H92q7.4 0 7.4 7.4V92q0 7.4-7.4 7.4H8Q.6 99.4 .6 92V8Q.6 .6 8 .6z';
-
-function add(parent, tag, name) {
-  var element = call('createElement', tag);
-  if (name) element.className = 'tagwait-' + name;
-  parent.appendChild(element);
-  return element;
-}
-
-function empty(element) {
-  while (element.firstChild) element.removeChild(element.firstChild);
-}
-
-/** A text that stays is not written again: a screen reader would say it again. */
-function say(element, text) {
-  if (element.tagwaitText === text) return;
-  element.tagwaitText = text;
-  empty(element);
-  element.appendChild(call('createTextNode', text));
-}
-
-function attributes(element, values) {
-  for (var name in values) element.setAttribute(name, values[name]);
-}
-
-/** @param parts the attributes of its paths @returns undefined in engines without SVG */
-function addSvg(parent, side, name, parts) {
-  try {
-    var svg = call('createElementNS', SVG, 'svg');
-    svg.createSVGRect();
-  } catch (e) {
-    return;
-  }
-  attributes(svg, { viewBox: '0 0 ' + side + ' ' + side, 'class': 'tagwait-' + name, 'aria-hidden': 'true' });
-  for (var i = 0; i < parts.length; i++) {
-    var path = call('createElementNS', SVG, 'path');
-    attributes(path, parts[i]);
-    svg.appendChild(path);
-  }
-  parent.appendChild(svg);
-  return svg;
-}
 
 /** The code: one path, so that no hairlines show between its modules. A table, in engines without SVG. */
 function addCode(parent, rows, label) {

@@ -29,21 +29,3 @@ var LOOK = (
   '@media (prefers-color-scheme:dark){~card{background:#f3f8f5}}' +
   '@media (prefers-reduced-motion:no-preference){~login *{transition:opacity .4s,background .4s}~login path{transition:stroke-dashoffset 1s linear}}'
 ).replace(/~/g, '.tagwait-');
-
-/** Without a nonce, and under any policy, where sheets can be constructed; by an element in front of the page's own styles elsewhere. */
-function addLook(nonce) {
-  if (document.tagwaitLook) return;
-  document.tagwaitLook = 1;
-  try {
-    var sheet = new CSSStyleSheet();
-    sheet.replaceSync(LOOK);
-    document.adoptedStyleSheets = [sheet].concat([].slice.call(document.adoptedStyleSheets));
-  } catch (e) {
-    var style = call('createElement', 'style');
-    var head = call('getElementsByTagName', 'head')[0];
-    if (nonce) style.setAttribute('nonce', nonce);
-    if (style.styleSheet) style.styleSheet.cssText = LOOK;
-    else style.appendChild(call('createTextNode', LOOK));
-    head.insertBefore(style, head.firstChild);
-  }
-}

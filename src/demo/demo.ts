@@ -1,42 +1,43 @@
-/** The demo: a page that signs in by a scan, and the phone's page that its code leads to. */
+/** The demo: the login box on a page, the phone's page that its code leads to, and the backend behind both. */
 import { randomBytes } from 'node:crypto';
 import Router from '@koa/router';
 import type { Context, Middleware } from 'koa';
 import { asset } from '../assets.js';
+import type { LoginCalls } from '../login/calls.js';
+import { loginStatus } from '../routes/login.js';
 import { readBytes } from '../wire/bytes.js';
 import { isLoopback, originForPhones } from './address.js';
-import { Backend, Unavailable } from './backend.js';
-import { Logins, Refused, type Told, type Visitor } from './logins.js';
-import { qrCode } from './qr.js';
+import { Bounded } from './bounded.js';
+import { approximate, browserOf, deviceOf, sameNetwork } from './visitor.js';
 
 export interface DemoOptions {
-  /** the internal port, where it sets as any backend would */
-  internalUrl: string;
-  /** a set token, when they are asked for */
-  token: string | undefined;
-  /** whether pages need tickets */
-  ticketed: boolean;
+  login: LoginCalls;
   /** where the public port listens: a phone cannot reach loopback */
   publicHost: string;
 }
 
-const STATUS: Record<Told, number> = {
-  ...{ unknown: 404, expired: 410, taken: 409, unavailable: 503, forbidden: 403, wrong: 400 },
-};
-/** Who asks, on either side: a login can be redeemed, and a scan answered, by the browser that began it alone. */
+/** Names the browser, on the page's side and on the phone's. */
 const VISITOR = 'tagwait-demo';
 const SESSION = 'tagwait-demo-session';
-const COOKIE = { httpOnly: true, sameSite: 'strict', path: '/demo', overwrite: true } as const;
+const COOKIE = { httpOnly: true, sameSite: 'lax', path: '/demo', overwrite: true } as const;
+/** Seconds of a code. */
+const SECONDS = { min: 1, usual: 120, max: 300 };
+const HOUR = 3_600_000;
+
+/** What the phone is shown, and the address of the page that asks. */
+interface Show {
+  site: string;
+  browser: string;
+  place: string;
+  address: string;
+}
 
 const read = (name: string) => asset(`src/demo/${name}`);
 
-export function demoRoutes(options: DemoOptions): Middleware {
-  const logins = new Logins(new Backend(options.internalUrl, options.token), options.ticketed);
-  const [look, login, phone] = ['look.html', 'login.html', 'phone.html'].map(read) as [
-    string,
-    string,
-    string,
-  ];
+export function demoRoutes({ login, publicHost }: DemoOptions): Middleware {
+  const sessions = new Bounded<string>(1000, HOUR);
+  const look = read('look.html');
+  const pages = { login: read('login.html'), phone: read('phone.html'), signed: read('signed.html') };
   const router = new Router();
 
   router.use(async (ctx, next) => {
@@ -47,53 +48,68 @@ export function demoRoutes(options: DemoOptions): Middleware {
       'X-Frame-Options': 'DENY',
     });
     try {
-      if (ctx.method === 'POST' && !fromOwnPage(ctx)) throw new Refused('forbidden');
-      await next();
+      if (ctx.method !== 'POST' || fromOwnPage(ctx)) await next();
+      else ctx.status = 403;
     } catch (error) {
-      const told =
-        error instanceof Refused ? error.told : error instanceof Unavailable ? 'unavailable' : undefined;
-      if (told === undefined) throw error;
-      ctx.status = STATUS[told];
-      ctx.body = { told };
+      const status = loginStatus(error);
+      if (status === undefined) throw error;
+      ctx.status = status;
+      ctx.body = {};
     }
   });
 
   router.get('/demo', ctx => {
     visitorOf(ctx);
-    show(ctx, login, look, { name: logins.session(ctx.cookies.get(SESSION))?.name ?? '' });
+    const name = sessions.get(ctx.cookies.get(SESSION) ?? '');
+    const seconds = /^\d{1,3}$/.exec(String(ctx.query.seconds))?.[0] ?? '';
+    const hint = isLoopback(new URL(originForPhones(originOf(ctx), publicHost)).hostname)
+      ? 'Other devices cannot reach this address.'
+      : 'No phone at hand?';
+    show(ctx, name ? pages.signed : pages.login, look, { name: name ?? '', seconds, hint });
   });
   router.get('/demo/phone', ctx => {
     visitorOf(ctx);
-    show(ctx, phone, look, {});
+    show(ctx, pages.phone, look, {});
   });
   router.post('/demo/new', async ctx => {
-    const { key, seconds } = await fieldsOf(ctx);
-    const begun = await logins.begin(visitorOf(ctx), key, seconds);
+    const place = approximate(ctx.ip);
+    const told: Show = { site: 'the tagwait demo', browser: browserOf(agentOf(ctx)), place, address: ctx.ip };
+    const wanted = Number(ctx.query.seconds) || SECONDS.usual;
+    const ttl = Math.min(Math.max(wanted, SECONDS.min), SECONDS.max);
+    const ticket = await login.new({ visitor: visitorOf(ctx), ttl, show: told });
     // the key alone: whoever sees the code must not be able to watch
-    const seen = ctx.get('Origin');
-    const origin = originForPhones(URL.canParse(seen) ? seen : ctx.origin, options.publicHost);
-    const link = `${origin}/demo/phone?key=${encodeURIComponent(begun.key)}`;
-    ctx.body = { ...begun, link, qr: qrCode(link), unreachable: isLoopback(new URL(link).hostname) };
-  });
-  router.post('/demo/phone/:act', async ctx => {
-    const { key, name } = await fieldsOf(ctx);
-    const visitor = visitorOf(ctx);
-    const { act } = ctx.params;
-    if (act === 'scan') ctx.body = await logins.scan(visitor, key, name);
-    else if (act === 'confirm') ctx.body = await logins.confirm(visitor, key, name);
-    else if (act === 'refuse') ctx.body = await logins.refuse(visitor, key);
-    else throw new Refused('unknown');
+    const link = `${originForPhones(originOf(ctx), publicHost)}/demo/phone?key=${ticket.key}`;
+    ctx.body = { ...ticket, link };
   });
   router.post('/demo/redeem', async ctx => {
     const { key, code } = await fieldsOf(ctx);
-    const { session, name } = logins.redeem(visitorOf(ctx), key, code);
+    const { user } = await login.redeem({ key, code, visitor: visitorOf(ctx), id: code });
+    const session = randomBytes(16).toString('base64url');
+    sessions.add(session, String(user));
     ctx.cookies.set(SESSION, session, COOKIE);
-    ctx.body = { name };
+    ctx.body = {};
   });
   router.post('/demo/leave', ctx => {
-    logins.leave(ctx.cookies.get(SESSION));
+    sessions.delete(ctx.cookies.get(SESSION) ?? '');
     ctx.cookies.set(SESSION, null, COOKIE);
-    ctx.body = {};
+    ctx.redirect('/demo');
+    ctx.status = 303;
+  });
+  // a real phone's user is signed in; here every browser is somebody
+  router.post('/demo/phone/scan', async ctx => {
+    const { key } = await fieldsOf(ctx);
+    const { show: told, created, expires } = await login.scan({ key, phone: visitorOf(ctx) });
+    const { address, place, ...known } = told as Show;
+    const near = sameNetwork(address, ctx.ip) ? 'same network' : 'another network';
+    ctx.body = { show: { ...known, place: `${place} (${near})` }, created, expires };
+  });
+  router.post('/demo/phone/approve', async ctx => {
+    const { key } = await fieldsOf(ctx);
+    ctx.body = await login.approve({ key, phone: visitorOf(ctx), user: deviceOf(agentOf(ctx)) });
+  });
+  router.post('/demo/phone/deny', async ctx => {
+    const { key } = await fieldsOf(ctx);
+    ctx.body = await login.deny({ key, phone: visitorOf(ctx) });
   });
   return router.routes() as unknown as Middleware;
 }
@@ -106,21 +122,27 @@ function fromOwnPage(ctx: Context): boolean {
   return URL.canParse(origin) && new URL(origin).host === ctx.host;
 }
 
-function visitorOf(ctx: Context): Visitor {
+/** As the browser knows it: behind a proxy with TLS, it alone knows the scheme. */
+function originOf(ctx: Context): string {
+  const origin = ctx.get('Origin');
+  return URL.canParse(origin) ? origin : `${ctx.protocol}://${ctx.host}`;
+}
+
+const agentOf = (ctx: Context) => ctx.get('User-Agent').slice(0, 512);
+
+function visitorOf(ctx: Context): string {
   let id = ctx.cookies.get(VISITOR);
   if (!id || !/^[\w-]{22}$/.test(id)) {
     id = randomBytes(16).toString('base64url');
     ctx.cookies.set(VISITOR, id, COOKIE);
   }
-  return { id, address: ctx.ip, agent: ctx.get('User-Agent').slice(0, 512) };
+  return id;
 }
 
-async function fieldsOf(ctx: Context): Promise<Record<string, unknown>> {
-  try {
-    const fields: unknown = JSON.parse((await readBytes(ctx.req, 4096)).toString());
-    if (typeof fields === 'object' && fields !== null) return { ...fields };
-  } catch {}
-  throw new Refused('wrong');
+/** The fields of the form. */
+async function fieldsOf(ctx: Context): Promise<{ key: string; code: string }> {
+  const fields = new URLSearchParams((await readBytes(ctx.req, 4096)).toString());
+  return { key: fields.get('key') ?? '', code: fields.get('code') ?? '' };
 }
 
 const ESCAPES: Record<string, string> = {
@@ -137,7 +159,7 @@ function show(ctx: Context, page: string, look: string, texts: Record<string, st
   const nonce = randomBytes(16).toString('base64');
   const policy = [
     "default-src 'none'",
-    // strict-dynamic: the client may add its script tags, text that got into the page may not
+    // strict-dynamic: the box may add its script tags, text that got into the page may not
     `script-src 'nonce-${nonce}' 'strict-dynamic'`,
     `style-src 'nonce-${nonce}'`,
     "img-src 'self' data:",
@@ -145,6 +167,8 @@ function show(ctx: Context, page: string, look: string, texts: Record<string, st
     "base-uri 'none'",
     "form-action 'self'",
     "frame-ancestors 'none'",
+    "require-trusted-types-for 'script'",
+    'trusted-types tagwait',
   ];
   ctx.set('Content-Security-Policy', policy.join('; '));
   ctx.type = 'html';

@@ -51,10 +51,3 @@ export function sameNetwork(one: string, other: string): boolean {
   const [a, b] = [plain(one), plain(other)];
   return (local(a) && local(b)) || approximate(a) === approximate(b);
 }
-
-/** A display name as it may be shown: no control characters or direction tricks, not long. */
-export function nameOf(given: unknown): string {
-  const text = typeof given === 'string' ? given.normalize('NFC') : '';
-  const shown = text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '').replace(/\s+/gu, ' ');
-  return [...shown.trim()].slice(0, 32).join('').trim() || 'Guest';
-}

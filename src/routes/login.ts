@@ -160,3 +160,10 @@ function refusal({ reason, message, retry }: LoginError): Refusal {
   const status = STATUS[reason];
   return new Refusal(status, MESSAGES[status], { reason, ...(retry ? { retry } : {}), detail: message });
 }
+
+/** The status that a call is refused with; undefined for other errors. */
+export function loginStatus(error: unknown): number | undefined {
+  if (error instanceof LoginError) return STATUS[error.reason];
+  if (error instanceof TypeError && 'code' in error && error.code === 'TAGWAIT_BAD_REQUEST') return 400;
+  return error instanceof Unavailable ? 503 : undefined;
+}

@@ -148,6 +148,7 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
       },
       ...scriptPaths('client', "The page's script"),
       ...scriptPaths('login', 'The login box, a script for login pages'),
+      ...scriptPaths('login/phone', "The phone's side of the login box"),
       '/status/set': {
         post: {
           summary: 'Store a value and hand it to every page that waits',

@@ -18,6 +18,7 @@ export interface PublicOptions {
 export interface Scripts {
   client: string;
   login: string;
+  'login/phone': string;
 }
 
 /** Characters of an If-None-Match that is looked at: browsers send the one tag that they were given. */

@@ -1,0 +1,125 @@
+/* The phone's side of a login by scan: what the login shows, and yes or no. */
+
+/** The key in the page's address. */
+function keyOf() {
+  var found = /[?&]key=([^&#]*)/.exec(location.search);
+  return found ? decodeURIComponent(found[1].replace(/%(?![\da-f]{2})/gi, '')) : '';
+}
+
+/** The question, with the names of site, browser and place in it, and without the marks around those that are not known. */
+function questionOf(text, show) {
+  return text
+    .replace(/\{(\w+)\}/g, function (_, name) {
+      return show[name] || '';
+    })
+    .replace(/\(\)|（）|[,،]\s*(?=[?؟])/g, '')
+    .replace(/\s+/g, ' ');
+}
+
+/** The rows of the table: label and text. */
+function rowsOf(show, created, texts) {
+  var rows = [];
+  for (var name in show)
+    if (/^(string|number)$/.test(typeof show[name])) rows.push([texts[name] || name, '' + show[name]]);
+  var date = new Date(created * 1000);
+  var time;
+  try {
+    time = date.toLocaleTimeString(texts.lang, { hour: '2-digit', minute: '2-digit' });
+  } catch (e) {
+    time = date.toLocaleTimeString();
+  }
+  if (created) rows.push([texts.time, time]);
+  return rows;
+}
+
+/** Says how a step ended. */
+function outcome(status) {
+  if (status === 409) return 'taken';
+  return status === 404 || status === 410
+    ? 'expired'
+    : status && status < 500 && status !== 429
+      ? 'failed'
+      : 'busy';
+}
+
+/** @param option reads an option of the tag */
+function ask(option, parent, before) {
+  var texts = textsOf(option);
+  var fields = { key: option('key', keyOf()) };
+  var root = call('createElement', 'div');
+  var login;
+  parent.insertBefore(root, before);
+  attributes(root, { lang: texts.lang, dir: texts.dir });
+
+  function title(state, text) {
+    root.className = 'tagwait-ask tagwait-' + state;
+    empty(root);
+    if (state !== 'asked' && state !== 'loading')
+      addSvg(root, 24, 'icon', [{ d: state === 'approved' ? YES : NO }]);
+    var heading = add(root, 'h1');
+    attributes(heading, { tabindex: -1 });
+    say(heading, text);
+    heading.focus();
+    tell(option, 'onstate', state);
+  }
+
+  function button(parent, name, press) {
+    var made = add(parent, 'button', name);
+    made.setAttribute('type', 'button');
+    made.onclick = press;
+    say(made, texts[name]);
+  }
+
+  function step(name) {
+    return function () {
+      var buttons = root.getElementsByTagName('button');
+      for (var i = buttons.length; i--; ) buttons[i].disabled = true;
+      post(option, name, fields, function (status) {
+        if (status > 199 && status < 300)
+          title(name === 'deny' ? 'denied' : 'approved', texts[name === 'deny' ? 'denied' : 'approved']);
+        else trouble(outcome(status), step(name));
+      });
+    };
+  }
+
+  /** @param retry is offered where asking again may help */
+  function trouble(state, retry) {
+    title(state, state === 'busy' ? texts.failed : texts[state]);
+    if (state === 'busy') button(add(root, 'div', 'acts'), 'again', retry);
+  }
+
+  function question() {
+    var show = login.show || {};
+    if (typeof show !== 'object') show = { site: show };
+    show.site = show.site || location.hostname;
+    title('asked', questionOf(texts.ask, show));
+    var list = add(root, 'dl');
+    var rows = rowsOf(show, login.created, texts);
+    for (var i = 0; i < rows.length; i++) {
+      say(add(list, 'dt'), rows[i][0]);
+      say(add(list, 'dd'), rows[i][1]);
+    }
+    say(add(root, 'p'), texts.care);
+    var acts = add(root, 'div', 'acts');
+    button(acts, 'deny', step('deny'));
+    button(acts, 'approve', step('approve'));
+  }
+
+  function scan() {
+    title('loading', texts.busy);
+    post(option, 'scan', fields, function (status, answer) {
+      login = answer;
+      if (status === 200) question();
+      else if (status === 401 && option('signin')) location.href = option('signin');
+      else trouble(outcome(status), scan);
+    });
+  }
+  scan();
+}
+
+var own = ownTag('login/phone');
+if (own)
+  place(own.element.getAttribute('data-into') || own.element.parentNode, function (parent) {
+    addLook(own.element.nonce || own.element.getAttribute('nonce'));
+    ask(optionsOf(own), parent, own.element.getAttribute('data-into') ? null : own.element);
+  });
