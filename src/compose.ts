@@ -75,7 +75,8 @@ export async function compose(
       })
     : undefined;
   const options = { ...config, secrets: config.secret, log, scripts, version, several: !!peers };
-  const poll = new PollRoute(longpoll, metrics, new Admissions(longpoll, limits, options), options);
+  const admissions = new Admissions(longpoll, limits, options);
+  const poll = new PollRoute(longpoll, metrics, admissions, options);
   const set = new SetRoute(longpoll, metrics, { ...options, underWay: fds.internal });
   const logins = new Logins(longpoll, config.secret);
   const calls = { ...options, underWay: fds.internal };
@@ -83,7 +84,7 @@ export async function compose(
   const secret = randomBytes(32).toString('base64url');
   const demoLogin = config.secret ? login : new LoginRoutes(new Logins(longpoll, [secret]), metrics, calls);
   const tagwait: Tagwait = {
-    publicRoutes: publicRoutes(poll, options) as Routes,
+    publicRoutes: publicRoutes(poll, { longpoll, admissions, metrics }, options) as Routes,
     internalRoutes: internalRoutes(longpoll, set, login, {
       ...options,
       own: live && publicUrl && { live, publicUrl },

@@ -132,6 +132,22 @@ describe('every answer is one that the document describes', () => {
     await get(guarded, '/status/get?key=a');
   });
 
+  test('an event stream', async () => {
+    const { publicUrl, internalUrl, tagwait } = await service({ maxHeldPerKey: 1 });
+    const stream = fetch(`${publicUrl}/status/events?key=a`);
+    await held(internalUrl, 'a', 1);
+    await get(publicUrl, '/status/events?key=a');
+    await set(internalUrl, { key: 'a', value: 1, final: true });
+    await heldAgainst(await stream, 'get', '/status/events');
+    const { cursor = '' } = await poll(publicUrl, { key: 'a' });
+    await get(publicUrl, `/status/events?key=a&since=${cursor}`);
+    await get(publicUrl, '/status/events?key=');
+    tagwait.drain(0);
+    await get(publicUrl, '/status/events?key=b');
+    const { publicUrl: guarded } = await service({ secret: ['s'.repeat(32)] });
+    await get(guarded, '/status/events?key=a');
+  });
+
   test('what else pages get', async () => {
     const { publicUrl } = await service();
     for (const path of [

@@ -23,7 +23,7 @@ export interface Question {
   key: string;
   /** '' for none: all that is kept is new */
   since: string;
-  /** milliseconds to hold; 0 answers at once */
+  /** milliseconds to hold; 0 answers at once, Infinity holds until there is something newer */
   hold: number;
 }
 
@@ -142,7 +142,8 @@ export class LongPoll {
     }
     // hold first, then ask: a set in between must find the waiter here
     const waiter = this.#hub.park(question.key, question.since, responder);
-    if (question.hold > 0) this.#timers.add(waiter, question.hold, this.held);
+    if (question.hold > 0 && question.hold !== Number.POSITIVE_INFINITY)
+      this.#timers.add(waiter, question.hold, this.held);
     const { watch } = waiter;
     if (isKnown(watch) && isAt(question.since, watch.position)) this.#settle(waiter, question.hold === 0);
     else void this.#refetch(waiter, question.hold === 0);

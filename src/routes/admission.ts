@@ -60,10 +60,15 @@ export class Admissions {
 
   /** Counts a request, before anything of it is parsed: no request is free. */
   visit(exchange: Exchange): Visit {
-    const network = this.#limits.networkOf(exchange.address, exchange.header('x-forwarded-for'));
+    const network = this.networkOf(exchange);
     const retry = this.#limits.request(network);
     if (retry > 0 && this.#options.several) exchange.last();
     return { network, retry };
+  }
+
+  /** The client's network address, for a request that is counted already. */
+  networkOf(exchange: Exchange): string {
+    return this.#limits.networkOf(exchange.address, exchange.header('x-forwarded-for'));
   }
 
   /**

@@ -77,6 +77,19 @@ function pollResponses() {
   return responses;
 }
 
+/** Refusals are those of a poll in JSON. */
+function streamResponses() {
+  const { 400: bad, 403: forbidden, 429: busy, 503: away } = pollResponses();
+  return {
+    200: plain('events `value`, `lost` and `end`, with cursors as ids', 'text/event-stream'),
+    204: { description: 'the key or its ticket has ended' },
+    400: bad,
+    403: forbidden,
+    429: busy,
+    503: away,
+  };
+}
+
 const { 400: bad, 401: unauthorized, 403: forbidden, 503: unavailable } = REFUSALS;
 const well = json('yes', object({ code: is(0), message: is('success') }));
 const key = ref('Key');
@@ -144,6 +157,19 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
             parameter('proof', "the ticket's", text),
           ],
           responses: pollResponses(),
+        },
+      },
+      '/status/events': {
+        ...pages,
+        get: {
+          ...OPEN,
+          summary: 'The values of a key as Server-Sent Events',
+          parameters: [
+            parameter('key', 'what is waited for', key, { required: true }),
+            parameter('since', 'the cursor of the last answer', ref('Cursor')),
+            parameter('proof', "the ticket's", text),
+          ],
+          responses: streamResponses(),
         },
       },
       ...scriptPaths('client', "The page's script"),

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
+import { events, type StreamDeps } from './events.js';
 import { chain, mount } from './mount.js';
 import { Origins } from './origins.js';
 import type { PollRoute } from './poll.js';
@@ -25,11 +26,12 @@ export interface Scripts {
 const LONGEST_TAGS = 256;
 
 /** The routes of the public port, to be mounted in a Koa app. */
-export function publicRoutes(poll: PollRoute, options: PublicOptions): Middleware {
+export function publicRoutes(poll: PollRoute, streams: StreamDeps, options: PublicOptions): Middleware {
   const router = new Router();
   const origins = new Origins(options.origins);
 
   router.get(poll.path, mount(poll));
+  router.get('/status/events', events(streams));
   router.options(poll.path, ctx => {
     // `*` stands for every name but this one (Fetch, CORS-preflight fetch)
     ctx.set({

@@ -1,0 +1,215 @@
+/**
+ * `GET /status/events`: the values of a key as Server-Sent Events (HTML Living Standard §9.2). A stream is a poll that is
+ * held without end and asks again by itself: the same long poll, tickets, origins, limits and drain.
+ */
+import type { ServerResponse } from 'node:http';
+import type { Middleware } from 'koa';
+import { advance, CURSOR } from '../brokers/broker.js';
+import type { LongPoll, Responder, Waiter } from '../hold/longpoll.js';
+import type { Metrics } from '../metrics.js';
+import { ANSWERS, type Answer, FORBIDDEN, textOf } from '../protocol/answers.js';
+import { BadParameter, type Query, queryOf, questionOf, split } from '../protocol/query.js';
+import type { Exchange } from '../wire/exchange.js';
+import { HttpExchange } from '../wire/http.js';
+import type { Admission, Admissions } from './admission.js';
+
+/** ms between two comments: shorter than the idle time-outs of proxies. */
+const PING = 15_000;
+/** Bytes that may wait for a client that does not read when more is to be sent: then its connection is closed instead. */
+const MAX_UNREAD = 64 * 1024;
+
+/** ms; a longer timer of Node's fires at once. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+const HEADERS = {
+  'Content-Type': 'text/event-stream; charset=utf-8',
+  'Cache-Control': 'no-store',
+  'X-Content-Type-Options': 'nosniff',
+  'Cross-Origin-Resource-Policy': 'cross-origin',
+  'Referrer-Policy': 'no-referrer',
+  // nginx passes each event on at once
+  'X-Accel-Buffering': 'no',
+};
+
+/** What every stream needs. */
+export interface StreamDeps {
+  longpoll: LongPoll;
+  admissions: Admissions;
+  metrics: Pick<Metrics, 'asked' | 'answered'>;
+}
+
+/** One open stream: hears its key until the end of the key, of the ticket, of this node, or of the client's patience. */
+class EventStream implements Responder {
+  readonly #deps: StreamDeps;
+  readonly #response: ServerResponse;
+  readonly #query: Query;
+  readonly #network: string;
+  #since: string;
+  /** first: the status is not sent yet */
+  #state: 'first' | 'open' | 'closed' = 'first';
+  #waiter: Waiter | undefined;
+  #pings: NodeJS.Timeout | undefined;
+  #expiry: NodeJS.Timeout | undefined;
+
+  constructor(deps: StreamDeps, response: ServerResponse, query: Query, network: string) {
+    this.#deps = deps;
+    this.#response = response;
+    this.#query = query;
+    this.#network = network;
+    this.#since = query.since;
+  }
+
+  /** Asks once without a hold, so that the status can tell of an end; then holds. */
+  start(exchange: Exchange, { expires }: Admission): void {
+    exchange.onOver(this);
+    if (expires !== undefined) this.#endAt(expires);
+    this.#ask(0);
+  }
+
+  /** @param expires unix ms */
+  #endAt(expires: number): void {
+    const left = expires - Date.now();
+    if (left <= 0) return this.#end('expired');
+    this.#expiry = setTimeout(() => this.#endAt(expires), Math.min(left, LONGEST_TIMER));
+  }
+
+  answer(answer: Answer): void {
+    this.#waiter = undefined;
+    this.#deps.metrics.answered('events', answer.kind);
+    if (this.#state === 'first' && answer.kind !== 'success' && answer.kind !== 'timeout')
+      return this.#refuse(answer);
+    switch (answer.kind) {
+      case 'success':
+        this.#writeValues(answer);
+        break;
+      case 'timeout':
+        this.#since = answer.cursor;
+        break;
+      case 'expired':
+        return this.#end('final');
+      case 'moved':
+        this.#write(`retry: ${Math.round(answer.retry)}\n\n`);
+        return this.#finish();
+      default:
+    }
+    this.#open();
+    if (this.#state === 'open') this.#ask(Number.POSITIVE_INFINITY);
+  }
+
+  #ask(hold: number): void {
+    const { key } = this.#query;
+    const waiter = this.#deps.longpoll.get({ key, since: this.#since, hold }, this);
+    // it may have been answered, and asked again, before this returns
+    if (waiter?.responder) this.#waiter = waiter;
+  }
+
+  /** @param kinds of the events: `lost` first, then one `value` for each entry, oldest first */
+  #writeValues({ entries, lost, cursor }: Extract<Answer, { kind: 'success' }>): void {
+    let text = lost > 0 ? `event: lost\ndata: ${lost}\n\n` : '';
+    for (const entry of entries)
+      text += `id: ${advance(this.#since, entry.cursor)}\nevent: value\ndata: ${entry.value}\n\n`;
+    this.#since = cursor;
+    this.#open();
+    this.#write(text);
+    if (entries[entries.length - 1]?.final) this.#end('final');
+  }
+
+  #open(): void {
+    if (this.#state !== 'first') return;
+    this.#state = 'open';
+    this.#response.writeHead(200, HEADERS);
+    this.#response.flushHeaders();
+    this.#pings = setInterval(() => this.#write(':\n\n'), PING);
+  }
+
+  #write(text: string): void {
+    if (this.#state !== 'open') return;
+    if (this.#response.writableLength > MAX_UNREAD) this.#response.destroy();
+    else this.#response.write(text);
+  }
+
+  #end(reason: 'final' | 'expired'): void {
+    if (this.#state === 'first') return this.#refuse({ kind: 'expired' });
+    this.#write(`event: end\ndata: ${reason}\n\n`);
+    this.#finish();
+  }
+
+  #refuse(answer: Answer): void {
+    refuse(this.#response, answer);
+    this.#close();
+  }
+
+  #finish(): void {
+    if (this.#state === 'open') this.#response.end();
+    this.#close();
+  }
+
+  /** The client has disconnected, or all is sent. */
+  over(): void {
+    this.#close();
+  }
+
+  #close(): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    clearInterval(this.#pings);
+    clearTimeout(this.#expiry);
+    if (this.#waiter) this.#deps.longpoll.leave(this.#waiter);
+    this.#waiter = undefined;
+    this.#deps.admissions.leave(this.#network);
+  }
+}
+
+/** Answers as a poll in JSON is; 204 for what has ended, which keeps an `EventSource` from asking again. */
+function refuse(response: ServerResponse, answer: Answer): void {
+  const text = answer.kind === 'expired' ? '' : textOf(answer);
+  const { 'Content-Type': _, ...headers } = HEADERS;
+  const type = text === '' ? {} : { 'Content-Type': 'application/json; charset=utf-8' };
+  response.writeHead(text === '' ? 204 : ANSWERS[answer.kind].status, { ...headers, ...type });
+  response.end(text);
+}
+
+/** The route, for a router of Koa. */
+export function events(deps: StreamDeps): Middleware {
+  const { admissions, metrics } = deps;
+  return ctx => {
+    ctx.respond = false;
+    const response = ctx.res;
+    const exchange = new HttpExchange(ctx.req, response);
+    const answered = (answer: Answer) => {
+      metrics.answered('events', answer.kind);
+      refuse(response, answer);
+    };
+    metrics.asked('events');
+    const origin = exchange.header('origin');
+    const allowed = admissions.origins.all ? '*' : origin && admissions.origins.allows(origin) ? origin : '';
+    if (allowed) response.setHeader('Access-Control-Allow-Origin', allowed);
+    if (allowed !== '*') response.setHeader('Vary', 'Origin');
+    if (origin !== undefined && !allowed) return answered(FORBIDDEN);
+    const query = streamQueryOf(exchange.url, ctx.get('Last-Event-ID'));
+    if (query instanceof BadParameter) return answered({ kind: 'badRequest', detail: query.message });
+    const network = admissions.networkOf(exchange);
+    const wish = { network, key: query.key, proof: query.proof, hold: Number.POSITIVE_INFINITY };
+    const admission = admissions.admit(wish, () => false);
+    if (admission.kind !== 'admitted') return answered(admission);
+    if (admission.retry > 0) return answered({ kind: 'busy', retry: admission.retry });
+    if (ctx.method === 'HEAD') {
+      admissions.leave(network);
+      response.writeHead(200, HEADERS);
+      return response.end();
+    }
+    new EventStream(deps, response, query, network).start(exchange, admission);
+  };
+}
+
+/** A poll's question; what an `EventSource` has seen last counts more than its URL. */
+function streamQueryOf(url: string, lastEventId: string): Query | BadParameter {
+  const parameters = split(queryOf(url));
+  const { callback, var: variable } = parameters.given;
+  if (callback !== undefined || variable !== undefined)
+    return new BadParameter('callback, var: give none, an event stream is no script');
+  const query = questionOf(parameters, 0);
+  if (query instanceof BadParameter || lastEventId === '') return query;
+  if (!CURSOR.test(lastEventId)) return new BadParameter('Last-Event-ID: give the id of the last event');
+  return { ...query, since: lastEventId };
+}
