@@ -1,8 +1,16 @@
 /** The scan login from outside: five calls on the internal port, and what the page hears on the public one. */
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { Unavailable } from '../src/brokers/broker.js';
+import { MemoryBroker } from '../src/brokers/memory.js';
+import { createTagwait, LoginError } from '../src/index.js';
+import { type LoginStore, Logins } from '../src/login/machine.js';
+import { Tries } from '../src/login/tries.js';
+import { verify } from '../src/protocol/ticket.js';
+import { LoginRoutes } from '../src/routes/login.js';
 import type { Service } from '../src/service.js';
 import type { Config } from '../src/settings.js';
 import { held, poll, service, until } from './harness.js';
+import { redisServer } from './redis.js';
 import { scrape } from './scrape.js';
 import { stores } from './stores.js';
 
@@ -283,5 +291,168 @@ describe('what the five calls take', () => {
       expect(
         await call(step, Object.fromEntries(names.map(name => [name, fields[name as keyof typeof fields]]))),
       ).toMatchObject({ status: 404, body: { reason: 'off', detail: /TAGWAIT_SECRET/ } });
+  });
+});
+
+test('the record of a login: no page can watch it, and it holds no visitor', async () => {
+  const redis = await redisServer();
+  const visitor = { visitor: 'the-visitor', show: 'SHOW' };
+  const { node, call, key, proof, phone } = await begun({ redisUrl: redis.url }, visitor);
+  await call('scan', phone);
+  await call('approve', { ...phone, user: 'USER' });
+  const records = (await redis.client.keys('tagwait:1:{*}')).filter(name => !name.includes(key));
+  expect(records).toEqual([expect.stringMatching(/^tagwait:1:\{[\w-]{43}\}$/)]);
+  const record = (records[0] as string).slice('tagwait:1:{'.length, -1);
+  const stored = JSON.stringify(await redis.client.hgetall(`tagwait:1:{${record}}`));
+  expect(stored).toContain('USER');
+  expect(stored).not.toContain('the-visitor');
+  const watched = JSON.stringify(await redis.client.hgetall(`tagwait:1:{${key}}`));
+  expect(watched).toContain('approved');
+  expect(watched).not.toMatch(/USER|SHOW|the-visitor/);
+  for (const given of [proof, ''])
+    expect((await poll(node.publicUrl, { key: record, proof: given, hold: '0' })).code).toBe(-5);
+});
+
+test('rotation: every secret finds the logins that were made with it', async () => {
+  const { url: redisUrl } = await redisServer();
+  const [old, young] = ['a'.repeat(32), 'b'.repeat(32)];
+  const { phone } = await begun({ redisUrl, secret: [old] });
+  const both = caller(await service({ redisUrl, secret: [young, old] }));
+  const alone = caller(await service({ redisUrl, secret: [young] }));
+  expect((await alone('scan', phone)).status).toBe(404);
+  expect((await both('scan', phone)).status).toBe(200);
+});
+
+describe('in a program', () => {
+  class Failing extends MemoryBroker {
+    failing = false;
+    override async set(...args: Parameters<MemoryBroker['set']>) {
+      const receipt = await super.set(...args);
+      if (this.failing) throw new Unavailable('stored, and not said so');
+      return receipt;
+    }
+  }
+
+  test('the same five calls, and a call that failed is finished by its repeat', async () => {
+    const broker = new Failing({ history: 16 });
+    const tagwait = await createTagwait({ broker, secret, logLevel: 'silent' });
+    onTestFinished(() => tagwait.close());
+    const { login } = tagwait;
+    const { key } = await login.new({ visitor: 'v', show: { site: 'a' } });
+    const phone = { key, phone: 'p' };
+    expect(await login.scan(phone)).toMatchObject({ show: { site: 'a' } });
+    broker.failing = true;
+    await expect(login.approve({ ...phone, user: 1 })).rejects.toBeInstanceOf(Unavailable);
+    broker.failing = false;
+    const heard = async () => (await tagwait.peek(key)).entries.map(({ value }) => JSON.parse(value));
+    expect(await heard()).toEqual([{ state: 'scanned' }]);
+    expect(await login.approve({ ...phone, user: 1 })).toEqual({});
+    const { code } = (await heard()).at(-1) as { code: string };
+    const claim = { key, code, visitor: 'v' };
+    const refused = login.redeem({ ...claim, visitor: 'w' });
+    await expect(refused).rejects.toBeInstanceOf(LoginError);
+    await expect(refused).rejects.toMatchObject({ reason: 'wrong', code: 'TAGWAIT_LOGIN_WRONG' });
+    expect(await login.redeem(claim)).toEqual({ user: 1, phone: 'p' });
+    const bad = login.scan({ key } as never);
+    await expect(bad).rejects.toBeInstanceOf(TypeError);
+    await expect(bad).rejects.toMatchObject({ code: 'TAGWAIT_BAD_REQUEST', message: /phone: give 1 to 256/ });
+  });
+
+  test('newTicket gives what /status/new gives', async () => {
+    const tagwait = await createTagwait({ secret, logLevel: 'silent' });
+    const without = await createTagwait({ logLevel: 'silent' });
+    for (const one of [tagwait, without]) onTestFinished(() => one.close());
+    const { key, proof, expires } = tagwait.newTicket(60);
+    expect(verify(secret, key, proof)).toBe(expires);
+    expect(Math.abs(expires - Date.now() / 1000 - 60)).toBeLessThan(5);
+    expect(tagwait.newTicket().expires - expires).toBeGreaterThan(200);
+    expect(() => tagwait.newTicket(-1)).toThrow(/ttl: give seconds/);
+    expect(() => without.newTicket()).toThrow(/TAGWAIT_SECRET/);
+    await expect(without.login.new({ visitor: 'v' })).rejects.toMatchObject({ code: 'TAGWAIT_LOGIN_OFF' });
+  });
+
+  test('calls that wait for the store are limited, and those beyond are Unavailable', async () => {
+    const store = {
+      setRendered: () => new Promise<never>(() => {}),
+      peek: () => new Promise<never>(() => {}),
+    };
+    const results: string[] = [];
+    const metrics = { login: (step: string, result: string) => void results.push(`${step} ${result}`) };
+    const { calls } = new LoginRoutes(new Logins(store, secret), metrics, {
+      maxValueBytes: 100,
+      underWay: 1,
+    });
+    void calls.new({ visitor: 'v' });
+    await expect(calls.deny({ key: 'a', phone: 'p' })).rejects.toBeInstanceOf(Unavailable);
+    expect(results).toEqual(['deny unavailable']);
+  });
+});
+
+describe('times', () => {
+  /** A login that phone p has scanned, and a clock. */
+  async function scanned() {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const broker = new MemoryBroker({ history: 1 });
+    onTestFinished(async () => {
+      vi.useRealTimers();
+      await broker.close();
+    });
+    await broker.start({ entry() {}, gap() {}, held: () => 0, describe: () => ({}) as never });
+    const store: LoginStore = {
+      setRendered: (...args) => broker.set(...args),
+      peek: key => broker.peek(key),
+    };
+    const logins = new Logins(store, secret);
+    const { key } = await logins.new('v', 120, '1');
+    const answer = await logins.scan(key, 'p');
+    const begun = Date.now();
+    const at = (seconds: number) => vi.setSystemTime(begun + seconds * 1000);
+    const approve = () => logins.approve(key, 'p', '7');
+    const code = async () =>
+      (JSON.parse((await broker.peek(key)).entries[0]?.value ?? '') as { code: string }).code;
+    const redeem = async () => logins.redeem(key, await code(), 'v', undefined);
+    return { logins, key, answer, at, approve, code, redeem };
+  }
+
+  test('a code is good for 60 seconds, whatever the end of the login', async () => {
+    const { at, approve, redeem } = await scanned();
+    at(119);
+    await approve();
+    at(178.9);
+    expect(await redeem()).toMatchObject({ user: '7', phone: 'p' });
+  });
+
+  test('each approve renews them and keeps the code, also when they had passed', async () => {
+    const { at, approve, redeem, code } = await scanned();
+    await approve();
+    const first = await code();
+    at(60);
+    await expect(redeem()).rejects.toMatchObject({ reason: 'expired' });
+    at(150);
+    await approve();
+    at(209);
+    expect(await code()).toBe(first);
+    expect(await redeem()).toMatchObject({ user: '7' });
+    await approve();
+    await expect(redeem()).rejects.toMatchObject({ reason: 'redeemed' });
+  });
+
+  test('at its end a login can be neither approved nor denied, and the scan is still answered the same', async () => {
+    const { logins, key, answer, at, approve } = await scanned();
+    at(120);
+    await expect(approve()).rejects.toMatchObject({ reason: 'expired' });
+    await expect(logins.deny(key, 'p')).rejects.toMatchObject({ reason: 'expired' });
+    expect(await logins.scan(key, 'p')).toEqual({ ...answer, repeated: true });
+    await expect(logins.scan(key, 'q')).rejects.toMatchObject({ reason: 'taken' });
+  });
+
+  test('wrong tries are counted for a minute', () => {
+    const tries = new Tries();
+    const waits = Array.from({ length: 12 }, () => tries.wrong('a', 1000));
+    expect(waits).toEqual([...Array(10).fill(0), 60_000, 60_000]);
+    expect(tries.wrong('b', 1000)).toBe(0);
+    expect(tries.wrong('a', 61_000)).toBe(0);
+    for (let key = 0; key < 20_000; key++) tries.wrong(`k${key}`, 62_000);
+    expect(tries.wrong('k19999', 62_000)).toBe(0);
   });
 });

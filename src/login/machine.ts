@@ -38,6 +38,8 @@ const ATTEMPTS = 20;
 interface Found {
   /** the one that the login was made with */
   secret: string;
+  /** the key of the record */
+  place: string;
   login: Login;
   cursor: string;
 }
@@ -125,12 +127,11 @@ export class Logins {
     step: (login: Login, secret: string) => To,
   ): Promise<{ login: To } & Repeatable> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const { secret, login, cursor } = await this.#find(key);
+      const { secret, place, login, cursor } = await this.#find(key);
       const next = step(login, secret);
       const repeated = next.state === login.state;
       const options = { ttl: lifeOf(next, Date.now()), expect: cursor };
-      if (next === login || (await this.#set(placeOf(secret, key), next, options)))
-        return { login: next, repeated };
+      if (next === login || (await this.#set(place, next, options))) return { login: next, repeated };
     }
     throw new Unavailable('too many steps of this login at the same time: try again');
   }
@@ -139,9 +140,10 @@ export class Logins {
   async #find(key: string): Promise<Found> {
     if (this.#secrets.length === 0) throw new LoginError('off');
     for (const secret of this.#secrets) {
-      const { entries, cursor } = await this.#store.peek(placeOf(secret, key), false);
+      const place = placeOf(secret, key);
+      const { entries, cursor } = await this.#store.peek(place, false);
       const newest = entries.at(-1);
-      if (newest) return { secret, login: JSON.parse(newest.value) as Login, cursor };
+      if (newest) return { secret, place, login: JSON.parse(newest.value) as Login, cursor };
     }
     throw new LoginError('unknown');
   }
