@@ -25,6 +25,25 @@ async function open(url: string, width = 1100) {
   return { page, faults, asked };
 }
 
+test('logins by state, once there was one', { timeout: 60_000 }, async () => {
+  const node = await spawned({ TAGWAIT_SECRET: 's'.repeat(32) });
+  const { page, faults } = await open(node.internalUrl);
+  await page.locator('#nodes tr').first().waitFor();
+  expect(await page.locator('#logins').isVisible()).toBe(false);
+  const login = async (step: string, fields: object) => {
+    const headers = { 'Content-Type': 'application/json' };
+    const body = JSON.stringify(fields);
+    const response = await fetch(`${node.internalUrl}/login/${step}`, { method: 'POST', headers, body });
+    return (await response.json()) as { key: string };
+  };
+  const { key } = await login('new', { visitor: 'v' });
+  for (const step of ['scan', 'scan', 'deny']) await login(step, { key, phone: 'p' });
+  await page.locator('#logins').waitFor({ timeout: 30_000 });
+  const shown = async () => (await page.locator('#logins').textContent()) ?? '';
+  await until(async () => /begun1scanned1approved0denied1redeemed0/.test(await shown()), { within: 30_000 });
+  expect(faults).toEqual([]);
+});
+
 test('two nodes, a held page, a value, a limit, Redis away and back: all on the page, which asks nobody else', async () => {
   const redis = await redisServer();
   const env = { TAGWAIT_REDIS_URL: redis.url, TAGWAIT_MAX_HELD_PER_KEY: '1' };

@@ -18,6 +18,8 @@ export interface Sample {
   p99: number | null;
   /** refusals since the previous sample, by limit */
   limits: Record<string, number>;
+  /** scan logins since the start, by the step that succeeded: new, scan, approve, deny, redeem */
+  logins: Record<string, number>;
   /** since the start */
   lost: number;
   returns: number;
@@ -78,6 +80,7 @@ export const SAMPLED = [
     'answers_total',
     'sets_total',
     'limits_reached_total',
+    'logins_total',
   ].map(name => `tagwait_${name}`),
   ...['lost_values_total', 'store_returns_total', 'gaps_total', 'store_up', 'ready'].map(
     name => `tagwait_${name}`,
@@ -162,6 +165,12 @@ function between(before: Values, now: Values, loop: number): Sample {
     p99: ms(0.99),
     limits: Object.fromEntries(
       limits.map(limit => [limit, more('tagwait_limits_reached_total', 'limit', limit)]),
+    ),
+    logins: Object.fromEntries(
+      now
+        .series('tagwait_logins_total')
+        .filter(({ labels }) => labels.result === 'ok')
+        .map(({ labels, value }) => [String(labels.step), value]),
     ),
     lost: now.sum('tagwait_lost_values_total'),
     returns: now.sum('tagwait_store_returns_total'),

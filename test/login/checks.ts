@@ -81,7 +81,8 @@ const CHECKS: Record<string, Check> = {
       const { step, by, from } = call;
       const before = given(log, step).some(one => one.by === by && (one.at ?? 0) <= from);
       const decided =
-        call.refused === 'decided' && log.calls.some(one => /approve|deny/.test(one.step) && one.by === by);
+        call.refused === 'decided' &&
+        log.calls.some(one => /approve|deny/.test(one.step) && one.by === by && one.from <= (call.at ?? 0));
       if (before && step !== 'redeem' && !decided) return JSON.stringify(call);
     }
     return undefined;
