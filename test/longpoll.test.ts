@@ -353,3 +353,179 @@ test('a cursor has 64 characters at most, and loses its oldest positions first',
       }
   expect(faults).toEqual([]);
 });
+
+/** An observer that writes down what it is told. */
+function observing(): [Observer, string[]] {
+  const told: string[] = [];
+  const tell = (name: string) => (number?: number) =>
+    void told.push(number === undefined ? name : `${name} ${number}`);
+  return [
+    {
+      delivered: tell('delivered'),
+      lost: tell('lost'),
+      subscribed: () => {},
+      gap: tell('gap'),
+      repaired: tell('repaired'),
+    },
+    told,
+  ];
+}
+
+test('a node describes itself: its name, its version, how many it holds, and whole seconds since its start', async () => {
+  const pass = virtualTime();
+  const broker = new Scripted();
+  const longpoll = await started(broker);
+  const page = ask(longpoll, 'l-1', 60_000);
+  await pass(2600);
+  expect(longpoll.describe()).toEqual({ id: 'n', held: 1, version: '0', uptime: 2 });
+  expect(broker.events.describe()).toEqual(longpoll.describe());
+  expect([longpoll.heldFor('a'), longpoll.heldFor('b'), longpoll.counts()]).toEqual([
+    1,
+    0,
+    { watched: 1, leases: 0 },
+  ]);
+  expect(broker.events.held('a')).toBe(0);
+  broker.asked[0]?.reply(backlog('l-1'));
+  await pass(0);
+  expect([broker.events.held('a'), longpoll.counts()]).toEqual([1, { watched: 1, leases: 1 }]);
+  expect([longpoll.ready(), longpoll.draining]).toEqual([true, false]);
+  longpoll.drain(100);
+  expect([longpoll.ready(), longpoll.draining, longpoll.held]).toEqual([false, true, 0]);
+  expect(bodyOf(page.answers[0])).toMatchObject({ code: -6 });
+  const late = bodyOf(ask(longpoll).answers[0]);
+  expect(late.code).toBe(-6);
+  expect(late.retry).toBeLessThanOrEqual(100);
+});
+
+test('the page that gives way keeps what it has seen: up to the position when that is known, else its own', async () => {
+  const pass = virtualTime();
+  const broker = new Scripted(15_000);
+  const longpoll = await started(broker);
+  longpoll.giveWay('a', () => true);
+  const first = ask(longpoll, 'k-9', 60_000);
+  const second = ask(longpoll, 'k-8', 60_000);
+  longpoll.giveWay('a', () => false);
+  longpoll.giveWay('a', () => true);
+  expect(first.answers).toEqual([{ kind: 'timeout', cursor: 'k-9' }]);
+  broker.asked[1]?.reply(backlog('l-1'));
+  await pass(0);
+  longpoll.giveWay('a', () => true);
+  expect(second.answers).toEqual([{ kind: 'timeout', cursor: advance('k-8', 'l-1') }]);
+  const third = ask(longpoll, 'k-7', 60_000);
+  broker.asked[2]?.reply(backlog('l-1'));
+  broker.status = () => ({ up: false, reconnects: 0 });
+  await pass(15_001);
+  longpoll.giveWay('a', () => true);
+  expect(third.answers, 'what was known is not believed any more').toEqual([
+    { kind: 'timeout', cursor: 'k-7' },
+  ]);
+});
+
+test('what the store could not say, or what is believed no more, is asked again each second, once it is up', async () => {
+  const pass = virtualTime();
+  const broker = new Scripted(15_000);
+  const longpoll = await started(broker);
+  ask(longpoll, 'l-1', 60_000);
+  expect(ask(longpoll, 'l-1', 0).answers).toEqual([]);
+  broker.status = () => ({ up: false, reconnects: 0 });
+  for (const { fail } of broker.asked) fail(new Unavailable('away'));
+  await pass(3500);
+  expect(broker.asked).toHaveLength(2);
+  broker.status = () => ({ up: true, reconnects: 0 });
+  await pass(1000);
+  expect(broker.asked).toHaveLength(3);
+  await pass(2000);
+  expect(broker.asked, 'while one answer is awaited nothing more is asked').toHaveLength(3);
+  broker.asked[2]?.fail(new Unavailable('away'));
+  await pass(1000);
+  expect(broker.asked).toHaveLength(4);
+  broker.asked[3]?.reply(backlog('l-1'));
+  await pass(12_000);
+  expect(broker.asked, 'caught up, and known for a lease').toHaveLength(4);
+  await pass(5000);
+  expect(broker.asked).toHaveLength(5);
+});
+
+test('a poll that does not wait is told at once that the store is away', async () => {
+  const broker = new Scripted();
+  const page = ask(await started(broker), 'l-1', 0);
+  broker.asked[0]?.fail(new Unavailable('away'));
+  await settled();
+  const { code, retry } = bodyOf(page.answers[0]);
+  expect(code).toBe(-7);
+  expect(retry).toBeGreaterThanOrEqual(1000);
+  expect(retry).toBeLessThanOrEqual(4000);
+});
+
+test('a gap of one key is asked for again alone; one of all is told, and one of a key that nobody holds is none', async () => {
+  const broker = new Scripted();
+  const [observer, told] = observing();
+  const longpoll = await started(broker, observer);
+  broker.events.gap();
+  expect(told, 'nothing was held').toEqual([]);
+  ask(longpoll, 'l-1');
+  longpoll.get({ key: 'b', since: 'b-1', hold: 10_000 }, { answer: () => {} });
+  for (const { reply, since } of broker.asked) reply(backlog(since));
+  await settled();
+  broker.events.gap('b');
+  broker.events.gap('c');
+  await settled();
+  expect(broker.asked.slice(2).map(({ since }) => since)).toEqual(['b-1']);
+  expect(told).toEqual([]);
+  broker.asked[2]?.reply(backlog('b-1'));
+  await settled();
+  broker.events.gap();
+  await settled();
+  expect(broker.asked.slice(3).map(({ since }) => since)).toEqual(['l-1', 'b-1']);
+  expect(told).toEqual(['gap']);
+});
+
+test('many are asked for in batches of 200: a store that is away again ends it, one that answers gets the rest', async () => {
+  const broker = new Scripted();
+  const longpoll = await started(broker);
+  for (let page = 0; page < 250; page++) ask(longpoll, 'l-1');
+  for (const { reply } of broker.asked) reply(backlog('l-1'));
+  await settled();
+  const asked = () => broker.asked.splice(0);
+  asked();
+  broker.events.gap();
+  await settled();
+  const first = asked();
+  expect(first).toHaveLength(200);
+  first[0]?.fail(new Unavailable('away'));
+  for (const { reply } of first.slice(1)) reply(backlog('l-1'));
+  await settled();
+  expect(asked(), 'the rest waits until the store is back').toHaveLength(0);
+  broker.events.gap();
+  await settled();
+  for (const { reply } of asked()) reply(backlog('l-1'));
+  await settled();
+  expect(asked()).toHaveLength(50);
+});
+
+test('what is verified: what the store has otherwise is read again and counted, the rest is believed for a lease more', async () => {
+  const pass = virtualTime();
+  const broker = new Scripted(15_000);
+  const [observer, told] = observing();
+  const longpoll = await started(broker, observer);
+  for (const key of ['a', 'b', 'c']) longpoll.get({ key, since: 'l-1', hold: 60_000 }, { answer: () => {} });
+  for (const { reply } of broker.asked) reply(backlog('l-1'));
+  const verified: string[][] = [];
+  let answer = (_: string[]) => {};
+  broker.verify = (...[known]: unknown[]) => {
+    verified.push((known as { key: string }[]).map(({ key }) => key));
+    return new Promise<string[]>(resolve => {
+      answer = resolve;
+    });
+  };
+  await pass(10_000);
+  expect(verified).toEqual([['a', 'b', 'c']]);
+  // an entry of c comes meanwhile, and its reply was made before
+  broker.events.entry('c', entry(2));
+  answer(['a', 'c']);
+  await pass(0);
+  expect(told.filter(text => text.startsWith('repaired'))).toEqual(['repaired 1']);
+  expect(broker.asked.slice(3).length).toBe(1);
+  await pass(9900);
+  expect(longpoll.counts().leases, 'b, beyond its first lease').toBe(1);
+});

@@ -170,6 +170,15 @@ describe('names', () => {
   );
 });
 
+test('only `*` alone allows every name', () => {
+  expect(new Names(['*']).allows('var', 'alert')).toBe(true);
+  for (const listed of [['*', 'a'], ['a', '*'], ['a']])
+    for (const use of ['callback', 'var'] as const)
+      expect(new Names(listed).allows(use, 'a.alert')).toBe(false);
+  expect(new Names(['a']).allows('var', 'alert')).toBe(false);
+  expect(new Names(['*', 'a']).allows('var', 'alert')).toBe(false);
+});
+
 describe('a script', () => {
   test.each([
     [call('cb', '{}'), '/**/typeof cb=="function"&&cb({});'],
