@@ -43,11 +43,11 @@ const number = fc.oneof(
     .map(([whole, fraction, e, power]) => `${whole}${fraction}${e}${power}`),
 );
 
-test('losesDigits: whether one of the numbers is an integer that its double is not', () => {
+test('losesDigits: where a number is that is an integer and that its double is not', () => {
   fc.assert(
     fc.property(number, text => {
-      expect(losesDigits(text), text).toBe(loses(text));
-      expect(losesDigits(`{"a":[${text},1]}`), text).toBe(loses(text));
+      expect(losesDigits(text), text).toBe(loses(text) ? 0 : undefined);
+      expect(losesDigits(`{"a":[${text},1]}`), text).toBe(loses(text) ? 6 : undefined);
     }),
     { numRuns: 2000 },
   );
@@ -88,7 +88,7 @@ test.each([
     '123456789012345678e3',
     '1152921504606847e3',
   ],
-])('losesDigits of %s', text => expect(losesDigits(text)).toBe(loses(text)));
+])('losesDigits of %s', text => expect(losesDigits(text)).toBe(loses(text) ? 0 : undefined));
 
 const LOST = '9007199254740993';
 test.each([
@@ -104,7 +104,7 @@ test.each([
   [`[${LOST},1]`, true],
   ['[1.5e3,"a",0.25]', false],
 ])('losesDigits of %s is %s: what a string holds is no number', (json, lost) => {
-  expect(losesDigits(json)).toBe(lost);
+  expect(losesDigits(json) !== undefined).toBe(lost);
 });
 
 test('withExactIntegers: every integer as the double that it is, up to where an exponent is printed; all else as it stands', () => {
