@@ -46,7 +46,12 @@ export const GROUPS = {
     tests: tests('hub', 'longpoll', 'brokers/memory', 'storms', 'twin'),
     sample: 0.3,
   },
-  limits: { least: 85, files: filesOf('limits.ts', 'network.ts'), tests: tests('limits'), sample: 0.5 },
+  limits: {
+    least: 85,
+    files: filesOf('limits.ts', 'network.ts'),
+    tests: tests('network', 'limits'),
+    sample: 0.5,
+  },
   brokers: {
     least: 85,
     files: filesOf('brokers'),
