@@ -203,6 +203,10 @@ describe('what is refused', () => {
     ['key=a&since=a&since=b', 'since: give it once'],
     ['key=a&hold=soon', 'hold: give seconds from 0 to 25'],
     ['key=a&hold=1&hold=2', 'hold: give it once'],
+    ['key=a&poll=', 'poll: give 1 to 32 of A-Z a-z 0-9 _ -'],
+    [`key=a&poll=${'p'.repeat(33)}`, 'poll: give 1 to 32 of A-Z a-z 0-9 _ -'],
+    ['key=a&drop=a.b', 'drop: give 1 to 32 of A-Z a-z 0-9 _ -'],
+    ['key=a&drop=a&drop=b', 'drop: give it once'],
     [`key=a&proof=${'p'.repeat(200)}`, 'proof: give the proof of the ticket'],
   ];
 

@@ -44,6 +44,7 @@ export interface Reply {
   final?: boolean;
   retry?: number;
   detail?: string;
+  left?: number;
 }
 
 /** A poll in JSON mode. */

@@ -121,6 +121,7 @@ const DEAF = {
   entry() {},
   gap() {},
   held: () => 0,
+  drop() {},
   describe: () => ({ id: 'n', held: 0, version: '0', uptime: 0 }),
 };
 

@@ -40,6 +40,26 @@ describe('a poll', () => {
     expect(await asked).toMatchObject({ code: 0, data: 'scanned' });
   });
 
+  test('says in every answer but `expired` how many seconds are left of its ticket', async () => {
+    const { publicUrl, internalUrl } = await service({ secret: [SECRET] });
+    const { key, proof } = await newOf(internalUrl, { ttl: 60 });
+    const left = expect.closeTo(60, -1);
+    expect(await poll(publicUrl, { key, proof, hold: '0' })).toMatchObject({ code: -1, left });
+    await set(internalUrl, { key, value: 'scanned' });
+    const heard = await poll(publicUrl, { key, proof });
+    expect(heard).toMatchObject({ code: 0, data: 'scanned', left });
+    const later = await poll(publicUrl, { key, proof });
+    expect(later.left).toBeLessThan(heard.left as number);
+    await set(internalUrl, { key, value: 'confirmed', final: true });
+    const { cursor = '' } = await poll(publicUrl, { key, proof });
+    expect(await poll(publicUrl, { key, proof, since: cursor })).toEqual({ code: -2, message: 'expired' });
+    const script = await fetch(`${publicUrl}/status/get?key=${key}&proof=${proof}&callback=cb`);
+    expect(await script.text()).toMatch(/,"left":[\d.]+\}\);$/);
+    // no ticket, no end
+    const free = await service();
+    expect(await poll(free.publicUrl, { key, proof, hold: '0' })).not.toHaveProperty('left');
+  });
+
   test('with a wrong proof hears the same of a key that has a value and of one that was never heard of', async () => {
     const { publicUrl, internalUrl } = await service({ secret: [SECRET] });
     const { key } = await newOf(internalUrl);

@@ -84,6 +84,8 @@ export interface Events {
   gap(key?: string): void;
   /** Number of requests held now for a key that have seen its newest entry. */
   held(key: string): number;
+  /** Another node was asked to drop a poll that it does not hold. @param from the address that the poll counts for */
+  drop(key: string, name: string, from: string): void;
   /** This node, for the list of nodes. */
   describe(): NodeInfo;
 }
@@ -125,6 +127,8 @@ export interface Broker {
    * @returns the keys for which this is not so: the node reads them again @throws {Unavailable}
    */
   verify?(known: readonly Known[]): Promise<string[]>;
+  /** Calls `drop` on all other nodes, now or never: a hint, like `entry`. Never throws. Absent: there are no others. */
+  drop?(key: string, name: string, from: string): void;
   /**
    * Reads what is stored under a key.
    * @param waiters false: the caller does not need `waiters`, which may then be empty @throws {Unavailable}

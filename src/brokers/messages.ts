@@ -6,6 +6,7 @@
  *   h <node>                                          to one node: greeting, answers the first heartbeat of an unknown node
  *   x <node>                                          to all: goodbye, the node is closing
  *   q <node> <id> <key>                               to all: survey `id`, reply to `node`; `key` may be empty
+ *   d <key> <name> <from>                             to all: drop this poll, its page has stopped watching
  *   r <id> <JSON of { info, held }>                   to one node: reply to a survey
  */
 import type { Entry, NodeInfo } from './broker.js';
@@ -23,6 +24,7 @@ export type Message =
   | { kind: 'greeting'; node: string }
   | { kind: 'goodbye'; node: string }
   | { kind: 'survey'; node: string; id: string; key: string }
+  | { kind: 'drop'; key: string; name: string; from: string }
   | { kind: 'reply'; id: string; reply: Reply };
 
 export function encode(message: Message): string {
@@ -37,6 +39,8 @@ export function encode(message: Message): string {
       return `x ${message.node}`;
     case 'survey':
       return `q ${message.node} ${message.id} ${message.key}`;
+    case 'drop':
+      return `d ${message.key} ${message.name} ${message.from}`;
     case 'reply':
       return `r ${message.id} ${JSON.stringify(message.reply)}`;
   }
@@ -64,6 +68,8 @@ export function decode(text: string): Message | undefined {
       return { kind: 'goodbye', node: first };
     case 'q':
       return { kind: 'survey', node: first, id: second, key: third };
+    case 'd':
+      return { kind: 'drop', key: first, name: second, from: third };
     case 'r':
       return { kind: 'reply', id: first, reply: JSON.parse(text.slice(`r ${first} `.length)) as Reply };
     default:

@@ -12,6 +12,8 @@ import type { Timed } from './timers.js';
 /** What a waiter is answered through: one request, by whatever transport. */
 export interface Responder {
   answer(answer: Answer): void;
+  /** Whether it is the poll of that name and address. Absent: it has no name. */
+  isNamed?(name: string, from: string): boolean;
 }
 
 export interface Waiter extends Timed<Waiter> {

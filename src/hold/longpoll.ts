@@ -89,6 +89,7 @@ export class LongPoll {
       entry: (key, entry) => this.#deliver(key, entry),
       gap: key => this.#resync(key),
       held: key => this.#hub.caughtUpFor(key),
+      drop: (key, name, from) => void this.#dropHere(key, name, from),
       describe: () => this.describe(),
     });
   }
@@ -157,6 +158,23 @@ export class LongPoll {
     const { watch, since, state } = waiter;
     const seen = state === 'caughtUp' && isKnown(watch) ? advance(since, watch.position) : since;
     this.#finish(waiter, { kind: 'timeout', cursor: seen });
+  }
+
+  /**
+   * Answers the poll of that name and address `timeout`: its page has stopped watching, which is not to count as watched.
+   * A poll that is not held here is looked for on the other nodes.
+   */
+  drop(key: string, name: string, from: string): void {
+    if (!this.#dropHere(key, name, from)) this.#broker.drop?.(key, name, from);
+  }
+
+  #dropHere(key: string, name: string, from: string): boolean {
+    const waiter = this.#hub.oldest(key, responder => responder.isNamed?.(name, from) ?? false);
+    const responder = waiter?.responder;
+    if (!waiter || !responder) return false;
+    this.leave(waiter);
+    responder.answer({ kind: 'timeout', cursor: waiter.since });
+    return true;
   }
 
   /** The client has disconnected: it is not answered any more. */

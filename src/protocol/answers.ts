@@ -32,10 +32,12 @@ export const FORBIDDEN: Answer = { kind: 'forbidden' };
 /**
  * The object of the protocol, as text that is JSON and safe script alike.
  * Example: `{"code":-1,"message":"timeout","cursor":"a1-7"}`.
+ * @param left seconds until the ticket ends, where there is one: a page needs no clock that agrees
  */
-export function textOf(answer: Answer): string {
+export function textOf(answer: Answer, left?: number): string {
   const { code, message } = ANSWERS[answer.kind];
-  return `{"code":${code},"message":"${message}"${membersOf(answer)}}`;
+  const more = left === undefined || answer.kind === 'expired' ? '' : `,"left":${left}`;
+  return `{"code":${code},"message":"${message}"${membersOf(answer)}${more}}`;
 }
 
 function membersOf(answer: Answer): string {

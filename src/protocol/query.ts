@@ -14,6 +14,10 @@ export interface Query {
   /** seconds, as given or as set, whichever is shorter */
   hold: number;
   proof: string;
+  /** this poll's name, by which it can be dropped; '' for none */
+  poll: string;
+  /** the name of a poll to drop; '' for none */
+  drop: string;
 }
 
 /** A parameter that is not allowed: returned, not thrown. The message says which and what is; it never repeats what was given. */
@@ -31,8 +35,11 @@ const HOLD = /^\d{1,4}(\.\d{1,3})?$/;
 /** Seconds that a page may always ask for: its script does so now and then, however short the service's own hold is. */
 const SHORT = 1;
 const LONGEST_PROOF = 128;
+/** The name of a poll. */
+const POLL = /^[\w-]{1,32}$/;
+const POLL_ALLOWED = 'give 1 to 32 of A-Z a-z 0-9 _ -';
 /** Every parameter that is read. All others are passed over as they stand, `_` among them. */
-const NAMES = ['key', 'callback', 'var', 'since', 'hold', 'proof'] as const;
+const NAMES = ['key', 'callback', 'var', 'since', 'hold', 'proof', 'poll', 'drop'] as const;
 type Name = (typeof NAMES)[number];
 /** A longer query is refused, and only so many of its bytes are read. */
 export const QUERY_BYTES = 2048;
@@ -139,11 +146,20 @@ export function questionOf(
   if (tooLong) return new BadParameter(`the query: give at most ${QUERY_BYTES} bytes`);
   for (const name of twice) return new BadParameter(`${name}: give it once`);
   for (const name of garbled) return new BadParameter(`${name}: its percent-encoding is broken; give UTF-8`);
-  const { key = '', since = '', hold, proof = '' } = given;
+  const { key = '', since = '', hold, proof = '', poll, drop } = given;
   if (!KEY.test(key)) return new BadParameter(KEY_ALLOWED);
   if (!CURSOR.test(since)) return new BadParameter('since: give the cursor of the last answer, or nothing');
   if (hold !== undefined && (!HOLD.test(hold) || Number(hold) > Math.max(longest, SHORT)))
     return new BadParameter(`hold: give seconds from 0 to ${longest}`);
   if (proof.length > LONGEST_PROOF) return new BadParameter('proof: give the proof of the ticket');
-  return { key, since, hold: Math.min(Number(hold ?? longest), longest), proof };
+  if (poll !== undefined && !POLL.test(poll)) return new BadParameter(`poll: ${POLL_ALLOWED}`);
+  if (drop !== undefined && !POLL.test(drop)) return new BadParameter(`drop: ${POLL_ALLOWED}`);
+  return {
+    key,
+    since,
+    hold: Math.min(Number(hold ?? longest), longest),
+    proof,
+    poll: poll ?? '',
+    drop: drop ?? '',
+  };
 }

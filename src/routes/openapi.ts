@@ -46,13 +46,20 @@ const MORE: Record<Kind, [Record<string, Schema>, Record<string, Schema>?]> = {
   moved: [{ retry: count }],
   unavailable: [{ retry: count }],
 };
+const pollName: Schema = { type: 'string', pattern: '^[A-Za-z0-9_-]{1,32}$' };
 const KINDS = Object.keys(ANSWERS) as Kind[];
 const nameOf = (kind: Kind) => `Poll${kind[0]?.toUpperCase()}${kind.slice(1)}`;
 const pollSchemas = Object.fromEntries(
   KINDS.map(kind => {
     const { code, message } = ANSWERS[kind];
     const [more, optional] = MORE[kind];
-    return [nameOf(kind), object({ code: is(code), message: is(message), ...more }, optional)];
+    return [
+      nameOf(kind),
+      object(
+        { code: is(code), message: is(message), ...more },
+        { ...optional, left: { type: 'number', minimum: 0 } },
+      ),
+    ];
   }),
 );
 
@@ -155,6 +162,12 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
               text,
             ),
             parameter('proof', "the ticket's", text),
+            parameter('poll', 'a name for this poll, so that it can be dropped', pollName),
+            parameter(
+              'drop',
+              'the name of a poll of the same key and address: it is answered -1 at once, and so is this request',
+              pollName,
+            ),
           ],
           responses: pollResponses(),
         },

@@ -71,6 +71,10 @@ class Poll implements Responder {
   retry = 0;
   /** its ticket ends before its hold would */
   ends = false;
+  /** when its ticket ends, unix ms; undefined without tickets */
+  expires: number | undefined;
+  /** its name, see `drop`; '' for none */
+  named = '';
   waiter: Waiter | undefined;
 
   constructor(deps: PollDeps, exchange: Exchange, { mode, name }: Form, fields: Fields, network: string) {
@@ -87,7 +91,7 @@ class Poll implements Responder {
     const answer = this.#outcome(given);
     metrics.answered(this.#mode, answer.kind);
     if (longpoll.draining) this.exchange.last();
-    const text = textOf(answer);
+    const text = textOf(answer, this.#left());
     if (this.#mode === 'callback') this.exchange.send(200, SCRIPT, call(this.#name, text));
     else if (this.#mode === 'var') this.exchange.send(200, SCRIPT, assign(this.#name, text));
     else this.exchange.send(ANSWERS[answer.kind].status, this.#fields, text);
@@ -97,6 +101,14 @@ class Poll implements Responder {
     if (given.kind !== 'timeout' && given.kind !== 'unavailable') return given;
     if (this.retry > 0) return { kind: 'busy', retry: this.retry };
     return this.ends ? EXPIRED : given;
+  }
+
+  #left(): number | undefined {
+    return this.expires === undefined ? undefined : Math.max(0, this.expires - Date.now()) / 1000;
+  }
+
+  isNamed(name: string, network: string): boolean {
+    return this.named === name && this.network === network;
   }
 
   over(): void {
@@ -150,10 +162,10 @@ export class PollRoute implements Route {
     else exchange.send(400, TEXT, `${message}\n`);
   }
 
-  #hold(poll: Poll, { key, since, proof, hold: seconds }: Query): void {
+  #hold(poll: Poll, { key, since, proof, hold: seconds, poll: named, drop }: Query): void {
     const { longpoll, admissions } = this.#deps;
     const { exchange, network } = poll;
-    const wanted = exchange.next && exchange.method !== 'HEAD' ? seconds * 1000 : 0;
+    const wanted = exchange.next && exchange.method !== 'HEAD' && drop === '' ? seconds * 1000 : 0;
     // of one that has disconnected before it came here no listener would be called
     if (exchange.gone) return;
     const admission = admissions.admit(
@@ -163,6 +175,12 @@ export class PollRoute implements Route {
     if (admission.kind !== 'admitted') return poll.answer(admission);
     const { hold, retry, close } = admission;
     this.#log?.debug({ key: shortHash(key), hold }, 'asked');
+    poll.expires = admission.expires;
+    if (drop !== '') {
+      longpoll.drop(key, drop, network);
+      return poll.answer({ kind: 'timeout', cursor: since });
+    }
+    poll.named = named;
     poll.ends = hold < wanted;
     poll.retry = retry;
     poll.counted = wanted > 0 && retry === 0;

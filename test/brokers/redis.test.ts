@@ -48,6 +48,7 @@ test('one of the sets of a tick fails in Redis: those before it are stored and t
     entry: (key, entry) => told.push([key, entry]),
     gap: () => {},
     held: () => 1,
+    drop() {},
     describe: () => ({ id: 'n', held: 0, version: '0', uptime: 0 }),
   });
   onTestFinished(() => broker.close());
@@ -79,7 +80,7 @@ test('a reply that no script gives: the connection is dropped, and the next subs
       return made;
     },
   );
-  const events = { entry() {}, gap() {}, held: () => 1 };
+  const events = { entry() {}, gap() {}, held: () => 1, drop() {} };
   await broker.start({ ...events, describe: () => ({ id: 'n', held: 0, version: '0', uptime: 0 }) });
   onTestFinished(() => broker.close());
   const refused = broker.subscribe('a', '');

@@ -28,6 +28,7 @@ async function broker(lease?: number): Promise<RedisBroker> {
     entry: () => {},
     gap: () => {},
     held: () => 0,
+    drop() {},
     describe: () => ({ id: node, held: 0, version: '0', uptime: 0 }),
   });
   onTestFinished(() => made.close());

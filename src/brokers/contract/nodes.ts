@@ -41,6 +41,7 @@ export async function withNodes(create: CreateBroker, check: Checks[string]): Pr
       entry: (key, entry) => delivered.push([key, entry]),
       gap: () => {},
       held: () => 1,
+      drop() {},
       describe: () => ({ id, held: 1, version: '0', uptime: 0 }),
     };
     started.push(broker);

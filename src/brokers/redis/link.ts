@@ -242,6 +242,10 @@ export class Link implements NodeChannel {
       for (const [key, entry] of message.entries) events.entry(key, entry);
       return;
     }
+    if (message.kind === 'drop') {
+      events.drop(message.key, message.name, message.from);
+      return;
+    }
     this.survey.receive(message);
     if (message.kind === 'heartbeat' && message.node === node) {
       if (this.#heartbeats.receive(message.server, message.count)) events.gap();

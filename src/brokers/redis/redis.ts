@@ -21,6 +21,7 @@ import {
   type StoreStatus,
   Unavailable,
 } from '../broker.js';
+import { encode } from '../messages.js';
 import { nodesIn, waitersIn } from '../survey.js';
 import { type Connections, connections } from './connections.js';
 import { Keys } from './keys.js';
@@ -112,6 +113,10 @@ export class RedisBroker implements Broker {
 
   unsubscribe(key: string): void {
     this.#subscriptions.unsubscribe(key);
+  }
+
+  drop(key: string, name: string, from: string): void {
+    this.#link.broadcast(encode({ kind: 'drop', key, name, from })).catch(() => {});
   }
 
   async verify(known: readonly Known[]): Promise<string[]> {
