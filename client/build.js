@@ -12,27 +12,53 @@ const source = readFileSync(join(here, 'tagwait.js'), 'utf8');
 
 const classic = `var tagwait = (${source})(window, document, true);`;
 
-// Nothing happens on import, so that a page rendered on a server may import it too.
-const lazy = `let made;
-const watch = (key, options) => (made ??= create(window, document)).watch(key, options);
+// In the syntax of 2009, since few bundlers translate what they take from node_modules. On a server, where there is no
+// document, watching does nothing, and importing does nothing anywhere.
+const lazy = `var made;
+function watch(key, options) {
+  if (typeof document === 'undefined') return away();
+  if (!made) made = create(window, document);
+  return made.watch(key, options);
+}
+${away}
 ${source}`;
+
+function away() {
+  var settle;
+  return {
+    ended: new Promise(resolve => {
+      settle = resolve;
+    }),
+    stop: () => {
+      settle('stopped');
+    },
+  };
+}
 
 const settings = {
   ie8: true,
   safari10: true,
   ecma: 5,
-  compress: { passes: 3, properties: false, unsafe_math: true }, // a['final'] stays: ES3 reserves the word
+  // a['final'] stays: ES3 reserves the word
+  compress: {
+    passes: 3,
+    properties: false,
+    unsafe: true,
+    unsafe_math: true,
+    unsafe_comps: true,
+    hoist_funs: true,
+  },
   format: { keep_quoted_props: true },
 };
 
 mkdirSync(out, { recursive: true });
 const { code } = await minify(classic, settings);
 writeFileSync(join(out, 'tagwait.js'), code);
-writeFileSync(join(out, 'index.js'), `${lazy}\nexport { watch };\nexport default { watch };\n`);
+writeFileSync(join(out, 'index.js'), `${lazy}\nexport { watch };\nexport default { watch: watch };\n`);
 // marked as a module that was compiled, because its types have a default export too
 const common = `Object.defineProperty(exports, '__esModule', { value: true });
 exports.watch = watch;
-exports.default = { watch };`;
+exports.default = { watch: watch };`;
 writeFileSync(join(out, 'index.cjs'), `'use strict';\n${lazy}\n${common}\n`);
 copyFileSync(join(here, 'tagwait.d.ts'), join(out, 'index.d.ts'));
 copyFileSync(join(here, 'tagwait.d.ts'), join(out, 'index.d.cts'));

@@ -12,6 +12,7 @@ export interface Info {
 export interface WatchError {
   /** The service's code; or `failed`: no answer came, twice in a row; or `blocked`: by the page's own CSP. */
   readonly code: -3 | -4 | -5 | -7 | 'failed' | 'blocked';
+  /** `blocked`: what threw, or the directive and what it lacks. */
   readonly message: string;
   /** -4: which parameter, and what is allowed. */
   readonly detail?: string;
@@ -26,29 +27,42 @@ export type State = 'waiting' | 'busy' | 'offline' | 'ended';
 export type Reason = 'final' | 'expired' | 'bad request' | 'forbidden' | 'blocked';
 
 export interface Options<Value = unknown> {
-  /** The service, `https://status.example.com`. `{n}` becomes a random digit. Default: where the script came from. */
-  url?: string;
+  /** The service, `https://status.example.com`. Default: where the script came from. */
+  url?: string | undefined;
   /** The proof of the ticket. */
-  proof?: string;
+  proof?: string | undefined;
   /** The cursor of a value already heard; only newer ones are told. */
-  since?: string;
+  since?: string | undefined;
   /** Seconds the service may hold a poll; 0 asks about once a second. Default: the service's own, up to 25. */
-  hold?: number;
+  hold?: number | undefined;
   /** The page's CSP nonce. Default: that of the including tag. */
-  nonce?: string;
-  onvalue?(value: Value, info: Info): void;
-  onend?(reason: Reason): void;
-  onerror?(error: WatchError): void;
-  onstate?(state: State): void;
+  nonce?: string | undefined;
+  /** Stops the watch when it is aborted, as `stop()` does. */
+  signal?: AbortSignal | undefined;
+  onvalue?: ((value: Value, info: Info) => void) | undefined;
+  onend?: ((reason: Reason) => void) | undefined;
+  onerror?: ((error: WatchError) => void) | undefined;
+  onstate?: ((state: State) => void) | undefined;
 }
 
 export interface Watch {
   /** Ends the watch; no handler is called from then on. May be called at any time, any number of times. */
   stop(): void;
+  /** Why the watch ended; `stopped`: by `stop()`, the signal, or its tag's leaving. Never rejected. Missing where there are no promises. */
+  readonly ended: Promise<Reason | 'stopped'>;
+  /** When the ticket ends, ms since 1970 by the page's own clock. Missing until the first answer, and without a ticket. */
+  readonly expires?: number;
 }
 
-/** Hears every value that is set for the key, in order and once. Never throws. */
+/** Hears every value that is set for the key, in order and once. Never throws. On a server it does nothing. */
 export function watch<Value = unknown>(key: string, options?: Options<Value>): Watch;
 
 declare const tagwait: { watch: typeof watch };
 export default tagwait;
+
+declare global {
+  interface Window {
+    /** Where the script was included by a tag. */
+    tagwait: { watch: typeof watch };
+  }
+}

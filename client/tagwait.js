@@ -1,34 +1,21 @@
 /*
- * The page's script: asks by script tags, and hears what a backend sets. ES3 in syntax and in what it calls.
+ * The page's script: it polls by script tags and calls the page's handlers. ES3 in syntax and in what it calls.
  * The build wraps `create` for each way to load it; `included`: by a script tag of its own, not in a bundle.
  *
  * One rule carries it: a poll belongs to the place in the chain (`since`) that it was asked from. An answer
  * counts while the chain still stands there, however late it comes, and moves the chain on. So an abandoned
  * poll can still deliver, nothing is delivered twice, and the order of cursors need not be known.
+ *
+ * The order of the functions, some numbers written twice and `[since]` for text are what gzip packs best.
  */
 function create(window, document, included) {
-  var TICK = 50; // ms after load before the first poll, for other tabs to make themselves known; and after a hint
-  var LOAD = 3000; // ms to wait for a load event that may never come (NetSurf, a hanging image)
-  var RETRY = 250; // ms; doubled up to 16 s
-  var SPREAD = 2000; // ms of jitter on top: the pages of a node that dies do not come back in the same second
-  var HOLD = 25; // seconds the service holds when the page does not say
-  var GRACE = 10; // seconds an answer may be late before its poll is given up
-  var SEATS = 3; // tabs of a site that hold at leisure: a browser has six connections to a host
-  var NAP = 30000; // ms between the polls of a hidden tab without a seat
-
-  // Calls a method of the document. A form named `createElement` takes the place of the document's own (DOM
-  // clobbering), but not of what Document.prototype has. Old engines have nothing there.
-  function call(method, argument) {
-    try {
-      return Document.prototype[method].call(document, argument);
-    } catch (e) {
-      return document[method](argument);
-    }
-  }
+  // A form named `createElement` takes the place of the document's own method (DOM clobbering), but not of its
+  // prototype's. Old engines have nothing there.
+  var methods = (window.Document || 0).prototype || document;
 
   // The including tag: a script element with our address that current browsers name; in old ones, and for a module, the
   // last one. Where errors have a stack it must hold that address: an injected element has not run.
-  var list = included ? call('getElementsByTagName', 'script') : '';
+  var list = included ? methods.getElementsByTagName.call(document, 'script') : '';
   var stack = new Error().stack;
   var tag, origin;
   for (var i = list.length; i--; ) {
@@ -44,16 +31,12 @@ function create(window, document, included) {
   }
 
   // One global for all callbacks, unlike that of any other copy or tab: so no URL is ever asked for twice.
-  var registry = 'tagwait_' + Math.floor(Math.random() * 1e15);
+  var registry = 'tagwait_' + ((Math.random() * 1e9) | 0);
   var calls = (window[registry] = {});
   var watches = 0;
-  var policy = {
-    createScriptURL: function (url) {
-      return url;
-    }
-  };
 
   // A page's CSP lists this policy in `trusted-types`. Where it may not be made, plain text may still do.
+  var policy = { createScriptURL: String };
   try {
     policy = window.trustedTypes.createPolicy('tagwait', policy);
   } catch (e) {}
@@ -62,118 +45,218 @@ function create(window, document, included) {
     return +new Date();
   }
 
+  // `options` is an object, or the tag itself.
   function watch(key, options) {
     options = options || {};
-    var path = 'w' + ++watches;
-    var mine = (calls[path] = {});
-    var base = options.url || origin || '';
-    var url = base.replace('{n}', Math.floor(Math.random() * 10)).replace(/\/$/, '');
-    var nonce = options.nonce || (tag && (tag.nonce || tag.getAttribute('nonce')));
-    var since = options.since;
-    var age = now() + Math.random(); // the eldest tabs have the seats: a new one takes none away
-    var peers = {}; // other tabs' ages, and until when they count: one may crash without a word
+    var path = 'w' + watches++;
+    var mine = (calls[path] = { heard: heard });
+    var url = (option('url') || origin || '').replace(/\/$/, '');
+    var nonce = option('nonce') || (tag || 0).nonce;
+    var since = option('since');
+    var age = now() + Math.random(); // of this tab: the oldest three hold as long as they like
+    var beat = age; // when `pulse` ran last
+    var due = now() + 3000; // when a poll is given up, or asked for; at the start: a load event may never come
     var polls = 0; // so far; also the newest poll's number
-    var delay = RETRY; // more than that: the last poll failed
-    var deadline; // by the wall clock: past it, an event asks at once
-    var source = ''; // of the newest poll, as the browser names it
-    var asked, channel, ended, napping, script, state, timer;
+    var delay = 250; // ms before the next try, doubled up to 16 s; more than that: the last poll failed
+    var signal = option('signal');
+    var zone = window.Zone; // zone.js, of Angular
+    var self = {
+      stop: function () {
+        options = {}; // with the handlers
+        end('stopped');
+      }
+    };
+    // asked: when; after a failure 0; or, when the service said when to ask again, that time. live: the URL that drops
+    // the poll in flight. cap: seconds that a hold may last behind a proxy that cut one after `cut` ms.
+    var asked, cap, channel, cut, ended, full, hold, live, napping, older, script, settle, state;
+
+    function option(name) {
+      return options.getAttribute ? options.getAttribute('data-' + name) : options[name];
+    }
+
+    // Loads a URL as a script: as the last child of the root, which pages without a head have too, and sandboxes do not
+    // watch. `ignore` is for micro-app, which would fetch it otherwise. In a page of plain XML only an element of
+    // the root's namespace is a script.
+    function load(text) {
+      try {
+        var root = methods.getElementsByTagName.call(document, 'html')[0];
+        var space = root.namespaceURI;
+        var element = (script = methods[space ? 'createElementNS' : 'createElement'].call(
+          document,
+          space || 'script',
+          'script'
+        ));
+        element.setAttribute('ignore', '');
+        element.nonce = nonce;
+        element.src = policy.createScriptURL(text);
+        // Load and error are hints: some engines fire both, some neither. Only the call counts.
+        element.onload = element.onerror = function () {
+          if (script === element) {
+            live = 0;
+            failed();
+          }
+        };
+        root.appendChild(element);
+      } catch (e) {
+        blocked('CSP: trusted-types lacks tagwait? ' + e);
+      }
+    }
 
     // A throwing handler is the page's business, not the loop's. A tag's handlers are names, looked up late.
     function tell(name, a, b) {
-      var handler = options[name];
+      var handler = option(name);
       try {
         if (handler) (handler.split ? window[handler] : handler)(a, b);
       } catch (e) {
         setTimeout(function () {
           throw e;
-        }, 0);
+        });
       }
+    }
+
+    function end(reason, error) {
+      if (ended) return;
+      ended = 1;
+      delete calls[path];
+      part();
+      if (settle) settle(reason);
+      if (error) tell('onerror', error);
+      become('ended');
+      tell('onend', reason);
+    }
+
+    // From here on the element's events mean nothing. A poll that is still held is dropped: a script request cannot be
+    // cancelled, and would keep one of the browser's six connections to the service.
+    function retire() {
+      var old = script;
+      var drop = live;
+      script = live = 0;
+      if (drop) {
+        load(drop);
+        retire();
+      }
+      if (old && old.parentNode) old.parentNode.removeChild(old);
+    }
+
+    function blocked(message) {
+      end('blocked', { code: 'blocked', message: message });
     }
 
     function become(next) {
       if (state !== next) tell('onstate', (state = next));
     }
 
-    // One timer at a time: the watchdog of a poll in flight, or the wait for the next. Without an action: none,
-    // and a deadline that never passes. One that may be cut short has passed already.
-    function later(action, ms, eager) {
-      deadline = eager ? 0 : now() + ms;
-      if (timer) clearTimeout(timer); // NetSurf throws on undefined
-      timer = action && setTimeout(action, ms);
-    }
-
-    // From here on the element's events mean nothing. It goes a tick later, because it may be running now,
-    // and its handlers with it (IE leaks).
-    function retire() {
-      var old = script;
-      script = 0;
-      if (old)
-        setTimeout(function () {
-          old.onload = old.onerror = old.onreadystatechange = null;
-          if (old.parentNode) old.parentNode.removeChild(old);
-        }, 0);
-    }
-
-    // --- Tabs: the eldest hold, a visible one always asks, the other hidden ones nap until shown or seated.
-
-    function crowded() {
-      var elder = 0;
-      for (var other in peers) if (other < age && peers[other] > now()) elder++;
-      return elder >= SEATS;
-    }
-
-    function meet() {
-      try {
-        channel = channel || new BroadcastChannel('tagwait ' + base);
-        channel.onmessage = function (event) {
-          var other = event.data;
-          if (other > 0 && !peers[other]) channel.postMessage(age);
-          peers[Math.abs(other)] = other > 0 && now() + 3 * NAP;
-          if (napping && !crowded()) ask();
-        };
-        channel.postMessage(age);
-      } catch (e) {} // no such thing here: every tab asks, as if it were alone
-    }
-
-    function part() {
-      later();
-      retire();
-      if (channel) {
-        channel.postMessage(-age);
-        channel.close();
-        channel = 0;
+    // What the browser says; 0: it slept.
+    function heard(event) {
+      if (event.type === 'pagehide') {
+        // Leaving, perhaps into the back/forward cache: no outcome of this poll is worth a word.
+        part();
+      } else if (event.blockedURI) {
+        if (
+          script &&
+          !script.src.indexOf(event.blockedURI) &&
+          /^sc.*ce$/.test(event.effectiveDirective + event.disposition) // script-src…, enforce
+        )
+          blocked('CSP: ' + event.effectiveDirective + ' lacks ' + url);
+      } else if (now() - asked > 500 && !document.hidden) {
+        // Back: a poll that is older than a moment may be on a dead connection, and nothing would tell.
+        delay = 250;
+        ask();
       }
     }
 
-    // --- The loop: ask, then answered or failed, then ask.
+    // Without an answer, the first failure in a row goes untold: a socket broke, a network changed, the page is being
+    // left. The jitter: the pages of a node that dies do not come back in the same moment.
+    function failed(answer) {
+      var took = now() - asked;
+      var ms = (answer ? answer.retry : delay) + Math.random() * 1000;
+      if (!answer && hold !== 1 && took > 2300) {
+        // Cut twice after the same time: a proxy's limit. Browsers send a poll that was cut a second time by themselves,
+        // so that the limit may be half of what it took.
+        if (took < cut + 500) cap = (took / 2300) | 0;
+        cut = took;
+      }
+      if (delay < 10000) delay *= 2;
+      retire();
+      due = now() + ms;
+      asked = answer ? due : 0; // focus and the like shorten our own wait, not the service's
+      if (answer ? answer.code !== -6 : delay > 500) {
+        become(answer ? 'busy' : 'offline');
+        answer = answer || { code: 'failed', message: 'offline' };
+        answer.retry = ms;
+        tell('onerror', answer);
+      }
+    }
 
     function ask() {
       var number = ++polls;
       var from = since;
-      var hold = options.hold;
-      var full = crowded();
-      var head = call('getElementsByTagName', 'head')[0];
+      if (number < 2 || now() - asked > 500) {
+        // Each older tab answers once, with the age that it was asked with.
+        full = older > 2;
+        older = 0;
+        // A hidden tab without a place naps between its polls.
+        napping = full && document.hidden && !napping;
+        try {
+          channel = channel || new BroadcastChannel('tagwait');
+          channel.onmessage = function (event) {
+            event = event.data;
+            if (event > age) channel.postMessage(-event);
+            else if (!(event + age)) older++;
+          };
+          channel.postMessage(age);
+        } catch (e) {} // no such thing here: every tab asks, as if it were alone
+      }
       retire();
-      meet();
-      napping = full && document.hidden === true && !napping;
-      if (napping) return later(ask, NAP, true);
+      if (napping) {
+        due = now() + 5000;
+        return;
+      }
 
-      // Short where a held answer is in the way: of other tabs (a new one has not heard of them yet), or of the
-      // news that all is well again.
-      if ((full || number < 2 || delay > RETRY) && hold != 0) hold = 1;
+      // One poll in 250 tries whether the proxy still cuts. Short where a held answer is in the way: of other tabs (a
+      // new one has not heard of them yet), or of the news that all is well again.
+      hold = cap && number % 250 ? cap : option('hold');
+      if (full || number < 2 || delay > 250) hold = full = 1;
       asked = now();
-      later(failed, ((hold || HOLD) - -GRACE) * 1000);
+      due = asked + (hold || 25) * 1000 + 10000; // 25 s when nobody said, and 10 more
 
       mine['p' + number] = function (answer) {
+        var code = answer.code;
+        var before = since;
+        var fresh = !code && answer.cursor !== since;
+        // a drop is answered through the same function
+        if (script && number === polls) live = 0;
+        else if (!fresh) return;
         // Else the chain has moved on: whatever this says is known, or will be said again.
-        if (!ended && from === since) answered(answer || 0, number === polls);
+        if (ended || from !== since) return;
+        retire();
+        if (answer.left) self.expires = now() + answer.left * 1000;
+        if (code > -2) {
+          delay = 250;
+          since = answer.cursor || since;
+          become('waiting');
+          if (fresh) {
+            var values = (answer.earlier || []).concat([answer.data]);
+            for (; values.length && !ended; answer.lost = 0)
+              tell('onvalue', values.shift(), {
+                cursor: values.length ? before : since,
+                lost: answer.lost || 0,
+                'final': !values.length && !!answer['final']
+              });
+          }
+          if (answer['final']) end('final');
+          if (ended) return;
+          // Straight from the callback, because a hidden tab's timers crawl; but never round and round on nothing.
+          if (fresh || now() - asked > 500) ask();
+          else due = now() + 1000;
+        } else if (answer.retry) failed(answer);
+        // the hold that was learned is longer than the service's own
+        else if (cap && code < -3) failed((cap = 0));
+        else end(answer.message, code < -2 && answer);
       };
       delete mine['p' + (number - 8)];
 
-      function pair(name, value) {
-        return value == null ? '' : '&' + name + '=' + encodeURIComponent(value);
-      }
-      source =
+      var text =
         url +
         '/status/get?callback=' +
         registry +
@@ -181,135 +264,75 @@ function create(window, document, included) {
         path +
         '.p' +
         number +
-        pair('key', key) +
-        pair('since', since) +
-        pair('hold', hold) +
-        pair('proof', options.proof);
-      try {
-        var element = (script = call('createElement', 'script'));
-        element.async = true;
-        if (nonce) element.setAttribute('nonce', nonce);
-        element.src = policy.createScriptURL(source);
-        source = element.src;
-        // Load and error are hints: some engines fire both, some neither, IE's last ready state may come before
-        // the call. Only the call counts. Ready states that matter: loaded, complete, and undefined elsewhere.
-        element.onload =
-          element.onerror =
-          element.onreadystatechange =
-            function () {
-              if (script === element && /(ed|te)$/.test(element.readyState)) later(failed, TICK);
-            };
-        head.insertBefore(element, head.firstChild); // IE fails at the end, before a <base> has closed
-      } catch (e) {
-        blocked('trusted-types lacks tagwait');
-      }
+        '&key=' +
+        key +
+        '&since=' +
+        [since] +
+        '&proof=' +
+        [option('proof')] +
+        (hold == null ? '' : '&hold=' + hold) +
+        '&poll=' +
+        registry +
+        number +
+        path;
+      load(text);
+      live = text.replace('&poll', '&drop');
       if (!state) become('waiting');
     }
 
-    function answered(answer, newest) {
-      var code = answer.code;
-      var before = since;
-      var fresh = !code && answer.cursor && answer.cursor !== since;
-      if (!newest && !fresh) return;
-      retire();
-      if (code > -2) {
-        delay = RETRY;
-        since = answer.cursor || since;
-        become('waiting');
-        if (fresh) deliver(answer, before);
-        if (ended) return;
-        if (answer['final']) end('final');
-        // Straight from the callback, because a hidden tab's timers crawl; but never round and round on nothing.
-        else if (fresh || now() - asked > 500) ask();
-        else later(ask, 1000);
-      } else if (/^-[245]$/.test(code)) end(answer.message, code < -2 && answer);
-      else failed(answer);
-    }
-
-    function deliver(answer, before) {
-      var values = (answer.earlier || []).concat([answer.data]);
-      for (var i = 0; i < values.length && !ended; i++) {
-        var last = i === values.length - 1;
-        tell('onvalue', values[i], {
-          'cursor': last ? since : before,
-          'lost': (!i && answer.lost) || 0,
-          'final': last && !!answer['final']
-        });
-      }
-    }
-
-    // With an answer, the service says when to ask again. Without one, the first failure in a row goes untold:
-    // a socket broke, a network changed, the page is being left.
-    function failed(answer) {
-      answer = answer && answer.retry ? answer : 0; // old Firefox tells a timer how late it is
-      var told = answer ? answer.code !== -6 : delay > RETRY;
-      var ms = (answer ? answer.retry : delay) + Math.random() * SPREAD;
-      if (delay < 16000) delay *= 2;
-      retire();
-      later(ask, ms, !answer); // focus and the like shorten our own wait, not the service's
-      if (told) {
-        become(answer ? 'busy' : 'offline');
-        answer = answer || { code: 'failed', message: 'no answer' };
-        answer.retry = ms;
-        tell('onerror', answer);
-      }
-    }
-
-    function blocked(detail) {
-      end('blocked', { code: 'blocked', message: 'CSP: ' + detail });
-    }
-
-    function end(reason, error) {
-      stop();
-      if (error) tell('onerror', error);
-      become('ended');
-      tell('onend', reason);
-    }
-
-    function stop() {
+    // Four times a second: the one timer, by the wall clock. A gap: the device slept.
+    function pulse() {
+      // A sandbox such as qiankun's gives a script a copy of the window, which injected scripts do not see. Timers have
+      // the real one.
+      if (this) this[registry] = calls;
+      if (options.isConnected < 1) self.stop();
       if (ended) return;
-      ended = 1;
-      delete calls[path];
-      part();
+      if (now() - beat > 10000) heard(0);
+      // Not while a young poll may say that it is the clock that was put forward.
+      if (now() > self.expires && now() - asked > 500) end('expired');
+      else if (now() >= due || (!polls && document.readyState === 'complete')) script ? failed() : ask();
+      beat = now();
+      setTimeout(pulse, 250);
     }
 
-    // --- What the browser says.
+    function part() {
+      due = 1 / 0;
+      asked = 0;
+      retire();
+      if (channel) {
+        channel.close();
+        channel = 0;
+      }
+    }
 
-    mine.heard = function (event) {
-      if (event.type === 'load') {
-        if (!polls) later(ask, TICK);
-      } else if (event.type === 'pagehide') {
-        // Leaving, perhaps into the back/forward cache: no outcome of this poll is worth a word.
-        part();
-      } else if (event.blockedURI) {
-        if (
-          !source.indexOf(event.blockedURI) &&
-          /^script.*enforce/.test(event.effectiveDirective + event.disposition)
-        )
-          blocked(event.effectiveDirective + ' lacks ' + url);
-      } else if (event.persisted || now() > deadline) ask();
-    };
-
-    meet();
-    later(ask, document.readyState === 'complete' ? TICK : LOAD);
-    return { stop: stop };
+    if (window.Promise)
+      self.ended = new Promise(function (resolve) {
+        settle = resolve;
+      });
+    if (signal) {
+      signal.addEventListener('abort', self.stop);
+      if (signal.aborted) self.stop();
+    }
+    // Handlers run where `watch` was called, and nothing else does: each timer would have Angular render the page.
+    if (zone) {
+      tell = zone.current.wrap(tell, '');
+      pulse = zone.root.wrap(pulse, '');
+    }
+    setTimeout(pulse, 25); // a moment after load
+    return self;
   }
 
+  // For every watch of this copy. What a page adds to Object.prototype is none.
   function heard(event) {
-    for (var path in calls) calls[path].heard(event);
+    for (var path in calls) if (calls[path].heard) calls[path].heard(event);
   }
 
-  // For every watch of this copy, and never taken off: IE's detachEvent and leaks are not worth the bytes.
-  list = 'load pagehide pageshow online focus visibilitychange securitypolicyviolation'.split(' ');
-  for (i = list.length; i--; )
-    if (window.addEventListener) window.addEventListener(list[i], heard, false);
-    else if (window.attachEvent) window.attachEvent('on' + list[i], heard);
+  list = 'pagehide pageshow online focus visibilitychange securitypolicyviolation'.split(' ');
+  for (i = list.length; i--; ) if (window.addEventListener) window.addEventListener(list[i], heard, false);
 
   // Nothing but the tag: its data-… are the key and the options.
-  var declared = {};
-  list = tag ? 'key url proof since hold onvalue onend onerror onstate'.split(' ') : [];
-  for (i = list.length; i--; ) declared[list[i]] = tag.getAttribute('data-' + list[i]);
-  if (declared.key) watch(declared.key, declared);
+  i = tag && tag.getAttribute('data-key');
+  if (i) watch(i, tag);
 
   return { watch: watch };
 }

@@ -39,10 +39,9 @@ const stub = function () {
   }
 
   var tags = [];
-  var head = {
-    firstChild: null,
-    insertBefore: function (element) {
-      element.parentNode = head;
+  var root = {
+    appendChild: function (element) {
+      element.parentNode = root;
       tags.push(element);
       fetch(element);
     },
@@ -54,6 +53,7 @@ const stub = function () {
   var asked = {};
 
   function fetch(element) {
+    if (parameter(element.src, 'drop')) return;
     var key = parameter(element.src, 'key');
     var callback = parameter(element.src, 'callback');
     for (var i = 0; i < scenarios.length; i++)
@@ -97,7 +97,7 @@ const stub = function () {
       return { setAttribute: function () {} };
     },
     getElementsByTagName: function (name) {
-      return name === 'head' ? [head] : tags;
+      return name === 'html' ? [root] : tags;
     }
   };
   loaded = false;

@@ -47,12 +47,12 @@ describe('the tag that the script takes for its own', () => {
   function asked(address: string, elements: string[], current?: number, options = {}): string {
     const tags = elements.map(src => ({ src, getAttribute: () => null }));
     const polls: { src?: string }[] = [];
-    const head = { firstChild: null, insertBefore: (element: object) => polls.push(element) };
+    const root = { appendChild: (element: object) => polls.push(element) };
     const document = {
       readyState: 'complete',
       currentScript: current === undefined ? null : tags[current],
       createElement: () => ({ setAttribute: () => {} }),
-      getElementsByTagName: (name: string) => (name === 'head' ? [head] : tags),
+      getElementsByTagName: (name: string) => (name === 'html' ? [root] : tags),
     };
     const window = {
       document,

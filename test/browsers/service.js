@@ -45,7 +45,7 @@ export function reply(response, name, entry) {
 /** One engine's run of the scenarios: what was reported and asked, by scenario. */
 export async function startRun(chosen = scenarios) {
   const began = Date.now();
-  const results = new Map(chosen.map(scenario => [scenario.name, { events: [], polls: [] }]));
+  const results = new Map(chosen.map(scenario => [scenario.name, { events: [], polls: [], drops: [] }]));
   let userAgent = '';
 
   function handle(request, response) {
@@ -70,9 +70,14 @@ export async function startRun(chosen = scenarios) {
     response.writeHead(404).end();
   }
 
-  function poll({ callback, key, since = '', hold = '' }, response) {
+  function poll({ callback, key, since = '', hold = '', drop }, response) {
     const scenario = chosen.find(one => key.startsWith(one.name));
-    const { polls } = results.get(scenario.name);
+    const { polls, drops } = results.get(scenario.name);
+    if (drop !== undefined) {
+      // what it held is not let go, so that late answers can be tried
+      drops.push({ key, drop, at: Date.now() - began });
+      return script(response, call(callback, { code: -1, message: 'timeout', cursor: since }));
+    }
     const mine = polls.filter(one => one.key === key);
     let index = mine.findIndex(one => one.callback === callback);
     if (index < 0) {

@@ -6,15 +6,23 @@ import { call, client, script } from './service.js';
 
 const started = server => listenOnFree(server, '0.0.0.0');
 
-/** → { service, page(options): url, set(key, value), polls, of(key), held(), sicken(answer), close() } */
+/** → { service, page(options): url, set(key, value), polls, drops, of(key), held(), sicken(answer), close() } */
 export async function startStand() {
   const entries = new Map();
   const held = new Set();
   const polls = [];
   const pages = new Map();
+  const drops = [];
   let sick;
 
-  function poll(request, response, { key, callback, since = '', hold = '25', proof }) {
+  function poll(request, response, { key, callback, since = '', hold = '25', proof, poll: name, drop }) {
+    const timeout = () =>
+      script(response, call(callback, { code: -1, message: 'timeout', cursor: since || '0' }));
+    if (drop) {
+      drops.push(drop);
+      for (const waiter of [...held]) if (waiter.name === drop) waiter.end();
+      return timeout();
+    }
     polls.push({ key, callback, since, hold, proof, at: Date.now(), host: request.headers.host });
     if (sick)
       return sick === 'silent' ? undefined : script(response, sick === 'empty' ? '' : call(callback, sick));
@@ -27,11 +35,8 @@ export async function startStand() {
       return true;
     };
     if (answer()) return;
-    const waiter = { key, wake: () => answer() };
-    const timer = setTimeout(
-      () => script(response, call(callback, { code: -1, message: 'timeout', cursor: since || '0' })),
-      +hold * 1000,
-    );
+    const waiter = { key, name, wake: () => answer(), end: timeout };
+    const timer = setTimeout(timeout, +hold * 1000);
     held.add(waiter);
     response.once('close', () => {
       clearTimeout(timer);
@@ -57,6 +62,7 @@ export async function startStand() {
     service: base,
     origin,
     polls,
+    drops,
     held: () => held.size,
     of: key => polls.filter(one => one.key === key),
     set(key, value) {

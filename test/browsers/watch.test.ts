@@ -1,118 +1,6 @@
 /** The page's script on a page made by hand, with a clock that the test moves: its loop, in milliseconds. */
-import { readFileSync } from 'node:fs';
-import { createContext, runInContext } from 'node:vm';
-import { expect, test } from 'vitest';
-
-const built = readFileSync('dist/client/tagwait.js', 'utf8');
-const ADDRESS = 'https://status.example.com/client.js';
-
-interface Poll {
-  src: string;
-  onerror(): void;
-}
-interface Channel {
-  sent: number[];
-  closed: boolean;
-}
-type Values = Record<string, unknown>;
-
-/** A page that includes the script by a tag with these attributes. */
-class Page {
-  readonly polls: Poll[] = [];
-  readonly channels: Channel[] = [];
-  #now = 1_000_000;
-  #timers: { at: number; run: () => void }[] = [];
-  readonly #listeners: [type: string, listener: (event: object) => void][] = [];
-  readonly #window: Values;
-
-  constructor(attributes: Record<string, string> = {}) {
-    const page = this;
-    const tag = { src: ADDRESS, getAttribute: (name: string) => attributes[name] ?? null };
-    const head = { firstChild: null, insertBefore: (poll: Poll) => page.polls.push(poll) };
-    const document = {
-      readyState: 'complete',
-      currentScript: tag,
-      createElement: () => ({ setAttribute: () => {} }),
-      getElementsByTagName: (name: string) => (name === 'head' ? [head] : [tag]),
-    };
-    const math = Object.create(Math);
-    math.random = () => 0.5;
-    this.#window = {
-      document,
-      Math: math,
-      Date: class {
-        valueOf = () => page.#now;
-      },
-      BroadcastChannel: class implements Channel {
-        sent: number[] = [];
-        closed = false;
-        constructor() {
-          page.channels.push(this);
-        }
-        postMessage(age: number) {
-          this.sent.push(age);
-        }
-        close() {
-          this.closed = true;
-        }
-      },
-      addEventListener: (type: string, listener: (event: object) => void) =>
-        page.#listeners.push([type, listener]),
-      setTimeout: (run: () => void, ms: number) => {
-        const timer = { at: page.#now + ms, run };
-        page.#timers.push(timer);
-        return timer;
-      },
-      clearTimeout: (timer: unknown) => {
-        page.#timers = page.#timers.filter(one => one !== timer);
-      },
-    };
-    this.#window.window = this.#window;
-    createContext(this.#window);
-    runInContext(built, this.#window, { filename: ADDRESS });
-  }
-
-  watch(key: string, options: Values = {}): { stop(): void } {
-    const { watch } = this.#window.tagwait as { watch(key: string, options: Values): { stop(): void } };
-    const watching = watch(key, options);
-    this.pass(100);
-    return watching;
-  }
-
-  pass(ms: number): void {
-    const end = this.#now + ms;
-    for (;;) {
-      const [next] = this.#timers.filter(({ at }) => at <= end).sort((one, other) => one.at - other.at);
-      if (!next) break;
-      this.#timers = this.#timers.filter(timer => timer !== next);
-      this.#now = next.at;
-      next.run();
-    }
-    this.#now = end;
-  }
-
-  happens(type: string, more: object = {}): void {
-    for (const [of, listener] of this.#listeners) if (of === type) listener({ type, ...more });
-  }
-
-  /** What the newest poll asks. */
-  get asked(): URLSearchParams {
-    return new URL(this.polls.at(-1)?.src as string).searchParams;
-  }
-
-  /** The answer to the newest poll. */
-  answer(answer: Values): void {
-    const [registry = '', watch = '', poll = ''] = this.asked.get('callback')?.split('.') ?? [];
-    const calls = this.#window[registry] as Record<string, Record<string, (answer: Values) => void>>;
-    calls[watch]?.[poll]?.(answer);
-  }
-
-  /** Of one watch, the functions that answers may call, and its own. */
-  get callbacks(): number {
-    const [registry = '', watch = ''] = this.asked.get('callback')?.split('.') ?? [];
-    return Object.keys((this.#window[registry] as Record<string, object>)[watch] ?? {}).length;
-  }
-}
+import { describe, expect, test } from 'vitest';
+import { type Channel, Page } from './virtual.js';
 
 const BUSY = { code: -3, message: 'busy', retry: 60_000 };
 
@@ -141,6 +29,7 @@ test('left for the back/forward cache while a poll is held: back, it asks at onc
 test('after a failure it holds for a second, until a poll is answered; then for as long as the service does', () => {
   const page = new Page();
   page.watch('k');
+  page.pass(1000);
   page.answer({ code: 0, data: 1, cursor: 'e-1' });
   expect(page.asked.get('hold')).toBe(null);
   for (let failure = 0; failure < 3; failure++) {
@@ -158,14 +47,13 @@ test('after a failure it holds for a second, until a poll is answered; then for 
   expect(page.polls).toHaveLength(polls + 1);
 });
 
-test('stop() closes the channel to the other tabs, and says goodbye there', () => {
+test('stop() closes the channel to the other tabs', () => {
   const page = new Page();
   const watching = page.watch('k');
   const [channel] = page.channels as [Channel];
   expect(channel.closed).toBe(false);
   watching.stop();
   expect(channel.closed).toBe(true);
-  expect(channel.sent.at(-1)).toBe(-(channel.sent[0] as number));
   page.pass(120_000);
   expect([page.polls.length, page.channels.length]).toEqual([1, 1]);
 });
@@ -180,8 +68,9 @@ test('nothing but the tag: each of its data-… is used', () => {
   });
   page.pass(100);
   expect(page.polls[0]?.src).toMatch(/^https:\/\/other\.example\/status\/get\?/);
-  const { callback: _, ...asked } = Object.fromEntries(page.asked);
+  const { callback: _, poll: __, ...asked } = Object.fromEntries(page.asked);
   expect(asked).toEqual({ key: 'k', proof: '1900000000.proof', since: 'e-7', hold: '1' });
+  page.pass(1000);
   page.answer({ code: 0, data: 1, cursor: 'e-8' });
   expect(page.asked.get('hold')).toBe('9');
   expect(page.asked.get('proof')).toBe('1900000000.proof');
@@ -193,4 +82,201 @@ test('the functions of polls of long ago are forgotten', () => {
   for (let value = 1; value <= 100; value++) page.answer({ code: 0, data: value, cursor: `e-${value}` });
   expect(page.polls).toHaveLength(101);
   expect(page.callbacks).toBeLessThanOrEqual(10);
+});
+
+describe('back from anywhere', () => {
+  const TIMEOUT = { code: -1, message: 'timeout', cursor: 'e-1' };
+
+  test.each(['visibilitychange', 'focus', 'online', 'pageshow'])(
+    '%s: it asks at once, and the old poll is dropped',
+    type => {
+      const page = new Page();
+      page.watch('k');
+      page.pass(1000);
+      page.answer(TIMEOUT);
+      const old = page.newest;
+      page.pass(12_000);
+      page.happens(type);
+      page.happens('focus');
+      expect(page.polls, 'two events, one poll').toHaveLength(3);
+      expect(page.drops.map(({ src }) => src)).toEqual([old.src.replace('&poll=', '&drop=')]);
+      // what it says on its way counts
+      page.answer({ code: 0, data: 'late', cursor: 'e-2' }, old);
+      expect(page.told).toContainEqual(['value', 'late']);
+      expect(page.asked.get('since')).toBe('e-2');
+    },
+  );
+
+  test.each([0, 0.999_999])(
+    'a first request that fails is tried again within 1.5 s, and nobody is told, at random %d',
+    random => {
+      const page = new Page();
+      page.watch('k');
+      page.answer(TIMEOUT);
+      page.pass(8000);
+      page.random = random;
+      page.happens('visibilitychange');
+      const { at } = page.newest;
+      page.newest.onerror();
+      page.pass(1500);
+      expect(page.newest.at).toBeGreaterThan(at);
+      expect(page.told).toEqual([['state', 'waiting']]);
+    },
+  );
+
+  test('awake after a sleep of which nothing tells, it asks at once', () => {
+    const page = new Page();
+    page.watch('k');
+    page.pass(1000);
+    page.answer(TIMEOUT);
+    page.now += 3_600_000;
+    page.pass(300);
+    expect(page.polls).toHaveLength(3);
+  });
+});
+
+test('waits between 250 ms and 16 s, doubled, with up to a second of jitter', () => {
+  for (const random of [0, 0.999_999]) {
+    const page = new Page();
+    page.random = random;
+    page.watch('k');
+    const waits: number[] = [];
+    for (let failure = 0; failure < 9; failure++) {
+      const { at } = page.newest;
+      const polls = page.polls.length;
+      page.newest.onerror();
+      while (page.polls.length === polls) page.pass(50);
+      waits.push(page.newest.at - at);
+    }
+    const wanted = [250, 500, 1000, 2000, 4000, 8000, 16_000, 16_000, 16_000].map(ms => ms + 1000 * random);
+    // the script looks at the clock every 250 ms
+    for (const [i, ms] of waits.entries())
+      expect(Math.abs(ms - (wanted[i] as number) - 125)).toBeLessThan(200);
+  }
+});
+
+describe('expired', () => {
+  test('by its own clock, when nothing answers any more', async () => {
+    const page = new Page();
+    const watching = page.watch('k', { proof: '1900000000.proof' });
+    page.answer({ code: -1, message: 'timeout', cursor: 'e-1', left: 90 });
+    expect(watching.expires).toBe(page.now + 90_000);
+    const end = page.now + 90_000;
+    for (let asked = 0; page.now < end - 300; page.pass(100))
+      if (page.polls.length > asked) page.polls[asked++]?.onerror();
+    expect(page.told.at(-1)).toEqual(['state', 'offline']);
+    page.pass(1000);
+    expect(page.told.slice(-2)).toEqual([
+      ['state', 'ended'],
+      ['end', 'expired'],
+    ]);
+    expect(await watching.ended).toBe('expired');
+  });
+
+  test('not because the clock was put forward: the service is asked first', () => {
+    const page = new Page();
+    const watching = page.watch('k', { proof: '1900000000.proof' });
+    page.pass(1000);
+    page.answer({ code: -1, message: 'timeout', cursor: 'e-1', left: 90 });
+    page.now += 7_200_000;
+    page.pass(300);
+    expect(page.polls).toHaveLength(3);
+    page.answer({ code: -1, message: 'timeout', cursor: 'e-1', left: 88 });
+    expect(watching.expires).toBe(page.now + 88_000);
+    page.pass(10_000);
+    expect(page.told).toEqual([['state', 'waiting']]);
+  });
+});
+
+describe('ended', () => {
+  test.each([
+    ['final', { code: 0, data: 1, cursor: 'e-1', final: true }],
+    ['expired', { code: -2, message: 'expired' }],
+    ['forbidden', { code: -5, message: 'forbidden' }],
+    ['bad request', { code: -4, message: 'bad request', detail: 'key: …' }],
+  ])('%s', async (reason, answer) => {
+    const page = new Page();
+    const watching = page.watch('k');
+    page.answer(answer);
+    expect(await watching.ended).toBe(reason);
+    expect(page.told.at(-1)).toEqual(['end', reason]);
+    expect(page.drops, 'nothing is held any more').toEqual([]);
+  });
+
+  test('stopped: by stop(), and by a signal, also one that was aborted before; the poll is dropped', async () => {
+    const controller = new AbortController();
+    for (const stop of [
+      (page: Page) => page.watch('k').stop(),
+      (page: Page) => {
+        page.watch('k', { signal: controller.signal });
+        controller.abort();
+      },
+    ]) {
+      const page = new Page();
+      stop(page);
+      page.answer({ code: 0, data: 1, cursor: 'e-1' });
+      page.pass(60_000);
+      expect(page.told).toEqual([['state', 'waiting']]);
+      expect([page.polls.length, page.drops.length]).toEqual([1, 1]);
+    }
+    const page = new Page();
+    expect(await page.watch('k', { signal: controller.signal }).ended).toBe('stopped');
+    expect(page.polls).toEqual([]);
+  });
+
+  test('stopped: the tag of a declared watch has left the document', () => {
+    const page = new Page({ 'data-key': 'k' });
+    page.pass(5000);
+    expect(page.polls).toHaveLength(1);
+    page.tag.isConnected = false;
+    page.pass(2000);
+    expect(page.drops).toHaveLength(1);
+    page.pass(60_000);
+    expect(page.polls).toHaveLength(1);
+  });
+});
+
+describe('behind a proxy that cuts every hold', () => {
+  // as the proxy answers 504, and as it closes the connection: then the browser sends the poll once more by itself
+  test.each(
+    [5, 10, 15].flatMap(cut =>
+      [1, 2].flatMap(sent => [0, 0.5, 0.999_999].map(random => [cut, sent, random] as const)),
+    ),
+  )(
+    'at %d s, sent %d times, at random %d: from the third cut on without a poll at most 1 % of the time',
+    (cut, sent, random) => {
+      const page = new Page();
+      page.random = random;
+      page.watch('k');
+      let cuts = 0;
+      let from = 0;
+      let deaf = 0;
+      let holds: number[] = [];
+      while (page.now < from + 600_000 || cuts < 3) {
+        const hold = Number(page.asked.get('hold') ?? 25);
+        holds.push(hold);
+        const polls = page.polls.length;
+        if (hold < cut) {
+          page.pass(hold * 1000);
+          page.answer({ code: -1, message: 'timeout', cursor: 'e-1' });
+          continue;
+        }
+        page.pass(cut * sent * 1000);
+        if (++cuts === 3) {
+          from = page.now;
+          deaf = 0;
+          holds = [];
+        }
+        const since = page.now;
+        page.newest.onerror();
+        while (page.polls.length === polls) page.pass(10);
+        deaf += page.now - since;
+        if (cuts < 3 && page.polls.length > 300) break;
+      }
+      expect(deaf / 600_000).toBeLessThan(0.01);
+      // never more than arrives, but for a try now and then
+      expect(holds.filter(hold => hold >= cut).length).toBeLessThanOrEqual(3);
+      expect(Math.max(...holds.filter(hold => hold < cut))).toBeGreaterThanOrEqual(2);
+    },
+  );
 });

@@ -1,0 +1,141 @@
+/** A page made by hand, with the page's script in it and a clock that the test moves. */
+import { readFileSync } from 'node:fs';
+import { createContext, runInContext } from 'node:vm';
+
+const built = readFileSync('dist/client/tagwait.js', 'utf8');
+const ADDRESS = 'https://status.example.com/client.js';
+
+/** What the script put into the page to ask. */
+export interface Asked {
+  src: string;
+  /** when, by the page's clock */
+  at: number;
+  onerror(): void;
+}
+export interface Channel {
+  sent: number[];
+  closed: boolean;
+}
+export type Values = Record<string, unknown>;
+/** What `tagwait.watch` returns. */
+export interface Watching {
+  stop(): void;
+  ended: Promise<string>;
+  expires?: number;
+}
+
+/** A page that includes the script by a tag with these attributes. */
+export class Page {
+  readonly polls: Asked[] = [];
+  readonly drops: Asked[] = [];
+  readonly channels: Channel[] = [];
+  /** what handlers were called with: `[name, value]` */
+  readonly told: [string, unknown][] = [];
+  readonly tag: { src: string; isConnected: boolean; getAttribute(name: string): string | null };
+  /** what Math.random says */
+  random = 0.5;
+  now = 1_000_000;
+  #timers: { at: number; run: () => void }[] = [];
+  readonly #listeners: [type: string, listener: (event: object) => void][] = [];
+  readonly #window: Values;
+
+  constructor(attributes: Record<string, string> = {}) {
+    const page = this;
+    this.tag = { src: ADDRESS, isConnected: true, getAttribute: name => attributes[name] ?? null };
+    const root = {
+      appendChild(script: Asked) {
+        script.at = page.now;
+        (new URL(script.src).searchParams.has('drop') ? page.drops : page.polls).push(script);
+      },
+    };
+    const document = {
+      readyState: 'complete',
+      hidden: false,
+      currentScript: this.tag,
+      createElement: () => ({ setAttribute: () => {} }),
+      getElementsByTagName: (name: string) => (name === 'html' ? [root] : [page.tag]),
+    };
+    const math = Object.create(Math);
+    math.random = () => page.random;
+    this.#window = {
+      document,
+      Promise,
+      Math: math,
+      Date: class {
+        valueOf = () => page.now;
+      },
+      BroadcastChannel: class implements Channel {
+        sent: number[] = [];
+        closed = false;
+        constructor() {
+          page.channels.push(this);
+        }
+        postMessage(age: number) {
+          this.sent.push(age);
+        }
+        close() {
+          this.closed = true;
+        }
+      },
+      addEventListener: (type: string, listener: (event: object) => void) =>
+        page.#listeners.push([type, listener]),
+      setTimeout: (run: () => void, ms: number) => {
+        const timer = { at: page.now + ms, run };
+        page.#timers.push(timer);
+        return timer;
+      },
+    };
+    this.#window.window = this.#window;
+    createContext(this.#window);
+    runInContext(built, this.#window, { filename: ADDRESS });
+  }
+
+  watch(key: string, options: Values = {}): Watching {
+    const { watch } = this.#window.tagwait as { watch(key: string, options: Values): Watching };
+    const tells = (name: string) => (value: unknown) => this.told.push([name, value]);
+    const handlers = { onvalue: tells('value'), onstate: tells('state'), onend: tells('end') };
+    const watching = watch(key, { ...handlers, ...options });
+    this.pass(100);
+    return watching;
+  }
+
+  pass(ms: number): void {
+    const end = this.now + ms;
+    for (;;) {
+      const [next] = this.#timers.filter(({ at }) => at <= end).sort((one, other) => one.at - other.at);
+      if (!next) break;
+      this.#timers = this.#timers.filter(timer => timer !== next);
+      this.now = Math.max(this.now, next.at);
+      next.run();
+    }
+    this.now = end;
+  }
+
+  happens(type: string, more: object = {}): void {
+    for (const [of, listener] of this.#listeners) if (of === type) listener({ type, ...more });
+  }
+
+  get newest(): Asked {
+    return this.polls.at(-1) as Asked;
+  }
+
+  /** What the newest poll asks. */
+  get asked(): URLSearchParams {
+    return new URL(this.newest.src).searchParams;
+  }
+
+  /** The answer to the newest poll, or to another. */
+  answer(answer: Values, poll = this.newest): void {
+    const [registry = '', watch = '', name = ''] = callbackOf(poll);
+    const calls = this.#window[registry] as Record<string, Record<string, (answer: Values) => void>>;
+    calls[watch]?.[name]?.(answer);
+  }
+
+  /** Of one watch, the functions that answers may call, and its own. */
+  get callbacks(): number {
+    const [registry = '', watch = ''] = callbackOf(this.newest);
+    return Object.keys((this.#window[registry] as Record<string, object>)[watch] ?? {}).length;
+  }
+}
+
+const callbackOf = ({ src }: Asked) => new URL(src).searchParams.get('callback')?.split('.') ?? [];
