@@ -59,6 +59,7 @@ test('300 at the same time over Redis and two nodes: the same', async () => {
       },
       gap() {},
       held: () => 0,
+      drop() {},
       describe: () => ({ id: String(index), held: 0, version: '', uptime: 0 }),
     });
     onTestFinished(() => node.close());

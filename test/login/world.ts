@@ -282,6 +282,7 @@ export async function play(seed: number): Promise<Log> {
     },
     gap() {},
     held: () => 0,
+    drop() {},
     describe: () => ({ id: 'n', held: 0, version: '', uptime: 0 }),
   });
   const stores: Stores = {
