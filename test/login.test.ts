@@ -397,7 +397,7 @@ describe('times', () => {
       vi.useRealTimers();
       await broker.close();
     });
-    await broker.start({ entry() {}, gap() {}, held: () => 0, describe: () => ({}) as never });
+    await broker.start({ entry() {}, gap() {}, drop() {}, held: () => 0, describe: () => ({}) as never });
     const store: LoginStore = {
       setRendered: (...args) => broker.set(...args),
       peek: key => broker.peek(key),
