@@ -6,7 +6,7 @@
  *
  * An attacker connects and says nothing, or one header a second, or asks once and stays, or holds a poll of a key that
  * nobody sets; whatever is closed comes back. One address sends, within its limit, the dearest requests that are known
- * (dear.js), each on a connection of its own. An honest page polls its key again and again, and every second some new
+ * (dear.js), each on a connection of its own; a program on this machine sends those of the internal port. An honest page polls its key again and again, and every second some new
  * ones come. A backend sets a hundred values a second. Measured: from when a set was due until its page has it, from a
  * new page's first byte until its answer, and what the service has open and in memory before, during and after.
  */
@@ -24,6 +24,7 @@ import { DEAR } from './dear.js';
 
 const ATTACKERS = Number(process.env.ATTACKERS ?? 10_000);
 const DEAR_A_SECOND = 200;
+const DEAR_SETS_A_SECOND = 50;
 const PAGES = 1000;
 const SETS_A_SECOND = 100;
 const NEW_A_SECOND = 20;
@@ -37,6 +38,8 @@ const PER_PROCESS = 2500;
 const now = () => performance.timeOrigin + performance.now();
 const roles = { attack, dear, pages, newcomers };
 const [role, ...given] = process.argv.slice(2);
+// what the main process started ends with it
+process.once('disconnect', () => process.exit());
 if (role) await roles[role](...given);
 else await main();
 
@@ -76,18 +79,18 @@ async function attack(url, many, network) {
   setInterval(() => process.send({ connected }), 500);
 }
 
-/** Requests of every dear kind in turn, from one address; tells how many were answered. */
-function dear(url, aSecond) {
+/** Requests of every dear kind of a port in turn, from one address; tells how many were answered. */
+function dear(port, url, aSecond) {
   setPriority(constants.priority.PRIORITY_LOW);
-  const { hostname, port } = new URL(url);
-  const kinds = DEAR.filter(kind => kind.port === 'public');
+  const { hostname, port: number } = new URL(url);
+  const kinds = DEAR.filter(kind => kind.port === port);
   const began = now();
   let sent = 0;
   let answered = 0;
   const send = packets => {
     const socket = connect({
       host: hostname,
-      port: Number(port),
+      port: Number(number),
       localAddress: '127.150.0.1',
       noDelay: true,
     });
@@ -269,11 +272,28 @@ async function main() {
   const calm = await measure('pages alone', () => 0);
 
   console.error(`attack: one address sends ${DEAR_A_SECOND} dear requests a second`);
-  const one = start('dear', publicUrl, DEAR_A_SECOND);
-  await until(() => one.got.connected > DEAR_A_SECOND, 'dear requests are answered', SLOWLY);
-  forget();
-  const bounded = await measure(`and ${DEAR_A_SECOND} dear requests a second from one address`, () => 1);
-  one.child.kill();
+  const besides = async (port, url, aSecond, name) => {
+    const one = start('dear', port, url, aSecond);
+    await until(() => one.got.connected > aSecond, 'dear requests are answered', SLOWLY);
+    forget();
+    const good = await measure(name, () => 1);
+    one.child.kill();
+    return good;
+  };
+  const bounded = [
+    await besides(
+      'public',
+      publicUrl,
+      DEAR_A_SECOND,
+      `and ${DEAR_A_SECOND} dear requests a second from one address`,
+    ),
+    await besides(
+      'internal',
+      internalUrl,
+      DEAR_SETS_A_SECOND,
+      `and ${DEAR_SETS_A_SECOND} dear requests a second to the internal port`,
+    ),
+  ].every(Boolean);
 
   console.error(`attack: ${ATTACKERS} attackers come`);
   const attackers = [];
@@ -316,7 +336,7 @@ async function main() {
     fail(`dear requests made honest pages wait more than ${ALLOWED_P99} ms at p99, or lose something`);
   if (!good) fail(`honest pages waited more than ${ALLOWED_P99} ms at p99, or lost something`);
   // compiled code and buffers of a node that has worked: not what a new one has, but what it had before the crowd
-  const before = rows[1].at(-1);
+  const before = rows[2].at(-1);
   if (after.megabytes > before * 1.25)
     fail(`${after.megabytes} MB are kept, ${before} were before the crowd`);
   if (after.open > atRest.open + 5) fail(`${after.open} descriptors are open, ${atRest.open} were`);
