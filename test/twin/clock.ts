@@ -5,7 +5,28 @@
  * Vitest's fake timers do the same forty times slower: they search all timers for each step.
  */
 
+/** A process that may be stopped for a while: then its timers fire late. */
+export interface Process {
+  /** ms since the start */
+  stalledUntil: number;
+}
+
+/** Whose code runs; undefined: that of nobody who can be stopped. */
+let running: Process | undefined;
+
+/** Runs as code of a process: the timers that it makes are its own. */
+export function as<T>(owner: Process | undefined, act: () => T): T {
+  const before = running;
+  running = owner;
+  try {
+    return act();
+  } finally {
+    running = before;
+  }
+}
+
 interface Timer {
+  owner: Process | undefined;
   at: number;
   /** of timers with one time, the one that was made first is first */
   order: number;
@@ -77,8 +98,13 @@ export class Clock {
       const first = this.#heap[0];
       if (!first || first.at > end) break;
       this.#pop();
-      const { act } = first;
+      const { act, owner } = first;
       if (!act) continue;
+      if (owner && owner.stalledUntil > first.at) {
+        first.at = owner.stalledUntil;
+        this.#push(first);
+        continue;
+      }
       this.now = Math.max(this.now, first.at);
       if (first.every === undefined) first.act = undefined;
       else {
@@ -86,8 +112,10 @@ export class Clock {
         first.order = this.#order++;
         this.#push(first);
       }
+      running = owner;
       act(...first.args);
       await settled();
+      running = undefined;
     }
     this.now = end;
   }
@@ -95,6 +123,7 @@ export class Clock {
   /** @param wait ms; -1: at once, as `setImmediate` does; Node waits for 1 ms at least */
   #add(act: Timer['act'], wait = 1, args: unknown[] = [], every?: number): Timer {
     const timer: Timer = {
+      owner: running,
       at: this.now + (wait < 0 ? 0 : Math.max(1, wait)),
       order: this.#order++,
       every,

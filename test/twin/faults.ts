@@ -3,7 +3,7 @@ import type { Op } from './schedule.js';
 import { isHarmless } from './schedule.js';
 import type { Node, World } from './world.js';
 
-type Fault = Exclude<Op, { kind: 'set' | 'arrive' | 'leave' | 'crowd' }>;
+type Fault = Exclude<Op, { kind: 'set' | 'arrive' | 'leave' | 'crowd' | 'lose' | 'die' }>;
 
 export class Faults {
   readonly #world: World;
@@ -29,6 +29,14 @@ export class Faults {
     let since = 0;
     for (const fault of this.#lasting) if (fault.node === node) since = Math.max(since, fault.until);
     return since;
+  }
+
+  /** What is wrong on the way of a node that died may be so for the one that takes its place, which starts at this time. */
+  inherit(from: Node, to: Node, start: number): void {
+    for (const fault of [...this.#lasting])
+      if (fault.node === from) this.#lasting.push({ ...fault, node: to });
+    this.#lasting.push({ node: to, from: this.#world.clock.now, until: start });
+    this.over = Math.max(this.over, start);
   }
 
   begin(op: Fault): void {
@@ -62,6 +70,9 @@ export class Faults {
       case 'cut':
         for (const connection of [...(node?.line.connections ?? [])])
           if (connection.role === op.role) connection.reset('read ECONNRESET');
+        return;
+      case 'stall':
+        if (node) node.line.stalledUntil = Math.max(node.line.stalledUntil, this.#world.clock.now + ms);
         return;
       case 'silence':
         node?.line.silent.add(op.role);

@@ -2,6 +2,7 @@
 
 import type { Waiter } from '../../src/hold/longpoll.js';
 import { type Answer, textOf } from '../../src/protocol/answers.js';
+import { as } from './clock.js';
 import type { Node, World } from './world.js';
 
 interface Body {
@@ -17,6 +18,8 @@ interface Body {
 const UNHEARD = 10_500;
 /** ms between an answer and the next poll */
 const BETWEEN = 2;
+/** ms after which a page asks again whose answer got lost */
+const LOST = 50;
 
 export class Page {
   node: Node;
@@ -28,6 +31,8 @@ export class Page {
   ended = false;
   /** how often it has left */
   departures = 0;
+  /** its next answer gets lost */
+  loses = false;
   readonly #name: string;
   readonly #world: World;
   readonly #hold: number;
@@ -80,25 +85,40 @@ export class Page {
 
   #ask(): void {
     if (this.ended || !this.node.started) return;
+    const { line } = this.node;
+    const stalled = line.stalledUntil - performance.now();
+    if (stalled > 0) {
+      this.#later(stalled);
+      return;
+    }
     const number = ++this.#polls;
     let answered = false;
-    const waiter = this.node.longpoll.get(
-      { key: this.key, since: this.#cursor, hold: this.#hold },
-      {
-        answer: answer => {
-          if (answered || number !== this.#polls)
-            return this.#world.fail('twice', `${this.name} is answered ${textOf(answer)} after it left`);
-          answered = true;
-          this.#waiter = undefined;
-          this.#hear(answer);
+    const waiter = as(line, () =>
+      this.node.longpoll.get(
+        { key: this.key, since: this.#cursor, hold: this.#hold },
+        {
+          answer: answer => {
+            if (answered || number !== this.#polls)
+              return this.#world.fail('twice', `${this.name} is answered ${textOf(answer)} after it left`);
+            answered = true;
+            this.#waiter = undefined;
+            // the page is not stopped with its node
+            as(undefined, () => this.#hear(answer));
+          },
         },
-      },
+      ),
     );
     if (!answered) this.#waiter = waiter;
   }
 
   #hear(answer: Answer): void {
     const { kind } = answer;
+    if (this.loses) {
+      this.loses = false;
+      this.since = performance.now();
+      this.#later(LOST);
+      return;
+    }
     const text = textOf(answer);
     const body = JSON.parse(text) as Body;
     if (kind === 'success') this.#take(body);

@@ -17,6 +17,12 @@ export type Op = At &
     | { kind: 'crowd'; node: number; after: number; within: number }
     | ({ kind: 'pause' | 'down' | 'bus'; server: number } & For)
     | { kind: 'cut'; node: number; role: Role }
+    /** a node is killed; another takes its place `back` ms later */
+    | { kind: 'die'; node: number; back: number }
+    /** a node is stopped: its timers fire late, and it reads and writes nothing */
+    | ({ kind: 'stall'; node: number } & For)
+    /** the next answer to a page gets lost: it asks again with the cursor that it had */
+    | { kind: 'lose'; page: number }
     | ({ kind: 'silence'; node: number; role: Role } & For)
     | ({ kind: 'slow'; node: number; role: Role; by: number } & For)
     /** node: absent for all; the server itself refuses */
@@ -98,6 +104,7 @@ class Dice {
     this.ops.push(op);
     this.moments.push(op.at);
     if ('ms' in op) this.moments.push(op.at + op.ms, op.at + op.ms * this.random.next());
+    if (op.kind === 'die') this.moments.push(op.at + op.back);
     if (op.kind === 'leave' && op.back) this.moments.push(op.at + op.back);
     if (op.kind === 'crowd') this.moments.push(op.at + op.after, op.at + op.within);
   }
@@ -145,6 +152,9 @@ class Dice {
       () => ({ kind: 'evict markers', at, server }),
       () => ({ kind: 'redirect', at, node, ms }),
       () => ({ kind: 'bus', at, server, ms }),
+      () => ({ kind: 'die', at: Math.max(at, 1000), node, back: this.whole(50, random.pick([300, 3000])) }),
+      () => ({ kind: 'stall', at, node, ms }),
+      () => ({ kind: 'stall', at, node, ms }),
     ];
     return random.pick(faults)();
   }
@@ -212,6 +222,8 @@ export function draw(seed: number): Schedule {
       elsewhere: dice.chance(0.15),
       ...(dice.chance(0.85) ? { back: random.pick([0, 0, 1, 250, 900, dice.whole(4500, 6500)]) } : {}),
     });
+  for (let count = dice.count(-2, 3); count > 0; count--)
+    dice.add({ kind: 'lose', at: dice.at(), page: dice.count(0, pages.length - 1) });
   for (let count = dice.count(-2, 2); count > 0; count--) {
     const [after, within] = random.pick([
       [0, 0],

@@ -1,12 +1,14 @@
 /** Redis servers in memory, and the lines to them: they delay, refuse, pause, swallow and drop as a schedule says. */
 import type { Random } from '../chaos/random.js';
+import { as, type Process } from './clock.js';
 import { type Reply, Store } from './store.js';
 
 /** The client of a node that commands (and sets), or the one that receives messages. */
 export type Role = 'commands' | 'subscriber';
 
 /** What lies between one node and its servers, and what becomes of that which passes. */
-export class Line {
+export class Line implements Process {
+  stalledUntil = 0;
   /** ms that each way takes longer, at most, by role */
   readonly slow = new Map<Role, number>();
   /** roles whose bytes are swallowed, both ways */
@@ -163,7 +165,8 @@ export class Server {
       for (const other of this.others) {
         const listening = other.#listening(channel);
         if (this.busIsCut || other.busIsCut) for (const { line } of listening) line.onDropped(message);
-        else setTimeout(() => this.#pass(other, channel, message), at - performance.now());
+        else
+          as(undefined, () => setTimeout(() => this.#pass(other, channel, message), at - performance.now()));
       }
     }
     return here.length;
@@ -238,6 +241,13 @@ export class Connection {
     this.#delivers = this.line.random.next() < 0.5;
   }
 
+  /** The client was killed: the server sees the end, and the client nothing. */
+  abandon(): void {
+    this.state = 'closed';
+    this.server.connections.delete(this);
+    this.line.connections.delete(this);
+  }
+
   /** The client has closed its side: the connection ends when the server has heard of it, or after 2 s. */
   end(): void {
     this.writable = false;
@@ -266,18 +276,20 @@ export class Connection {
     if (this.#swallowed()) return;
     const now = performance.now();
     this.#toServer = Math.max(this.#toServer, now + this.line.delay(this.role));
-    setTimeout(arrive, this.#toServer - now);
+    as(undefined, () => setTimeout(arrive, this.#toServer - now));
   }
 
   #sendBack(arrive: () => void): void {
     if (this.#swallowed()) return;
     const now = performance.now();
     this.#toClient = Math.max(this.#toClient, now + this.line.delay(this.role));
-    setTimeout(() => {
-      if (this.state !== 'open') return;
-      arrive();
-      this.on.data();
-    }, this.#toClient - now);
+    as(this.line, () =>
+      setTimeout(() => {
+        if (this.state !== 'open') return;
+        arrive();
+        this.on.data();
+      }, this.#toClient - now),
+    );
   }
 
   /** A byte that was swallowed is missing for ever: the connection is dead. */

@@ -3,7 +3,7 @@ import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import { LongPoll } from '../../src/hold/longpoll.js';
 import { Random } from '../chaos/random.js';
 import { fakeConnections } from './clients.js';
-import { Clock } from './clock.js';
+import { as, Clock } from './clock.js';
 import { Faults } from './faults.js';
 import { Page } from './page.js';
 import { isHarmless, type Op, type Schedule } from './schedule.js';
@@ -30,6 +30,10 @@ export interface Node {
   line: Line;
   longpoll: LongPoll;
   started: boolean;
+  /** its start was called */
+  begun: boolean;
+  /** it was killed */
+  dead: boolean;
   /** of each key, the newest entry that was delivered to it by whatever way */
   known: Map<string, number>;
   /** keys of commands that came late, on connections that were given up: a subscription may be left */
@@ -56,6 +60,9 @@ export class World {
   readonly #faults: Faults;
   readonly #stored = new Map<string, { value: string; at: number }[]>();
   #sets = 0;
+  #deaths = 0;
+  /** ids of nodes that died: their names stay with what they watched until the lease has ended */
+  readonly #dead = new Set<string>();
   /** when something was last lost that the nodes find by verification, ms since the start */
   #lostAt = Number.NEGATIVE_INFINITY;
 
@@ -122,8 +129,9 @@ export class World {
       await this.clock.runUntil(Math.min(end, this.clock.now + 500));
   }
 
-  #node(number: number): Node {
-    const id = `n${number}`;
+  /** @param life of the nodes in this place, from 0 @param wait ms until it starts */
+  #node(number: number, life = 0, wait = 0): Node {
+    const id = life === 0 ? `n${number}` : `n${number}x${life}`;
     const line = new Line(this.#random, this.#schedule.way);
     const { history, servers } = this.#schedule;
     const broker = new RedisBroker(
@@ -145,6 +153,8 @@ export class World {
       line,
       longpoll: new LongPoll(broker, { id, version: '0' }),
       started: false,
+      begun: false,
+      dead: false,
       known: new Map(),
       late: new Set(),
       lossAt: new Map(),
@@ -174,20 +184,66 @@ export class World {
       for (const [index, one] of reply.entries())
         if (Array.isArray(one) && one.length > 0) knows(keyOf(names[2 * index] ?? ''), Number(one[0]));
     };
-    node.longpoll.start().then(
+    if (wait === 0) this.#start(node);
+    else setTimeout(() => this.#start(node), wait);
+    return node;
+  }
+
+  #start(node: Node): void {
+    node.begun = true;
+    as(node.line, () => node.longpoll.start()).then(
       () => {
+        if (node.dead) return;
         node.started = true;
         for (const page of this.pages) if (page.node === node && page.since !== undefined) page.restart();
       },
-      (error: Error) => this.fail('start', `${id} ends: ${error.message}`),
+      (error: Error) => {
+        if (node.dead) return;
+        if (this.#deaths > 0 && / refuses this node: /.test(error.message)) this.#replace(node, 500);
+        else this.fail('start', `${node.id} ends: ${error.message}`);
+      },
     );
-    return node;
+  }
+
+  /** Another node takes the place of one that has ended; so does yet another if Redis refuses it at the start. */
+  #replace(node: Node, wait: number): void {
+    const number = this.nodes.indexOf(node);
+    const next = this.#node(number, ++this.#deaths, wait);
+    this.nodes[number] = next;
+    this.#dead.add(node.id);
+    Object.assign(node, { started: false, dead: true });
+    this.#faults.inherit(node, next, this.clock.now + wait);
+    for (const page of this.pages) if (page.node === node) page.node = next;
+    // nothing of it gets out; what it has left to do is dropped
+    void as(node.line, () => node.longpoll.close());
+  }
+
+  /** Killed: Redis sees its connections end, and its pages go to the other nodes, or to the one that takes its place. */
+  #die(number: number, back: number): void {
+    const node = this.nodes[number] as Node;
+    // one that starts would not end when it is refused meanwhile
+    if (!node.started) return;
+    const { line } = node;
+    const mine = this.pages.filter(page => page.node === node);
+    const there = mine.filter(page => page.since !== undefined);
+    for (const page of there) page.leave();
+    for (const connection of [...line.connections]) connection.abandon();
+    line.silent.add('commands').add('subscriber');
+    this.#replace(node, back);
+    for (const page of mine) page.node = this.#random.pick(this.nodes);
+    for (const page of there) this.#back(page, 50 + 2000 * this.#random.next());
   }
 
   #act(op: Op): void {
     if (op.kind === 'set') return this.#set(op);
     if (op.kind === 'arrive') return this.pages[op.page]?.arrive();
     if (op.kind === 'leave') return this.#leave(this.pages[op.page] as Page, op.back, op.elsewhere);
+    if (op.kind === 'lose') {
+      const page = this.pages[op.page];
+      if (page) page.loses = true;
+      return;
+    }
+    if (op.kind === 'die') return this.#die(op.node, op.back);
     if (isHarmless(op)) this.#lostAt = this.clock.now + ('ms' in op ? op.ms : 0);
     if (op.kind !== 'crowd') return this.#faults.begin(op);
     const crowd = this.pages.filter(page => page.node === this.nodes[op.node] && page.since !== undefined);
@@ -214,10 +270,15 @@ export class World {
     const options = { ttl: 600_000, final, id: retry ? value : undefined };
     const attempt = (left: number): void => {
       if (!node.started) return;
+      const stalled = node.line.stalledUntil - this.clock.now;
+      if (stalled > 0) {
+        setTimeout(() => attempt(left), stalled);
+        return;
+      }
       const page = this.#longHeld(key);
       const departures = page?.departures;
       const asked = this.clock.now;
-      node.longpoll.set(key, value, options).then(
+      as(node.line, () => node.longpoll.set(key, value, options)).then(
         ({ watched, repeated }) => {
           if (watched || repeated || !page || page.departures !== departures) return;
           if (this.#lostAt >= asked) return;
@@ -257,6 +318,7 @@ export class World {
   #look(): void {
     const { now } = this.clock;
     for (const node of this.nodes) {
+      if (!node.begun) continue;
       const { up, cause } = node.longpoll.store();
       const good = up && !node.line.deceives && !this.#faults.touch(node);
       if (!good) node.goodSince = Number.POSITIVE_INFINITY;
@@ -313,13 +375,22 @@ export class World {
       if (longpoll.held > 0 || watched > 0) return `${id} holds ${longpoll.held} and watches ${watched}`;
     }
     for (const { store } of this.servers)
-      for (const name of store.keys()) if (name.includes(':w:')) return `${name} is left: ${store.get(name)}`;
+      for (const name of store.keys())
+        if (name.includes(':w:') && !this.#isOfTheDead(store.get(name) ?? ''))
+          return `${name} is left: ${store.get(name)}`;
     return undefined;
+  }
+
+  /** @param watchers as Redis keeps them: a position, and names with the end of their lease */
+  #isOfTheDead(watchers: string): boolean {
+    const [, names = ''] = watchers.split('|');
+    const living = names.split(' ').filter(name => !this.#dead.has(name.split('@')[0] as string));
+    return names !== '' && living.length === 0;
   }
 
   async #close(): Promise<void> {
     this.closing = true;
-    const closed = this.nodes.map(({ longpoll }) => longpoll.close());
+    const closed = this.nodes.filter(({ begun }) => begun).map(({ longpoll }) => longpoll.close());
     await this.clock.runUntil(this.clock.now + 7000);
     await Promise.all(closed);
     if (!this.failure && this.clock.pending > 0)
