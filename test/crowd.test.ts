@@ -83,27 +83,33 @@ describe('a crowd on the internal port', () => {
       others.push(one);
       await until(() => one.text.includes('"code":0'));
     }
-    expect([first.socket.destroyed, closed(others), sending.socket.destroyed]).toEqual([false, 0, false]);
+    expect([first.socket.destroyed, closed(others)]).toEqual([false, 0]);
+    // a body has 15 s, which a busy machine may need for so many connections
+    if (sending.socket.destroyed) expect(await sending.ended).toBeGreaterThan(10_000);
   });
 
   test('of sets that wait for the store: health and metrics are answered, and further sets are told to try again', async () => {
     const redis = await redisServer();
     const { internalUrl } = await service({ redisUrl: redis.url });
     await set(internalUrl, { key: 'k', value: 1 });
-    redis.process.kill('SIGSTOP');
-    const stoppedAt = performance.now();
     const body = '{"key":"k","value":2}';
+    const began = performance.now();
     const all = await crowd(
       internalUrl,
-      request('/status/set', [...json, `Content-Length: ${body.length}`], 'POST') + body,
+      request('/status/set', [...json, `Content-Length: ${body.length}`], 'POST'),
     );
+    redis.process.kill('SIGSTOP');
+    for (const { socket } of all) socket.write(body);
     for (const path of ['/healthz', '/metrics'])
       expect((await fetch(`${internalUrl}${path}`, { headers: { Connection: 'close' } })).status).toBe(200);
     await until(() => all.some(({ text }) => text.includes('too many sets wait for the store')));
     redis.process.kill('SIGCONT');
-    // a command has 5 s: on a machine that needs as long for the crowd, some sets were given up
-    const inTime = performance.now() - stoppedAt < 3000;
-    await until(() => all.every(({ text, socket }) => socket.destroyed || /"code":(0|-7)\b/.test(text)));
+    // a command has 5 s: a machine that is too busy gives some sets up
+    const inTime = performance.now() - began < 4000;
+    const waiting = () => all.filter(({ text, socket }) => !socket.destroyed && !/^HTTP/.test(text));
+    await until(() => waiting().length === 0, {
+      seen: () => [waiting().length, new Set(all.map(({ text }) => text.slice(-120)))],
+    });
     if (inTime)
       expect(all.filter(({ text }) => text.includes('"code":0')).length).toBeGreaterThanOrEqual(200);
   });
