@@ -1,10 +1,10 @@
-/** Reads the body of a request that Node's HTTP has read, within bounds: what raw-body does, in twenty lines. */
+/** Reads the body of a request of Node's HTTP server, up to a limit. */
 import type { IncomingMessage } from 'node:http';
 
-/** A body of at most so many bytes is read on the fast path, when its route is. */
+/** A larger body is not read on the fast path, bytes. */
 export const BODY_BYTES = 64 * 1024;
 
-/** A body that could not be read to its end. */
+/** A body could not be read completely. */
 export class Unread extends Error {
   constructor(readonly why: 'too large' | 'ended early') {
     super(why);
@@ -12,14 +12,14 @@ export class Unread extends Error {
 }
 
 /**
- * All bytes of a body; Node's parser sees to it that they are as many as its Content-Length. The rest of one that is too
- * large is left unread: its connection is to be closed.
- * @param most bytes @throws {Unread}
+ * Reads a body. Node's parser checks that it has Content-Length bytes. Does not read the rest of a body that is too
+ * large, so its connection must be closed.
+ * @param most limit in bytes @throws {Unread}
  */
 export function readBytes(request: IncomingMessage, most: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     if (request.readableEnded)
-      throw Object.assign(new Error('the body was read before: mount tagwait before what parses bodies'), {
+      throw Object.assign(new Error('the body was read before: mount tagwait before any body parser'), {
         code: 'TAGWAIT_BODY_READ',
       });
     if (request.destroyed) throw new Unread('ended early');

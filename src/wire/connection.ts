@@ -1,4 +1,4 @@
-/** A connection: hands the requests that it reads to the route or to Node's HTTP, and sends the responses. */
+/** A connection: passes its requests to the route or to Node's HTTP server, and sends the responses of the route. */
 import type { Socket } from 'node:net';
 import { Unread } from './bytes.js';
 import type { AskedFor, Exchange, Fields } from './exchange.js';
@@ -10,13 +10,13 @@ import { responseOf, TOO_MANY_HEADERS } from './response.js';
 
 const NOTHING: Buffer = Buffer.alloc(0);
 
-/** One exchange is under way on it at a time: it is that exchange itself, so that a held request costs no second object. */
+/** It has one exchange at a time and is that exchange itself, so that a held request needs no second object. */
 export class Connection extends Reader implements Exchange, RelayOwner {
   readonly next = true;
   method = '';
   url = '';
   readonly #of: Owner<Connection>;
-  /** of the request while it is being handed to its route */
+  /** of the request; only while its route is called */
   #head: Head | undefined;
   #body = NOTHING;
   #last = false;
@@ -42,8 +42,8 @@ export class Connection extends Reader implements Exchange, RelayOwner {
   }
 
   /**
-   * Which connections are closed first where there is no room: 1 for idle ones, 2 for those whose client has yet to send
-   * or read something, 3 for those that wait for Node's HTTP. undefined: it has to be answered.
+   * The order in which connections are closed to make room: 1 idle, 2 the client must still send or read, 3 waiting for
+   * Node's HTTP server. undefined: must not be closed, because its request must be answered.
    */
   get dispensable(): 1 | 2 | 3 | undefined {
     if (this.state === 'idle') return 1;
@@ -51,7 +51,7 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     return UNFINISHED.has(this.state) ? 2 : undefined;
   }
 
-  /** Closes it at once, to make room. */
+  /** Closes the connection at once, to make room. */
   giveWay(): void {
     this.socket.destroy();
     this.#leave();
@@ -112,7 +112,7 @@ export class Connection extends Reader implements Exchange, RelayOwner {
       failed(error);
       this.socket.destroy();
     }
-    // a held request keeps nothing of its head but what the route does
+    // a held request retains nothing of its head, except what the route keeps
     this.#head = undefined;
     this.url = '';
     this.#body = NOTHING;
@@ -138,7 +138,7 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     if (early) this.bufferEarly(early);
   }
 
-  /** Gives the connection to Node's HTTP for good. */
+  /** Hands the connection off to Node's HTTP server permanently. */
   #handOff(bytes: Buffer): void {
     const { socket } = this;
     this.forget();
@@ -174,13 +174,13 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     listener?.over();
   }
 
-  /** The whole response is with the kernel; until now the time-out for slow readers applied. */
+  /** The response is with the kernel; until now the slow-reader timeout applied. */
   #onDrain = (): void => {
     this.socket.setTimeout(this.options.silenceTimeout * 1000);
     this.release();
   };
 
-  /** The client has ended its side of the connection: it has gone if something waits for that, or if no response is to come. */
+  /** The client ended its side: it counts as disconnected if there is a listener for that, or no response is due. */
   #onEnd = (): void => {
     if (this.state === 'relayed') this.#relay?.clientEnded();
     else if (this.state === 'held' ? this.#listener : !ANSWERING.has(this.state)) this.end();
@@ -205,11 +205,11 @@ export class Connection extends Reader implements Exchange, RelayOwner {
   }
 }
 
-/** States with a response still to come, other than held and relayed. */
+/** States with a response due, other than held and relayed. */
 const ANSWERING: ReadonlySet<string> = new Set(['flushing', 'queued']);
 
-/** States in which the client has to go on. */
+/** States in which the client must send or read. */
 const UNFINISHED: ReadonlySet<string> = new Set(['fresh', 'part', 'flushing']);
 
-/** An error closes the socket, and 'close' is what counts. */
+/** An error closes the socket, which emits 'close'. */
 const ignore = () => {};

@@ -1,4 +1,4 @@
-/** The connections of a server, which are read here and not by its own HTTP. */
+/** All connections of a server, which the fast path reads instead of Node's HTTP server. */
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -16,8 +16,8 @@ export class Connections implements Owner<Connection> {
   closing = false;
 
   /**
-   * Takes a server's connections, in place of its own HTTP, which listens to 'connection' as others may. That its listener
-   * is the first one is not documented; test/slowpath.test.ts fails when it is not.
+   * Takes over the connections of a server, by replacing its own listener of 'connection'. That this is the first
+   * listener is not documented; test/slowpath.test.ts fails if it changes.
    */
   constructor(server: Server, options: ConnectionOptions) {
     this.#server = server;
@@ -35,12 +35,15 @@ export class Connections implements Owner<Connection> {
     return this.#server.listenerCount('upgrade') > 0;
   }
 
-  /** Closes those that were answered and ask nothing now. */
+  /** Closes idle connections. */
   closeIdle(): void {
     for (const connection of this.all) if (connection.idle) connection.close();
   }
 
-  /** Closes the most dispensable one, and of those the one that has waited for longest. @returns false when there is none */
+  /**
+   * Closes the most dispensable connection; of several, the one that was inactive longest. @returns false if there is
+   * none
+   */
   makeRoom(): boolean {
     let found: Connection | undefined;
     for (const connection of this.all) if (isBefore(connection, found)) found = connection;

@@ -1,13 +1,13 @@
-/** A request and the way to answer it, whether the fast path has read it or Node's HTTP. */
+/** A request with the means to answer it, whether it was read by the fast path or by Node's HTTP server. */
 
-/** Header fields that are the same for many answers, made ready once for both ways of sending them. */
+/** Response headers that many answers share, formatted once. */
 export class Fields {
   /** name, value, name, value … */
   readonly list: readonly string[];
-  /** as they stand in an answer's head */
+  /** formatted for the head of a response */
   readonly lines: string;
 
-  /** @param fields texts of our own, never of a request */
+  /** @param fields constant texts; never text of a request, which could contain a line break */
   constructor(fields: Record<string, string>) {
     this.list = Object.entries(fields).flat();
     this.lines = Object.entries(fields)
@@ -16,7 +16,7 @@ export class Fields {
   }
 }
 
-/** Header fields of a request that anything here is decided by. */
+/** The request headers that tagwait reads. */
 export const ASKED_FOR = [
   'authorization',
   'connection',
@@ -35,40 +35,43 @@ export const ASKED_FOR = [
 export type AskedFor = (typeof ASKED_FOR)[number];
 
 export interface Exchange {
-  /** GET, POST or, for a GET whose answer is to have no body, HEAD; only while it is being handed to its route */
+  /** GET, POST or HEAD; only while its route is called */
   readonly method: string;
-  /** the request's target as it was sent */
+  /** the request target as it was sent; only while its route is called */
   readonly url: string;
-  /** of the client; '' once its connection is closed */
+  /** address of the peer; '' once the connection is closed */
   readonly address: string;
   /** The client has disconnected. */
   readonly gone: boolean;
-  /** False for a pipelined request that waits behind another response. Do not hold it: its disconnect cannot be detected. */
+  /**
+   * False for a pipelined request that waits behind another response. Do not hold it: its disconnect cannot be
+   * detected.
+   */
   readonly next: boolean;
-  /** A field of the request; only while it is being handed to its route. */
+  /** A request header; only while its route is called. */
   header(name: AskedFor): string | undefined;
-  /** All bytes of the request's body. @param most how many are allowed @throws {Unread} perhaps by its promise */
+  /** The body of the request. @param most limit in bytes @throws {Unread} or rejects with it */
   body(most: number): Buffer | Promise<Buffer>;
   /**
-   * Calls the listener once, when the response was sent or the client disconnected; immediately if that already happened.
-   * With a listener, a client that ends its side of the connection counts as disconnected: so do pages that leave. Without
-   * one it is answered, as a backend that ends its side expects.
+   * Calls the listener once, when the response was sent or the client disconnected; immediately if that already
+   * happened. With a listener, a client that ends its side of the connection counts as disconnected, as a page that
+   * leaves does. Without one it is answered, as a backend that ends its side expects.
    */
   onOver(listener: { over(): void }): void;
   /** Closes the connection after the response. */
   last(): void;
-  /** Sends the response; does nothing after a disconnect. @param text ASCII alone */
+  /** Sends the response; does nothing after a disconnect. @param text ASCII only */
   send(status: number, fields: Fields, text: string): void;
 }
 
-/** What answers the requests of one method and path. */
+/** Handles the requests of one method and path. */
 export interface Route {
   readonly method: string;
   readonly path: string;
   handle(exchange: Exchange): void;
 }
 
-/** Whether a request is for this route; HEAD is for the route of GET. @param url its target */
+/** Whether a request is for this route. HEAD is for the route of GET. @param url request target */
 export const isFor = (route: Route, method: string | undefined, url: string) =>
   (method === route.method || (method === 'HEAD' && route.method === 'GET')) &&
   url.startsWith(route.path) &&

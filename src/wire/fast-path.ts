@@ -1,21 +1,21 @@
 /**
- * The fast path: reads the head of a request without Node's HTTP, when it is written in the one way that every reader
- * takes alike. That is how pages, proxies and backends write it.
+ * The fast path: parses the head of a request without Node's HTTP server, if its form is one that all servers read in
+ * the same way. Browsers, proxies and backends send that form.
  *
- * Node's HTTP keeps a parser, a request, a response and a dozen other objects for each request that is held, and spends
- * more on them than all other code here (bench/README.md has figures). It reads every other request, one at a time:
- * this file says why, and where such a request ends.
+ * Node's HTTP server keeps a parser, a request, a response and a dozen other objects for each held request, which cost
+ * more than all other code here (bench/README.md has figures). It reads all other requests, one at a time: this file
+ * decides which, and where they end.
  */
 import { ASKED_FOR, type AskedFor } from './exchange.js';
 import type { Body } from './framing.js';
 
 /**
- * Request line and headers, bytes. Script requests carry all cookies of a parent domain, which browsers let grow to
- * several KiB; more than this is 431. The server keeps no more than this of a head that arrives slowly.
+ * Limit of request line and headers, bytes; more is answered with 431. Script requests contain all cookies of a parent
+ * domain, up to several KiB. Also the limit of what is buffered of an incomplete head.
  */
 export const HEADER_BYTES = 16 * 1024;
 
-/** Why a request is not on the fast path: a label of the metric, and a word in the debug log. */
+/** Why a request is not on the fast path, for the metric's label and the debug log. */
 export const SLOW_REASONS = [
   /** a GET, HEAD or OPTIONS with a body, or a POST without a length */
   'body',
@@ -30,15 +30,15 @@ export const SLOW_REASONS = [
   'large_body',
   /** a head above 16 KiB */
   'large_head',
-  /** more than 256 headers: refused with 431, since each costs something, and Node's HTTP leaves out those after 2,000 */
+  /** more than 256 headers: refused with 431, because each costs time and Node's HTTP server drops those after 2,000 */
   'many_headers',
-  /** no HTTP, or two lengths: Node's HTTP refuses most of it */
+  /** no HTTP, or two lengths: Node's HTTP server refuses most of these */
   'malformed',
   /** other than GET, HEAD, OPTIONS and POST */
   'method',
   /** a byte above ASCII in a header */
   'non_ascii',
-  /** a header that matters here, twice */
+  /** a header that tagwait reads, twice */
   'repeated_header',
   /** other than a path in ASCII, such as `*` and absolute URLs */
   'target',
@@ -51,21 +51,21 @@ export type SlowReason = (typeof SLOW_REASONS)[number];
 /** The head of a request. */
 export interface Head {
   method: string;
-  /** the target as it was sent */
+  /** the request target as it was sent */
   url: string;
-  /** bytes of the head, the empty line included */
+  /** bytes of the head, with the empty line */
   length: number;
   body: Body;
   headers: KnownHeaders;
   /** absent: the request is on the fast path */
   slow?: SlowReason;
 }
-/** The headers of ASKED_FOR, in its order. */
+/** Values of the headers of ASKED_FOR, in the same order. */
 type KnownHeaders = (string | undefined)[];
 
-/** The part of RFC 9112 that every reader takes alike: single spaces, no folding, no bytes above ASCII, CRLF. */
+/** The part of RFC 9112 that all servers read in the same way: single spaces, no folding, ASCII only, CRLF. */
 const HEAD = /^(GET|POST|HEAD|OPTIONS) (\/[!-~]*) HTTP\/1\.1\r\n(?:[\w!#$%&'*+.^`|~-]+:[\t -~]*\r\n)+$/;
-/** What may differ without a doubt about where the head ends: method, target, version, and bytes above ASCII. */
+/** A wider form whose end is also clear: any method, target, version, and bytes above ASCII. */
 const CLEAR =
   /^([A-Z-]+) ([!-~\x80-\xff]+) HTTP\/1\.([01])\r\n(?:[\w!#$%&'*+.^`|~-]+:[\t -~\x80-\xff]*\r\n)*$/;
 /** How the head of any request begins. */
@@ -73,28 +73,30 @@ const BEGINNING = /^[A-Z-]{1,20}(?: |$)/;
 const METHODS: ReadonlySet<string> = new Set(['GET', 'POST', 'HEAD', 'OPTIONS']);
 const HEADER_INDEX: ReadonlyMap<string, number> = new Map(ASKED_FOR.map((name, index) => [name, index]));
 export const headerOf = (headers: KnownHeaders, name: AskedFor) => headers[HEADER_INDEX.get(name) ?? -1];
-/** Headers that change how a request is read, or what happens to its connection. */
+/**
+ * Headers that change how a request is read, or what happens to its connection: such a request is not on the fast path.
+ */
 const FRAMING_HEADERS: ReadonlyMap<string, SlowReason> = new Map([
   ['expect', 'expect'],
   ['transfer-encoding', 'chunked'],
   ['upgrade', 'upgrade'],
 ]);
-/** The names of both, by length. */
+/** The names of both kinds, by length. */
 const NAMES_BY_LENGTH: string[][] = [];
 for (const name of [...HEADER_INDEX.keys(), ...FRAMING_HEADERS.keys()])
   NAMES_BY_LENGTH[name.length] = [...(NAMES_BY_LENGTH[name.length] ?? []), name];
-/** Makes a letter small, and leaves a dash as it is. */
+/** Bit that makes an ASCII letter lower case, and does not change a dash. */
 const SMALL = 32;
 const BODY_HEADERS = /\r\n(content-length|transfer-encoding):([^\r]*)/gi;
 const LENGTH = /^\d{1,9}$/;
-/** Headers of one request. Browsers send 20, chains of proxies add 20. */
+/** Limit of headers. Browsers send 20, chains of proxies add 20. */
 const MAX_HEADERS = 256;
-/** Bytes of the shortest: `a:` and its line end. */
+/** Length of the shortest header, bytes: `a:` and CRLF. */
 const SHORTEST_HEADER = 4;
 const CR = 13;
 const LF = 10;
 
-/** Without the empty lines in front of a request, which RFC 9112 §2.2 has a server ignore. */
+/** Removes empty lines before a request (RFC 9112 §2.2). */
 export function skipEmptyLines(bytes: Buffer): Buffer {
   let start = 0;
   while (bytes[start] === CR || bytes[start] === LF) start++;
@@ -102,10 +104,10 @@ export function skipEmptyLines(bytes: Buffer): Buffer {
 }
 
 /**
- * Reads a head.
- * @param bytes from the start of a request; what follows its head is not looked at
- * @param seen how many of them were in the last call that returned undefined
- * @returns undefined while the head is not whole
+ * Parses a head.
+ * @param bytes from the start of a request; those after its head are ignored
+ * @param seen number of them that were in the last call, which returned undefined
+ * @returns undefined: the head is not complete
  */
 export function readHead(bytes: Buffer, seen = 0): Head | undefined {
   const end = bytes.indexOf('\r\n\r\n', Math.max(0, seen - 3), 'latin1');
@@ -133,18 +135,18 @@ export function readHead(bytes: Buffer, seen = 0): Head | undefined {
   };
 }
 
-/** Line ends in the first bytes: as many as there are headers, when the last line's is not counted. */
+/** Number of line ends before `end`: the number of headers, because the last line's end is not included. */
 function linesOf(bytes: Buffer, end: number): number {
   let lines = 0;
   for (let at = 0; at < end; at++) if (bytes[at] === LF) lines++;
   return lines;
 }
 
-/** A head that is not whole. @returns undefined when it may become one */
+/** Checks an incomplete head. @returns undefined: it may become a valid one */
 function readPart(bytes: Buffer, seen: number): Head | undefined {
   if (bytes.length > HEADER_BYTES) return unclear('large_head');
   if (!BEGINNING.test(bytes.toString('latin1', 0, 21))) return unclear('malformed');
-  // Node's HTTP refuses a CR or LF of its own at once
+  // Node's HTTP server refuses a single CR or LF at once
   for (let at = bytes.indexOf(LF, seen); at >= 0; at = bytes.indexOf(LF, at + 1))
     if (bytes[at - 1] !== CR) return unclear('malformed');
   for (let at = bytes.indexOf(CR, Math.max(0, seen - 1)); at >= 0; at = bytes.indexOf(CR, at + 1))
@@ -152,7 +154,7 @@ function readPart(bytes: Buffer, seen: number): Head | undefined {
   return undefined;
 }
 
-/** @returns why the request is not on the fast path @param headers are filled in */
+/** Parses the headers. @param headers receives the values @returns why the request is not on the fast path */
 function readHeaders(text: string, headers: KnownHeaders): SlowReason | undefined {
   let end = text.indexOf('\r\n');
   for (let start = end + 2; start < text.length; start = end + 2) {
@@ -171,7 +173,7 @@ function readHeaders(text: string, headers: KnownHeaders): SlowReason | undefine
   return connection === 'keep-alive' || connection === 'close' ? undefined : 'connection';
 }
 
-/** A header's name if anything is decided by it. Makes no string: a head may have thousands that nothing is decided by. */
+/** The name of a header that tagwait reads. Allocates no string: a head may have hundreds of other headers. */
 function knownName(text: string, start: number, end: number): string | undefined {
   const names = NAMES_BY_LENGTH[end - start];
   if (!names) return undefined;
@@ -183,7 +185,7 @@ function knownName(text: string, start: number, end: number): string | undefined
   return undefined;
 }
 
-/** A head for Node's HTTP. @param text it, without the empty line */
+/** A head for Node's HTTP server. @param text the head without the empty line */
 function readOther(text: string, known?: SlowReason): Head {
   const [, method, url, minor] = CLEAR.exec(text) ?? [];
   if (method === undefined || url === undefined) return unclear('malformed');
@@ -198,7 +200,7 @@ function reasonOf(text: string, method: string, url: string, minor: string | und
   return text.indexOf('\r\n') === text.length - 2 ? 'host' : 'non_ascii';
 }
 
-/** Where the body ends, if there is no doubt about it. */
+/** The length of the body, as far as it is clear. */
 function bodyOf(text: string, minor: string | undefined): Body {
   const [first, second] = text.matchAll(BODY_HEADERS);
   if (!first) return 0;
@@ -209,7 +211,7 @@ function bodyOf(text: string, minor: string | undefined): Body {
   return value.toLowerCase() === 'chunked' && minor === '1' ? 'chunked' : 'unclear';
 }
 
-/** What no head could be read from: all that follows is Node's, and the connection ends with its answer. */
+/** No valid head: all following bytes go to Node's HTTP server, and the connection closes after its answer. */
 const unclear = (slow: SlowReason): Head => ({
   method: '',
   url: '',

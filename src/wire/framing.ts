@@ -1,42 +1,42 @@
-/** Where a request ends: counts the bytes of one that Node's HTTP reads. */
+/** Finds the end of a request that Node's HTTP server reads, by counting its bytes. */
 
-/** Bytes of a body; or in chunks; or unclear: then everything that follows counts as the request's. */
+/** Length of a body, or chunked, or unclear: then all following bytes count as part of the request. */
 export type Body = number | 'chunked' | 'unclear';
 
 const CR = 13;
 const LF = 10;
-/** Digits of a chunk's size: 4 GiB. */
+/** Limit of hexadecimal digits in a chunk's size: 4 GiB. */
 const SIZE_DIGITS = 8;
-/** Chunks that may be of any size; of more than these each must have so many bytes on average: Node's HTTP takes 2 µs for one. */
+/** After 256 chunks, their average must be 64 bytes: Node's HTTP server takes 2 µs per chunk. */
 const FINE_CHUNKS = 256;
 const MIN_CHUNK = 64;
 
 /**
- * Only chunks that every reader takes alike are counted: a size in hex digits, without extensions, and no trailers.
- * Any other makes the end unclear.
+ * Counts only chunks that all servers read in the same way: a size in hex digits, no extensions, no trailers. With
+ * anything else the end is unclear.
  */
 export class Framing {
-  /** bytes that are still to come: of the head, of a body with a length, or of a chunk with its CRLF */
+  /** bytes left: of the head, of a body with a length, or of a chunk */
   #left: number;
-  /** size, sizeEnd: in a chunk's size, and before its LF; last, lastEnd: the same of the CRLF after the last chunk */
+  /** size, sizeEnd: in a chunk's size, before its LF; last, lastEnd: before the CR and LF after the last chunk */
   #state: 'counting' | 'chunk' | 'size' | 'sizeEnd' | 'last' | 'lastEnd' | 'done' | 'unclear';
   readonly #chunked: boolean;
   #size = 0;
   #digits = 0;
-  /** chunks so far, and the bytes of all of them */
+  /** number of chunks so far, and their total size, bytes */
   #chunks = 0;
   #total = 0;
-  /** bytes of a chunk's CRLF seen */
+  /** bytes of the present chunk's CRLF read */
   #ending = 0;
 
-  /** @param head bytes */
+  /** @param head length of the head, bytes */
   constructor(head: number, body: Body) {
     this.#chunked = body === 'chunked';
     this.#left = head + (typeof body === 'number' ? body : 0);
     this.#state = body === 'unclear' ? 'unclear' : 'counting';
   }
 
-  /** The request has ended, with the last byte that was taken. */
+  /** The request is complete. */
   get done(): boolean {
     return this.#state === 'done';
   }
@@ -45,12 +45,12 @@ export class Framing {
     return this.#state === 'unclear';
   }
 
-  /** The body is in so many tiny chunks that reading it would cost too much. */
+  /** The body has too many small chunks. */
   get tooFine(): boolean {
     return this.#chunks > FINE_CHUNKS && this.#total < this.#chunks * MIN_CHUNK;
   }
 
-  /** @returns how many of these bytes belong to the request */
+  /** @returns the number of these bytes that belong to the request */
   take(bytes: Buffer): number {
     let at = 0;
     while (at < bytes.length && this.#state !== 'done') {
@@ -70,7 +70,7 @@ export class Framing {
     return at + taken;
   }
 
-  /** The CRLF after a chunk's data. */
+  /** Reads the CRLF after a chunk's data. */
   #endChunk(bytes: Buffer, start: number): number {
     let at = start;
     while (at < bytes.length && this.#ending < 2) {
@@ -85,7 +85,7 @@ export class Framing {
     return at;
   }
 
-  /** One byte around a chunk. */
+  /** Reads one byte of a chunk's size line, or after the last chunk. */
   #step(bytes: Buffer, at: number): number {
     const byte = bytes[at] as number;
     if (this.#state === 'size' && byte !== CR) this.#addDigit(byte);

@@ -1,4 +1,4 @@
-/** Requests that Node's HTTP has read: of one route on their own request and response, all others by Koa. */
+/** Dispatches requests that Node's HTTP server has read: to the port's route, all others to Koa. */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Limits } from '../limits.js';
 import { readBytes } from './bytes.js';
@@ -6,7 +6,7 @@ import { type AskedFor, type Exchange, type Fields, isFor, type Route } from './
 import { Relay } from './relay.js';
 import { hasTwoHosts, malformed, toOriginForm } from './target.js';
 
-/** An exchange on Node's request and response. */
+/** An exchange with Node's request and response. */
 export class HttpExchange implements Exchange {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
@@ -32,7 +32,7 @@ export class HttpExchange implements Exchange {
     return this.#response.destroyed;
   }
 
-  /** A response behind another has no socket yet. */
+  /** A pipelined response has no socket until it is its turn. */
   get next(): boolean {
     return this.#response.socket !== null;
   }
@@ -61,12 +61,13 @@ export class HttpExchange implements Exchange {
   }
 }
 
-/** Decides whether a request is answered at all; answers it itself where not. */
+/** Whether a request is admitted. If not, it has been answered. */
 export type Admit = (request: IncomingMessage, response: ServerResponse) => boolean;
 
 /**
- * Hands the requests of one route to it, and all others on: Koa's context, promises and router cost more than a poll.
- * @param admit is asked for each of the others, before anything is read of them; the route counts its own
+ * Calls the route for its requests and the listener for all others: Koa's context, promises and router cost more than a
+ * poll.
+ * @param admit called for each of the others before it is read; the route counts its own requests
  */
 export function straight(
   route: Route,
@@ -92,7 +93,7 @@ export function straight(
   };
 }
 
-/** Counts each request for its address, and answers those that are too many. */
+/** The rate limit per address: counts each request, and answers those above the limit with 429. */
 export function limited(limits: Limits): Admit {
   return (request, response) => {
     const { headers, socket } = request;
@@ -105,14 +106,14 @@ export function limited(limits: Limits): Admit {
   };
 }
 
-/** In plain text. @param text ASCII alone */
+/** Answers in plain text. @param text ASCII only */
 function refuse(
   { headers }: IncomingMessage,
   response: ServerResponse,
   status: 400 | 414 | 429,
   text: string,
 ): void {
-  // a body is not worth reading
+  // closes the connection instead of reading a body
   if (headers['content-length'] ?? headers['transfer-encoding']) response.setHeader('Connection', 'close');
   response.writeHead(status, {
     'Content-Type': 'text/plain; charset=utf-8',
@@ -123,5 +124,5 @@ function refuse(
   response.end(text);
 }
 
-/** In plain text. @param wait milliseconds */
+/** The text of a 429 answer. @param wait ms */
 export const tooMany = (wait: number) => `busy: ask again after ${Math.round(wait)} ms\n`;

@@ -1,33 +1,33 @@
-/** What connections need from their server. */
+/** The options of connections, and the interface to their server. */
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Route } from './exchange.js';
 import type { SlowReason } from './fast-path.js';
 import type { Turns } from './turns.js';
 
-/** Times in seconds. */
+/** Timeouts are in seconds. */
 export interface ConnectionOptions {
   /** the route of the fast path */
   route: Route;
-  /** until the first byte of the first request */
+  /** from the connection to the first byte of the first request */
   firstRequestTimeout: number;
   /** from the first byte of a request to the end of its head */
   headersTimeout: number;
   /** from the end of its head to the end of its body */
   requestTimeout: number;
-  /** without a byte either way, after the first request; longer than a response may have to wait */
+  /** without a byte in either direction, after the first request; longer than the longest hold */
   silenceTimeout: number;
   /** Keep-Alive timeout advertised to clients; less than `silenceTimeout` */
   keepAliveHint: number;
-  /** for which a response may lie unread */
+  /** for which a client may leave a response unread */
   drainTimeout: number;
-  /** Is called with an error that the route did not expect. */
+  /** Called with an unexpected error of the route. */
   failed(error: unknown): void;
-  /** Is called for each request that is not on the fast path. */
+  /** Called for each request that is not on the fast path. */
   onSlowPath(reason: SlowReason): void;
   /**
-   * Is called when a connection was closed because it sent too much before a response. If omitted, pipelining is allowed:
-   * reading pauses until the response is sent.
+   * Called when a connection was closed because it sent too many bytes before a response. If omitted, pipelining is
+   * allowed: reading pauses until the response is sent.
    */
   onPipelining: (() => void) | undefined;
 }
@@ -36,12 +36,12 @@ export interface ConnectionOptions {
 export interface Owner<Connection> {
   readonly all: Set<Connection>;
   readonly options: ConnectionOptions;
-  /** Pipelined requests of all connections, waiting for their turn. */
+  /** pipelined requests of all connections, in a round-robin queue */
   readonly pipelined: Turns;
-  /** Connections are closed after their response. */
+  /** the server is closing: connections close after their response */
   readonly closing: boolean;
-  /** The server takes upgrades: such a request takes its connection along. */
+  /** the server accepts upgrades, which take over their connection */
   readonly upgrades: boolean;
-  /** Gives a connection to Node's HTTP. */
+  /** Passes a connection to Node's HTTP server. */
   serve(connection: Socket | Duplex): void;
 }

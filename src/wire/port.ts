@@ -1,4 +1,4 @@
-/** A port: plain requests read in front, Node's HTTP behind, and what a client may do to either, and for how long. */
+/** A listening port: the fast path in front of Node's HTTP server, with timeouts and connection limits. */
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { type AddressInfo, isIPv6, type Socket } from 'node:net';
 import type { Limits } from '../limits.js';
@@ -9,44 +9,46 @@ import { HEADER_BYTES, type SlowReason } from './fast-path.js';
 import { type Admit, limited, straight } from './http.js';
 import { Relay } from './relay.js';
 
-/** Seconds to send all headers, or the first byte of them: a page sends its own in one packet; 10 covers two lost ones. */
+/**
+ * Timeout for all headers, and for their first byte, s. A browser sends them in one packet; 10 s covers two lost ones.
+ */
 const HEADERS_SECONDS = 10;
-/** Seconds to send a whole request. Backends send at most some MB, from nearby; a held poll was sent long ago. */
+/** Timeout for a complete request, s. Backends send some MB at most, from nearby. */
 const REQUEST_SECONDS = 15;
-/** Longer than the 60 s after which balancers drop their idle connections, so that it is they who do. */
+/** Keep-alive timeout, s. Longer than the 60 s of most load balancers, so that they close idle connections first. */
 const KEEP_ALIVE_SECONDS = 65;
-/** Connections stay open for longer than responses say, for a request that is sent at the last moment. */
+/** Connections stay open this much longer than advertised, s, for a request that is sent at the last moment. */
 const GRACE_SECONDS = 2;
-/** How far the deadlines above may be overrun. Often, so that a crowd that came at once is not closed at once. */
+/** How often Node checks the timeouts, s. Short, so that connections opened together are not all closed in one tick. */
 const CHECK_SECONDS = 0.25;
 /**
- * Connections that the kernel may keep until the server takes them, as far as it allows (net.core.somaxconn). With
- * Node's 511, a crowd that comes back has the others' first packets dropped, and they wait 1, 3 and 7 s to send again.
+ * Listen backlog; the kernel limits it to net.core.somaxconn. With Node's default of 511, the kernel drops SYN packets
+ * when many pages reconnect at once, and their clients retry after 1, 3 and 7 s.
  */
 const BACKLOG = 4096;
-/** With this share of its connections in use, a server closes those that nobody asks on. */
+/** A server with more than this share of its connections in use closes idle ones. */
 const CROWDED = 0.9;
-/** Milliseconds between two such clearings. */
+/** Interval of that, ms. */
 const CLEARING = 500;
 
-/** Seconds without a byte, beyond those in which an answer is waited for, after which its client does not read. */
+/** A client that reads nothing for this long counts as stalled, s; for a socket timeout the longest hold is added. */
 const SILENCE_SECONDS = 10;
-/** Seconds that a store may take to answer a backend: ioredis gives up sooner. */
+/** Longest wait for a response on the internal port, s: more than the command timeout of ioredis. */
 const STORE_SECONDS = 30;
-/** Why a connection was closed unasked. */
+/** Why the server closed a connection. */
 export const CUTS = ['address', 'full', 'pipelining', 'gave_way', 'internal_full'] as const;
 export type Cut = (typeof CUTS)[number];
 
 interface PortOptions {
-  /** answers plain requests straight from the wire, and the others of its path without Koa */
+  /** handles its requests without Koa, most of them on the fast path */
   route: Route;
-  /** answers all the rest */
+  /** handles all other requests */
   others: RequestListener;
-  /** an error that the route did not expect */
+  /** called with an unexpected error of the route */
   failed(error: unknown): void;
-  /** a request was read that is not on the fast path */
+  /** called for each request that is not on the fast path */
   onSlowPath(reason: SlowReason): void;
-  /** sockets at most */
+  /** limit of connections */
   connections: number;
 }
 
@@ -56,7 +58,7 @@ export interface InternalPortOptions extends PortOptions {
 
 export interface PublicPortOptions extends PortOptions {
   limits: Limits;
-  /** seconds for which a request is held at most */
+  /** longest hold, s */
   hold: number;
   onCut(cut: Cut): void;
 }
@@ -65,7 +67,7 @@ export class Port {
   readonly #server: Server;
   readonly #connections: Connections;
 
-  /** @param waits seconds for which a request may have to wait for its response @param own of one kind of port */
+  /** @param waits longest wait of a request for its response, s @param own options of one kind of port */
   constructor(waits: number, options: PortOptions, own: { admit?: Admit; onPipelining?: () => void } = {}) {
     const { route, others, failed, onSlowPath } = options;
     this.#server = createGuarded(waits + SILENCE_SECONDS);
@@ -79,12 +81,12 @@ export class Port {
     });
   }
 
-  /** @param listener is called with each connection before anything is read from it; it may destroy it */
+  /** @param listener called with each connection before a byte is read; it may destroy the connection */
   onConnection(listener: (socket: Socket) => void): void {
     this.#server.prependListener('connection', listener);
   }
 
-  /** @returns the URL at which this machine reaches it @throws what listening throws, such as EADDRINUSE */
+  /** @returns the URL by which this machine reaches the port @throws errors of listening, such as EADDRINUSE */
   listen(host: string, port: number): Promise<string> {
     const server = this.#server;
     const name = host.replace(/^\[|\]$/g, '');
@@ -97,24 +99,24 @@ export class Port {
     });
   }
 
-  /** Whether anyone is connected. */
+  /** Whether there is any connection. */
   connected(): Promise<boolean> {
     return new Promise(resolve =>
       this.#server.getConnections((error, count) => resolve(!error && count > 0)),
     );
   }
 
-  /** Closes one connection, of those that can be spared. @returns false when there is none */
+  /** Closes the most dispensable connection. @returns false if there is none */
   makeRoom(): boolean {
     return this.#connections.makeRoom();
   }
 
-  /** Closes the connections that nobody asks on. */
+  /** Closes idle connections. */
   closeIdle(): void {
     this.#connections.closeIdle();
   }
 
-  /** Takes no more connections, and resolves when the last is gone. */
+  /** Stops listening. Resolves when the last connection is closed. */
   close(): Promise<void> {
     return new Promise(resolve => {
       this.#connections.closing = true;
@@ -123,14 +125,14 @@ export class Port {
     });
   }
 
-  /** Closes all connections, whatever they wait for. */
+  /** Closes all connections, also those with a request. */
   cut(): void {
     this.#connections.closeAll();
     this.#server.closeAllConnections();
   }
 }
 
-/** @param waits seconds for which a request may have to wait for its response */
+/** @param waits longest wait of a request for its response, s */
 export const timeoutsOf = (waits: number) => ({
   firstRequestTimeout: HEADERS_SECONDS,
   headersTimeout: HEADERS_SECONDS,
@@ -140,7 +142,7 @@ export const timeoutsOf = (waits: number) => ({
   drainTimeout: SILENCE_SECONDS,
 });
 
-/** A server that closes what is slow. @param silence seconds without a byte either way after which a socket is closed */
+/** Node's HTTP server with timeouts. @param silence timeout of sockets without a byte in either direction, s */
 function createGuarded(silence: number): Server {
   return createServer({
     maxHeaderSize: HEADER_BYTES,
@@ -148,19 +150,19 @@ function createGuarded(silence: number): Server {
     requestTimeout: REQUEST_SECONDS * 1000,
     keepAliveTimeout: KEEP_ALIVE_SECONDS * 1000,
     connectionsCheckingInterval: CHECK_SECONDS * 1000,
-    // bytes that no other server reads alike are how requests are smuggled past proxies
+    // against request smuggling: refuse bytes that other servers read differently
     insecureHTTPParser: false,
     requireHostHeader: true,
-    // an answer is one small write: waiting for more only delays it
+    // an answer is one small write: Nagle's algorithm would only delay it
     noDelay: true,
   }).setTimeout(silence * 1000);
-  // maxRequestsPerSocket stays 0: a page asks again on its connection for as long as it is open
+  // maxRequestsPerSocket stays 0, no limit: a page polls on one connection as long as it is open
 }
 
-/** The port that everyone reaches. */
+/** The port for pages. */
 export function publicPort(options: PublicPortOptions): Port {
   const { limits, connections, hold, onCut } = options;
-  // a held request is silent for its hold; what is silent for longer is not being read
+  // a held request is silent for its hold
   const port = new Port(hold, options, {
     admit: limited(limits),
     onPipelining: () => onCut('pipelining'),
@@ -190,12 +192,14 @@ export function publicPort(options: PublicPortOptions): Port {
   return port;
 }
 
-/** Connections beyond those of sets, so that health and metrics are answered while all sets wait for the store. */
+/**
+ * 1/16 more connections than sets in flight, so that health and metrics are answered while all sets wait for the store.
+ */
 const SPARE_SHARE = 16;
 
 /**
- * The port of backends and operators: its own descriptors, so that it works whatever happens on the public one. Where it
- * is full, a new connection takes the place of one that is idle, sends or reads slowly, or is held.
+ * The port for backends and operators. Has its own descriptors, so that it works while the public port is full. If it
+ * is full itself, a new connection replaces one that is idle, slow or held.
  */
 export function internalPort(options: InternalPortOptions): Port {
   const { connections, onCut } = options;
@@ -209,8 +213,8 @@ export function internalPort(options: InternalPortOptions): Port {
 }
 
 /**
- * Closes connections beyond so many, unless room was made. Not `maxConnections`: among workers, Node 20 hands a connection on from one that
- * is full to the next, and when all are full, round and round as fast as it can.
+ * Closes connections beyond a limit, unless `onFull` makes room. Not with `maxConnections`: in a cluster, Node 20
+ * passes a connection from a full worker to the next, and if all are full, in a busy loop.
  */
 function bound(port: Port, connections: number, onFull: () => boolean): void {
   let open = 0;

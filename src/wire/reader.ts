@@ -1,4 +1,7 @@
-/** Reads requests off a socket, one at a time: keeps the parts of a request until it is whole, and early bytes until their turn. */
+/**
+ * Reads the requests of a connection one at a time. Buffers incomplete requests, and bytes that arrive before their
+ * turn.
+ */
 import type { Socket } from 'node:net';
 import { BODY_BYTES } from './bytes.js';
 import { isFor } from './exchange.js';
@@ -7,29 +10,29 @@ import type { ConnectionOptions } from './options.js';
 import { TIMED_OUT } from './response.js';
 
 /**
- * fresh: nothing was asked yet; idle: nothing is asked now; part: a part of a request is here;
- * held: the route has the request; relayed: Node's HTTP has it; flushing: the client has to read the response;
- * queued: the next request is here and is read in the next turn of the event loop; closed
+ * fresh: no request yet; idle: no request now; part: an incomplete request is buffered; held: the route has the
+ * request; relayed: Node's HTTP server has it; flushing: the client has not read the response yet; queued: the next
+ * request is buffered and will be read in a later turn of the event loop; closed
  */
 export type State = 'fresh' | 'idle' | 'part' | 'held' | 'relayed' | 'flushing' | 'queued' | 'closed';
 
 interface Part {
   bytes: Buffer;
-  /** when it is whole, and a part of the body is missing */
+  /** set once the head is complete and part of the body is missing */
   head: Head | undefined;
   deadline: NodeJS.Timeout;
 }
 
-/** Counts what connections do, so that it can be told which has waited for longest: no clock is read for it. */
+/** A logical clock: orders connections by their last activity without reading the time. */
 let turns = 0;
 
 export abstract class Reader {
   protected readonly socket: Socket;
   protected readonly options: ConnectionOptions;
   protected state: State = 'fresh';
-  /** when it was opened, was last answered, or began its request: a lower number is longer ago */
+  /** logical time of the last activity: opened, answered, or request begun */
   turn = ++turns;
-  /** what came before the response to the request that is held or relayed */
+  /** bytes that arrived before the response to the present request */
   protected early: Buffer | undefined;
   #part: Part | undefined;
 
@@ -39,13 +42,13 @@ export abstract class Reader {
     socket.setTimeout(options.firstRequestTimeout * 1000);
   }
 
-  /** A request for the route, whole. @param end of the request in these bytes */
+  /** A complete request for the route. @param end position of its end in these bytes */
   protected abstract handle(head: Head, bytes: Buffer, end: number): void;
-  /** A request for Node's HTTP. @param bytes its first, head included */
+  /** A request for Node's HTTP server. @param bytes its first bytes, with the head */
   protected abstract pass(head: Head, bytes: Buffer): void;
-  /** More of that. */
+  /** More bytes of that request. */
   protected abstract passMore(bytes: Buffer): void;
-  /** Closes once everything is sent. */
+  /** Closes the connection once everything is sent. */
   abstract end(): void;
   /** Runs a job in a later turn of the event loop. */
   protected abstract later(job: () => void): void;
@@ -57,7 +60,7 @@ export abstract class Reader {
     else if (this.state !== 'closed') this.bufferEarly(bytes);
   };
 
-  /** @param seen how many of the bytes were looked at before, all of them after the empty lines */
+  /** @param seen number of bytes that were searched for the end of the head before, not counting empty lines */
   #read(given: Buffer, seen = 0): void {
     const bytes = skipEmptyLines(given);
     if (bytes.length === 0) return this.#rest();
@@ -81,7 +84,7 @@ export abstract class Reader {
     else this.#read(all, bytes.length);
   }
 
-  /** Keeps a part of a request. Its time begins with its first byte, and again with the end of its head. */
+  /** Buffers an incomplete request. Its timeout starts with its first byte, and again with the end of its head. */
   #keep(bytes: Buffer, head: Head | undefined): void {
     if (this.socket.readableEnded) return this.end();
     this.state = 'part';
@@ -96,13 +99,13 @@ export abstract class Reader {
     this.#part = { bytes, head, deadline };
   }
 
-  /** Forgets a part of a request. */
+  /** Drops an incomplete request. */
   protected forget(): void {
     clearTimeout(this.#part?.deadline);
     this.#part = undefined;
   }
 
-  /** A request is answered from here on. @param early what follows it */
+  /** A request is handed over for its answer. @param early bytes that follow it */
   protected begin(state: 'held' | 'relayed', early: Buffer | undefined): void {
     this.#settle();
     if (this.#part) this.forget();
@@ -111,7 +114,7 @@ export abstract class Reader {
     if (early) this.bufferEarly(early);
   }
 
-  /** The time-out for the first request is over. */
+  /** Replaces the timeout of the first request by that of later ones. */
   #settle(): void {
     const silence = this.options.silenceTimeout * 1000;
     if (this.socket.timeout !== silence) this.socket.setTimeout(silence);
@@ -127,11 +130,11 @@ export abstract class Reader {
     this.socket.destroy();
   }
 
-  /** Ready for the next request, which may be here already. */
+  /** Ready for the next request, which may be buffered already. */
   protected proceed(): void {
     if (!this.early) return this.#rest();
     this.state = 'queued';
-    // not here: the caller may have more to do with the last one; nor at once: other connections are read in between
+    // later: the caller may not be done with the last request, and other connections must be read in between
     this.later(this.#readEarly);
   }
 

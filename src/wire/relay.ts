@@ -1,4 +1,4 @@
-/** Hands one request of a connection to Node's HTTP, and takes the connection back after the response. */
+/** Passes one request of a connection to Node's HTTP server, and takes the connection back after the response. */
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
@@ -8,16 +8,16 @@ import { TOO_FINE } from './response.js';
 
 /** The connection of a relay. */
 export interface RelayOwner {
-  /** The response was sent, and the request has ended where it was expected to: the next may be read. */
+  /** The response was sent and the request ended as expected: the next request may be read. */
   release(): void;
-  /** The connection is to be closed once everything is sent. */
+  /** The connection must be closed once everything is sent. */
   end(): void;
 }
 
 /**
- * A connection of one request, for Node's HTTP: the request's bytes, and the way back for its response on a socket that
- * stays ours. Node's server takes any Duplex for a connection (nodejs/node, doc/api/http.md: Event 'connection'), and a
- * request says when it was received whole (`message.complete`).
+ * A virtual connection with one request, for Node's HTTP server: passes the bytes of the request on, and writes the
+ * response to the real socket. Node's server accepts any Duplex as a connection (nodejs/node, doc/api/http.md: Event
+ * 'connection'), and `message.complete` says that a request was received completely.
  */
 export class Relay extends Duplex {
   readonly #socket: Socket;
@@ -25,7 +25,7 @@ export class Relay extends Duplex {
   readonly #framing: Framing;
   #request: IncomingMessage | undefined;
   #state: 'open' | 'responded' | 'over' = 'open';
-  /** a client that ends its side of the connection has gone: nothing that it still hears is waited for */
+  /** a client that ends its side of the connection counts as disconnected */
   #endsWithClient = false;
 
   constructor(socket: Socket, head: Head, owner: RelayOwner) {
@@ -35,7 +35,7 @@ export class Relay extends Duplex {
     this.#framing = new Framing(head.length, head.body);
   }
 
-  /** The request is here as a whole. */
+  /** All bytes of the request have arrived. */
   get received(): boolean {
     return this.#framing.done;
   }
@@ -44,14 +44,14 @@ export class Relay extends Duplex {
     return this.#socket.remoteAddress;
   }
 
-  /** Has requests of relays call a listener: one for each relay, and none for what follows it on the same one. */
+  /** Calls the listener for requests of relays: once for each relay, not for further requests on the same one. */
   static serve(server: Server, listener: RequestListener): void {
     const serve: RequestListener = (request, response) => {
       const relay: unknown = request.socket;
       if (!(relay instanceof Relay) || relay.#begin(request, response)) listener(request, response);
     };
     server.on('request', serve);
-    // without a listener Node's HTTP answers 417 by itself, and no event says when it has
+    // without a listener Node's HTTP server answers 417 by itself, without an event
     server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
       const relay: unknown = request.socket;
       if (relay instanceof Relay && !relay.#begin(request, response)) return;
@@ -59,12 +59,15 @@ export class Relay extends Duplex {
     });
   }
 
-  /** Has a client count as gone when it ends its side of the connection, as a page that leaves does. */
+  /** From now on a client that ends its side of the connection counts as disconnected, as a page that leaves does. */
   endWithClient(): void {
     this.#endsWithClient = true;
   }
 
-  /** Passes bytes on, or closes the connection when they are not worth it. @returns those that follow the request, if any */
+  /**
+   * Passes bytes on, or closes the connection if its chunks are too small. @returns the bytes that follow the request,
+   * if any
+   */
   pass(bytes: Buffer): Buffer | undefined {
     const length = this.#framing.take(bytes);
     if (this.#framing.tooFine) {
@@ -82,7 +85,7 @@ export class Relay extends Duplex {
     else if (!this.#framing.done) this.push(null);
   }
 
-  /** @returns false when the relay has had its request */
+  /** @returns false if the relay already had its request */
   #begin(request: IncomingMessage, response: ServerResponse): boolean {
     if (this.#request) {
       this.destroy();
@@ -98,7 +101,7 @@ export class Relay extends Duplex {
     return true;
   }
 
-  /** Gives the connection back when both are over, unless the response was the last one or was never finished. */
+  /** Gives the connection back when request and response are complete, unless the response closes the connection. */
   #release(): void {
     if (this.#state !== 'responded' || !this.#request?.complete || !this.writable) return;
     this.#state = 'over';
@@ -112,7 +115,7 @@ export class Relay extends Duplex {
     if (!this.#framing.done) this.#socket.resume();
   }
 
-  /** An error of the socket is no error here: it closes the connection, which the owner sees. */
+  /** Ignores errors of the socket: they close the connection, which the owner handles. */
   override _write(chunk: Buffer, encoding: BufferEncoding, done: () => void): void {
     this.#socket.write(chunk, encoding, () => done());
   }

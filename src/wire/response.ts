@@ -1,18 +1,19 @@
-/** Responses as text. */
+/** Formats responses. */
 import { STATUS_CODES } from 'node:http';
 import type { Fields } from './exchange.js';
 
-/** To a client that is too slow with its request; as Node's HTTP writes it. */
+/** For a client that is too slow with its request; the same text as Node's HTTP server. */
 export const TIMED_OUT = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n';
-/** To a request with too many headers. */
+/** For a request with too many headers. */
 export const TOO_MANY_HEADERS = 'HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n';
 
-/** To a client that sends its body in tiny chunks. */
+/** For a body in too many small chunks. */
 export const TOO_FINE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n';
 
 /**
- * @param keepAlive seconds to advertise; undefined: the connection is closed @param text ASCII
- * @param bodiless it answers HEAD: only the length of the text is given
+ * @param text ASCII
+ * @param keepAlive timeout to advertise, s; undefined: `Connection: close`
+ * @param bodiless true for HEAD: sends only the length of the text
  */
 export function responseOf(
   status: number,
@@ -30,7 +31,7 @@ export function responseOf(
 
 let second = 0;
 let text = '';
-/** Now, as RFC 9110 §5.6.7 has it: made once a second. */
+/** The Date header (RFC 9110 §5.6.7), formatted once per second. */
 function date(): string {
   const now = Math.floor(Date.now() / 1000);
   if (now !== second) {

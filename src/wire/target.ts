@@ -1,15 +1,15 @@
-/** The target and the Host of a request that Node's HTTP has read (RFC 9112 §3.2): one form of both for all routes. */
+/** Normalizes and checks the target and Host of requests that Node's HTTP server has read (RFC 9112 §3.2). */
 import type { IncomingMessage } from 'node:http';
 
-/** Bytes of a target that is no poll's: routers take some µs for each hundred. A poll's has a limit of its own. */
+/** Longest target except for polls, bytes: a router takes some µs per 100 bytes. Polls have their own limit. */
 export const TARGET_BYTES = 4096;
 
 /** An absolute URL: its authority, and its path with the query. */
 const ABSOLUTE = /^https?:\/\/([^/?#]+)([^#]*)$/i;
-/** A path with a query, or the `*` of OPTIONS. What has a fragment is none. */
+/** A path with an optional query, or the `*` of OPTIONS; no fragment. */
 const PATH = /^(?:\/[^#]*|\*)$/;
 
-/** A request that is refused before any route sees it. */
+/** Why a request is refused before routing. */
 export interface Malformed {
   status: 400 | 414;
   /** what is allowed */
@@ -20,7 +20,7 @@ const TOO_LONG: Malformed = { status: 414, detail: `the target: give at most ${T
 const NO_PATH: Malformed = { status: 400, detail: 'the target: give a path that begins with /, without a #' };
 const HOSTS: Malformed = { status: 400, detail: 'Host: give it once' };
 
-/** Gives a request with an absolute URL the path as its target, and the URL's host in place of the Host field. */
+/** Replaces an absolute URL by its path, and Host by the URL's host. */
 export function toOriginForm(request: IncomingMessage): void {
   const { url = '' } = request;
   if (url.startsWith('/')) return;
@@ -30,14 +30,16 @@ export function toOriginForm(request: IncomingMessage): void {
   request.url = path.startsWith('/') ? path : `/${path}`;
 }
 
-/** @returns what is wrong with the target or the Host field; undefined: nothing */
+/** Checks target and Host. @returns undefined if both are valid */
 export function malformed({ url = '', rawHeaders }: IncomingMessage): Malformed | undefined {
   if (url.length > TARGET_BYTES) return TOO_LONG;
   if (!PATH.test(url)) return NO_PATH;
   return hasTwoHosts(rawHeaders) ? HOSTS : undefined;
 }
 
-/** Node's HTTP keeps the first of several. @param headers name, value, name, value … */
+/**
+ * Whether there are several Host headers; Node's HTTP server keeps the first. @param headers name, value, name, value …
+ */
 export function hasTwoHosts(headers: readonly string[]): boolean {
   let hosts = 0;
   for (let at = 0; at < headers.length; at += 2) {
