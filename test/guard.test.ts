@@ -145,7 +145,7 @@ test('GET /status/get on the internal port is 404, and says where to ask', async
     const { status, body } = await request(internalUrl).get(`/status/get${query}`);
     expect([status, body]).toEqual([
       404,
-      { code: 404, message: 'not found', detail: `GET /status/get: ask on the public port, ${publicUrl}` },
+      { code: 404, message: 'not found', detail: `GET /status/get: poll on the public port, ${publicUrl}` },
     ]);
   }
 });

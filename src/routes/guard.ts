@@ -1,20 +1,24 @@
 /**
- * Keeps browsers of other sites off the internal port. A web page can make its visitor's browser send requests to any
- * address that the visitor reaches, loopback included: forms and `no-cors` requests need no permission, and a DNS name
- * that is pointed at 127.0.0.1 makes the port a page's own origin.
+ * Refuses requests that browsers send to the internal port for pages of other sites (CSRF and DNS rebinding). A page
+ * can make its visitor's browser send requests to any address that the visitor can reach, including loopback: forms and
+ * `no-cors` requests need no permission, and a DNS name that resolves to 127.0.0.1 makes the port the page's own
+ * origin.
  */
 import type { Middleware } from 'koa';
 import { isLoopback } from '../loopback.js';
 import { type Exchange, Fields } from '../wire/exchange.js';
 import { HttpExchange } from '../wire/http.js';
 
-/** What browsers say of a request that the user made, or a page of the same origin. */
+/** Sec-Fetch-Site of requests by the user or by a page of the same origin. */
 const OWN_SITES = ['same-origin', 'none'];
 
-/** Answers the requests that it refuses. @returns whether it did */
+/** @returns true if the request was refused, and answered */
 export type Guard = (exchange: Exchange) => boolean;
 
-/** @param tokens whether the port asks for tokens: without them, only this machine may ask, under a loopback name */
+/**
+ * @param tokens whether backends need a token. Without tokens, only requests from this machine to a loopback name are
+ * allowed.
+ */
 export function guardOf(tokens: boolean): Guard {
   return exchange => {
     const detail = otherSite(exchange) ?? (tokens ? undefined : otherMachine(exchange));
@@ -51,14 +55,14 @@ function isOf(origin: string, host: string): boolean {
 function otherMachine(exchange: Exchange): string | undefined {
   if (!isLoopback(exchange.address))
     return 'address: without TAGWAIT_SET_TOKENS only this machine may ask; set them';
-  // HTTP/1.0 has none, and no browser speaks it
+  // HTTP/1.0 requests, which no browser sends, may have none
   const host = exchange.header('host');
   if (host !== undefined && !isLoopback(host.replace(/:\d*$/, '')))
     return 'Host: without TAGWAIT_SET_TOKENS give 127.0.0.1, [::1] or localhost';
   return undefined;
 }
 
-/** The guard in front of routes of Koa. */
+/** The guard as a Koa middleware. */
 export const guarded =
   (guard: Guard): Middleware =>
   (ctx, next) => {

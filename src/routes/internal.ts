@@ -1,4 +1,4 @@
-/** The internal port: backends set here, operators look. */
+/** The routes of the internal port, for backends and operators. */
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
 import { Unavailable } from '../brokers/broker.js';
@@ -19,30 +19,30 @@ import { authorizer, refusalOf, type SetRoute, unauthorized } from './set.js';
 import { sparing } from './sparing.js';
 
 export interface InternalOptions {
-  /** seconds a key is kept after a set that does not say */
+  /** default time to live of a key, s */
   ttl: number;
-  /** bytes of one value, as JSON in UTF-8 */
+  /** limit of a value, bytes as JSON in UTF-8 */
   maxValueBytes: number;
-  /** bearer tokens of backends; undefined: none asked for */
+  /** bearer tokens of backends; undefined: no token needed */
   setTokens: readonly string[] | undefined;
   secrets: readonly string[] | undefined;
-  /** seconds a poll is held at most, and the version: for the description at /openapi.json */
+  /** longest hold, s, and the version, for /openapi.json */
   hold: number;
   version: string;
   log: Logger;
-  /** what was measured, in Prometheus text */
+  /** the metrics in the Prometheus text format */
   scrape(): Promise<string>;
-  /** what only a port of tagwait's own has; absent: the routes are part of another app */
+  /** only for a port of its own; absent: the routes are part of another app */
   own?: OwnPort | undefined;
 }
 
 export interface OwnPort {
   live: LivePage;
-  /** where pages ask; '' before that port listens */
+  /** URL of the public port; '' before it listens */
   publicUrl(): string;
 }
 
-/** The live page, and the long poll of its own that feeds it. */
+/** The live page, and the long poll that feeds it. */
 export interface LivePage {
   page: string;
   client: string;
@@ -51,7 +51,7 @@ export interface LivePage {
   poll: Route;
   /** the key that it polls */
   key: string;
-  /** the last minutes, and the key under which it goes on */
+  /** the samples so far, and the key for further ones */
   now(): Promise<object>;
 }
 
@@ -63,7 +63,7 @@ export function ticketFor(body: unknown, options: Pick<InternalOptions, 'ttl' | 
   return newTicket(secret, Math.ceil(ttl));
 }
 
-/** The routes of the internal port, to be mounted in a Koa app. */
+/** The routes of the internal port, for mounting in a Koa app. */
 export function internalRoutes(
   longpoll: LongPoll,
   set: SetRoute,
@@ -71,29 +71,11 @@ export function internalRoutes(
   options: InternalOptions,
 ): Middleware {
   const router = new Router();
-  const authorized = authorizer(options.setTokens);
   const guard = guarded(guardOf(options.setTokens !== undefined));
   const scrape = sparing(options.scrape);
 
-  router.use(guard, async (ctx, next) => {
-    ctx.set('Cache-Control', 'no-store');
-    ctx.set('X-Content-Type-Options', 'nosniff');
-    try {
-      await next();
-    } catch (error) {
-      const refusal = refusalOf(error);
-      if (!refusal) throw error;
-      const { status, message, more } = refusal;
-      if (status === 413) ctx.set('Connection', 'close');
-      ctx.status = status;
-      ctx.body = { code: status, message, ...more };
-    }
-  });
-  const bearer: Middleware = (ctx, next) => {
-    if (authorized(ctx.get('Authorization'))) return next();
-    ctx.set('WWW-Authenticate', 'Bearer');
-    throw unauthorized();
-  };
+  router.use(guard, answerErrors);
+  const bearer = requireToken(options.setTokens);
 
   router.post(set.path, mount(set));
   router.post('/status/new', bearer, async ctx => {
@@ -101,18 +83,7 @@ export function internalRoutes(
     ctx.body = { code: 0, ...ticketFor(body, options) };
   });
   for (const step of STEPS) router.post(`/login/${step}`, ...login.route(step, bearer));
-  router.get('/status/peek', bearer, async ctx => {
-    const { given, twice, tooLong } = split(ctx.querystring);
-    const { key = '' } = given;
-    if (tooLong) throw badRequest(`the query: give at most ${QUERY_BYTES} bytes`);
-    if (twice.includes('key') || !KEY.test(key)) throw badRequest(KEY_ALLOWED);
-    const { entries, ttl, ...more } = await longpoll.peek(key);
-    // values as they are kept: reading and printing them again could change digits
-    const shown = entries.map(({ value, cursor }) => `{"value":${value},"cursor":"${cursor}"}`);
-    const rest = JSON.stringify({ ...more, ttl: Math.ceil(ttl / 1000) }).slice(1);
-    ctx.type = 'json';
-    ctx.body = `{"code":0,"key":"${key}","entries":[${shown.join()}],${rest}`;
-  });
+  router.get('/status/peek', bearer, peekRoute(longpoll));
   router.get('/nodes', bearer, async ctx => {
     ctx.body = { code: 0, nodes: await longpoll.nodes() };
   });
@@ -121,30 +92,7 @@ export function internalRoutes(
     ctx.body = described;
   });
   const { own } = options;
-  if (own) {
-    const { live, publicUrl } = own;
-    // these two say nothing of this node
-    router.get('/', ctx => {
-      ctx.set({ 'Content-Security-Policy': live.policy, 'Referrer-Policy': 'no-referrer' });
-      ctx.type = 'html';
-      ctx.body = live.page;
-    });
-    router.get('/client.js', ctx => {
-      ctx.type = 'text/javascript';
-      ctx.body = live.client;
-    });
-    router.get('/live', bearer, async ctx => {
-      ctx.body = { code: 0, ...(await live.now()) };
-    });
-    const poll = mount(live.poll);
-    router.get('/status/get', (ctx, next) => {
-      // a script tag has no Authorization: the key of the live page is the permission
-      if (split(ctx.querystring).given.key === live.key) return poll(ctx, next);
-      throw new Refusal(404, 'not found', {
-        detail: `GET /status/get: ask on the public port, ${publicUrl()}`,
-      });
-    });
-  }
+  if (own) addLivePage(router, own, bearer);
   router.get('/metrics', async ctx => {
     ctx.set('Content-Type', METRICS_TYPE);
     ctx.body = await scrape();
@@ -160,6 +108,72 @@ export function internalRoutes(
   });
   const routes = chain(router);
   if (!own) return routes;
-  // the port is tagwait's alone: also where nothing is
+  // on a port of its own, the guard also applies to unknown paths
   return (ctx, next) => guard(ctx, () => routes(ctx, next));
+}
+
+/** Sets the headers of all answers, and answers errors in JSON. */
+const answerErrors: Middleware = async (ctx, next) => {
+  ctx.set('Cache-Control', 'no-store');
+  ctx.set('X-Content-Type-Options', 'nosniff');
+  try {
+    await next();
+  } catch (error) {
+    const refusal = refusalOf(error);
+    if (!refusal) throw error;
+    const { status, message, more } = refusal;
+    if (status === 413) ctx.set('Connection', 'close');
+    ctx.status = status;
+    ctx.body = { code: status, message, ...more };
+  }
+};
+
+/** Requires one of the tokens. @param tokens undefined: no token needed */
+function requireToken(tokens: readonly string[] | undefined): Middleware {
+  const authorized = authorizer(tokens);
+  return (ctx, next) => {
+    if (authorized(ctx.get('Authorization'))) return next();
+    ctx.set('WWW-Authenticate', 'Bearer');
+    throw unauthorized();
+  };
+}
+
+const peekRoute =
+  (longpoll: LongPoll): Middleware =>
+  async ctx => {
+    const { given, twice, tooLong } = split(ctx.querystring);
+    const { key = '' } = given;
+    if (tooLong) throw badRequest(`the query: give at most ${QUERY_BYTES} bytes`);
+    if (twice.includes('key') || !KEY.test(key)) throw badRequest(KEY_ALLOWED);
+    const { entries, ttl, ...more } = await longpoll.peek(key);
+    // values as they are stored: parsing and printing them again could change digits
+    const items = entries.map(({ value, cursor }) => `{"value":${value},"cursor":"${cursor}"}`);
+    const rest = JSON.stringify({ ...more, ttl: Math.ceil(ttl / 1000) }).slice(1);
+    ctx.type = 'json';
+    ctx.body = `{"code":0,"key":"${key}","entries":[${items.join()}],${rest}`;
+  };
+
+/** The live page, its script and its long poll. */
+function addLivePage(router: Router, { live, publicUrl }: OwnPort, bearer: Middleware): void {
+  // these two contain no data of this node
+  router.get('/', ctx => {
+    ctx.set({ 'Content-Security-Policy': live.policy, 'Referrer-Policy': 'no-referrer' });
+    ctx.type = 'html';
+    ctx.body = live.page;
+  });
+  router.get('/client.js', ctx => {
+    ctx.type = 'text/javascript';
+    ctx.body = live.client;
+  });
+  router.get('/live', bearer, async ctx => {
+    ctx.body = { code: 0, ...(await live.now()) };
+  });
+  const poll = mount(live.poll);
+  router.get('/status/get', (ctx, next) => {
+    // a script tag has no Authorization: the key of the live page is the permission
+    if (split(ctx.querystring).given.key === live.key) return poll(ctx, next);
+    throw new Refusal(404, 'not found', {
+      detail: `GET /status/get: poll on the public port, ${publicUrl()}`,
+    });
+  });
 }

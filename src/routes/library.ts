@@ -1,7 +1,7 @@
-/** The errors of the routes for programs that call without HTTP. */
+/** Converts errors of the routes for the library, which calls them without HTTP. */
 import { Refusal } from './body.js';
 
-/** Turns what a route would refuse as a bad request into a `TypeError`. @throws anything else as it is */
+/** Turns a bad request into a `TypeError` with the code TAGWAIT_BAD_REQUEST. Other errors stay as they are. */
 export async function asLibrary<T>(call: () => T | Promise<T>): Promise<T> {
   try {
     return await call();

@@ -1,10 +1,10 @@
-/** How routes become part of a Koa app. */
+/** Mounts routes in a Koa app. */
 import type Router from '@koa/router';
 import type { Middleware } from 'koa';
 import type { Route } from '../wire/exchange.js';
 import { HttpExchange } from '../wire/http.js';
 
-/** A route that answers by itself: Koa leaves the response alone. */
+/** A route as a Koa middleware. It writes the response itself, without Koa. */
 export function mount(route: Route): Middleware {
   return ctx => {
     ctx.respond = false;
@@ -12,7 +12,7 @@ export function mount(route: Route): Middleware {
   };
 }
 
-/** A router's routes, with 405 and 501 for methods that they do not have. */
+/** The routes of a router, with 405 and 501 for other methods. */
 export function chain(router: Router): Middleware {
   const routes = router.routes() as unknown as Middleware;
   const allowed = router.allowedMethods() as unknown as Middleware;

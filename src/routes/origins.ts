@@ -1,18 +1,18 @@
-/** The origins whose pages may ask (TAGWAIT_ORIGINS). */
+/** Matches origins against TAGWAIT_ORIGINS. */
 
-/** What stands for the `*` of `https://*.example.com`: one label or several. */
+/** Matches what the `*` of `https://*.example.com` stands for: one or more labels. */
 const LABELS = /^[\w-][\w.-]*$/;
 /** Scheme, a host name of at most 253 characters, and a port. */
-const LONGEST_ORIGIN = 270;
+const MAX_ORIGIN_LENGTH = 270;
 
 export class Origins {
-  /** every page may ask */
+  /** all origins are allowed */
   readonly all: boolean;
   readonly #exact: ReadonlySet<string>;
   /** `['https://', '.example.com']` for `https://*.example.com` */
   readonly #subdomains: readonly [string, string][];
 
-  /** @param origins in the form in which browsers send them, or with `*` as the first label; none: every page may ask */
+  /** @param origins as browsers send them, or with `*` as the first label; empty: all origins are allowed */
   constructor(origins: readonly string[]) {
     this.all = origins.length === 0;
     this.#exact = new Set(origins.filter(origin => !origin.includes('*')));
@@ -21,11 +21,13 @@ export class Origins {
       .map(origin => origin.split('*') as [string, string]);
   }
 
-  /** @param origin of a request's Origin or Referer header: safe to repeat in a header when this is true */
+  /**
+   * @param origin from an Origin or Referer header; if this returns true, it is safe to repeat it in a response header
+   */
   allows(origin: string): boolean {
     if (this.all || this.#exact.has(origin)) return true;
     return (
-      origin.length <= LONGEST_ORIGIN &&
+      origin.length <= MAX_ORIGIN_LENGTH &&
       this.#subdomains.some(
         ([scheme, domain]) =>
           origin.startsWith(scheme) &&

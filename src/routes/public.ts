@@ -1,4 +1,4 @@
-/** The public port: pages ask here. */
+/** The routes of the public port, for pages. */
 import { createHash } from 'node:crypto';
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
@@ -8,7 +8,7 @@ import { Origins } from './origins.js';
 import type { PollRoute } from './poll.js';
 
 export interface PublicOptions {
-  /** origins whose pages may ask; empty: all */
+  /** origins of pages that may poll; empty: all */
   origins: readonly string[];
   /** the built scripts */
   scripts: Scripts;
@@ -22,10 +22,10 @@ export interface Scripts {
   'login/phone': string;
 }
 
-/** Characters of an If-None-Match that is looked at: browsers send the one tag that they were given. */
-const LONGEST_TAGS = 256;
+/** A longer If-None-Match is ignored, characters. Browsers send a single ETag. */
+const MAX_TAGS_LENGTH = 256;
 
-/** The routes of the public port, to be mounted in a Koa app. */
+/** The routes of the public port, for mounting in a Koa app. */
 export function publicRoutes(poll: PollRoute, streams: StreamDeps, options: PublicOptions): Middleware {
   const router = new Router();
   const origins = new Origins(options.origins);
@@ -33,7 +33,7 @@ export function publicRoutes(poll: PollRoute, streams: StreamDeps, options: Publ
   router.get(poll.path, mount(poll));
   router.get('/status/events', events(streams));
   router.options(poll.path, ctx => {
-    // `*` stands for every name but this one (Fetch, CORS-preflight fetch)
+    // `*` covers all headers except Authorization (Fetch standard, CORS-preflight fetch)
     ctx.set({
       'Access-Control-Allow-Methods': 'GET, HEAD',
       'Access-Control-Allow-Headers': '*, Authorization',
@@ -53,7 +53,7 @@ export function publicRoutes(poll: PollRoute, streams: StreamDeps, options: Publ
   return chain(router);
 }
 
-/** Serves a script as `/name.js`, asked for again each time, and as `/name/<version>.js`, kept for a year. */
+/** Serves a script as `/name.js`, revalidated on each use, and as `/name/<version>.js`, cached for a year. */
 function serveScript(router: Router, name: string, text: string, version: string): void {
   const hash = createHash('sha256').update(text).digest('base64url').slice(0, 22);
   router.get([`/${name}.js`, `/${name}/${version}.js`], ctx => {
@@ -69,8 +69,8 @@ function serveScript(router: Router, name: string, text: string, version: string
     });
     ctx.type = 'text/javascript';
     ctx.status = 200;
-    // of a longer list of tags every one would be compared
-    if (ctx.get('If-None-Match').length <= LONGEST_TAGS && ctx.fresh) ctx.status = 304;
+    // not for a long list: each ETag would be compared
+    if (ctx.get('If-None-Match').length <= MAX_TAGS_LENGTH && ctx.fresh) ctx.status = 304;
     else ctx.body = text;
   });
 }

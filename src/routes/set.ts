@@ -10,13 +10,16 @@ import { checkSet, Refusal, readBody, renderWithin } from './body.js';
 import { type Guard, guardOf } from './guard.js';
 
 export interface SetOptions {
-  /** seconds a key is kept after a set that does not say */
+  /** default time to live of a key, s */
   ttl: number;
-  /** bytes of one value, as JSON in UTF-8 */
+  /** limit of a value, bytes as JSON in UTF-8 */
   maxValueBytes: number;
-  /** bearer tokens of backends; undefined: none asked for */
+  /** bearer tokens of backends; undefined: no token needed */
   setTokens: readonly string[] | undefined;
-  /** sets at a time: further ones are refused, so that others find room on the port while the store is slow */
+  /**
+   * limit of sets in flight; further ones are refused, so that other requests have room on the port while the store is
+   * slow
+   */
   underWay: number;
   log: Logger;
 }
@@ -39,7 +42,7 @@ export class SetRoute implements Route {
   readonly #guard: Guard;
   readonly #authorized: (header: string) => boolean;
   #underWay = 0;
-  /** where each set is noted; undefined: nobody wants to know */
+  /** logs each set; undefined: the level is above debug */
   readonly #log: Logger | undefined;
 
   constructor(longpoll: LongPoll, metrics: Metrics, options: SetOptions) {
@@ -95,13 +98,13 @@ export class SetRoute implements Route {
       return exchange.send(500, FIELDS, '{"code":500,"message":"failed"}');
     }
     const { status, message, more } = refusal;
-    // what is left of a body that is too large is not read
+    // the rest of a body that is too large is not read
     if (status === 413) exchange.last();
     exchange.send(status, status === 401 ? UNAUTHORIZED : FIELDS, render({ code: status, message, ...more }));
   }
 }
 
-/** A cursor is letters, digits and a dash. */
+/** The answer to a set. The cursor needs no escaping: letters, digits and a dash. */
 const stored = ({ cursor, watched, repeated }: Receipt) =>
   `{"code":0,"message":"success","cursor":"${cursor}","watched":${watched}${repeated ? ',"repeated":true' : ''}}`;
 
@@ -110,7 +113,7 @@ export const unauthorized = () =>
     detail: 'Authorization: give Bearer and one of TAGWAIT_SET_TOKENS',
   });
 
-/** What a backend is told of an error; undefined: it is a fault of ours. */
+/** The answer to a backend for an error. @returns undefined: an unexpected error, a fault of tagwait */
 export function refusalOf(error: unknown): Refusal | undefined {
   if (error instanceof Refusal) return error;
   if (error instanceof Conflict)
@@ -119,7 +122,7 @@ export function refusalOf(error: unknown): Refusal | undefined {
   return undefined;
 }
 
-/** Compares with every token in the same time, whatever is given: digests have one length. */
+/** Compares a bearer token with all tokens in constant time, as digests of equal length. */
 export function authorizer(tokens: readonly string[] | undefined): (header: string) => boolean {
   if (!tokens) return () => true;
   const digest = (token: string) => createHash('sha256').update(token).digest();
