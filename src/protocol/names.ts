@@ -1,28 +1,28 @@
 /**
- * Which names a script answer may call or assign.
+ * Decides which names a script answer may call or assign.
  *
- * The name comes from the URL. On a page whose Content-Security-Policy lists this host, one injected
- * script URL would otherwise choose any function of the page: `callback=document.body.firstElementChild.click`.
- * So a name has one part and is no global of the browser, or it has the exact shape of a known JSONP client's.
+ * The name comes from the URL. On a page whose Content-Security-Policy allows this host, an injected script URL could
+ * otherwise call any function of the page: `callback=document.body.firstElementChild.click`. So a name must have one
+ * part that is no global of a browser, or the exact form of a name that a known JSONP client generates.
  */
 import { GLOBALS } from './globals.js';
 
-/** Words that no edition from ES3 on accepts as a name: an old browser may run the answer. */
+/** Reserved words of all editions since ES3, because old browsers run the answers. */
 const RESERVED =
   'abstract arguments await boolean break byte case catch char class const continue debugger default delete do double ' +
   'else enum eval export extends false final finally float for function goto if implements import in instanceof int ' +
   'interface let long native new null package private protected public return short static super switch synchronized ' +
   'this throw throws transient true try typeof var void volatile while with yield';
-/** Parts through which a prototype can be reached. */
+/** Parts that give access to a prototype. */
 const PROTOTYPES = 'prototype constructor __proto__';
 const REFUSED_PARTS = new Set(`${RESERVED} ${PROTOTYPES}`.split(' '));
 const NAME = /^[A-Za-z_$][\w$]*(\.[A-Za-z_$][\w$]*)*$/;
 const MAX_LENGTH = 128;
 
 /**
- * Shapes of the names that JSONP clients make; `#` stands for digits, `%` for letters, digits and `_`.
- * A prefix would not do: `<form id="angular"><input name="callbacks">` makes `angular.callbacks.click` a method. So `%`
- * holds a digit or `_`, as every client's does and no method of an element.
+ * Names that JSONP clients generate; `#` stands for digits, `%` for letters, digits and `_`, with at least one digit or
+ * `_`. A prefix is not enough: `<form id="angular"><input name="callbacks">` makes `angular.callbacks.click` a method
+ * of an element, and no such method has a digit or `_`.
  */
 const CLIENT_SHAPES = [
   'tagwait_#.w#.p#',
@@ -42,12 +42,15 @@ const CLIENT_NAME = oneOf(
 
 export type NameUse = 'callback' | 'var';
 
-/** What is allowed, for the answer to a name that is not. */
+/** The allowed names, for error answers. */
 export const NAME_ALLOWED =
   'give a JavaScript name of at most 128 characters of A-Z a-z 0-9 _ $ that is no reserved word and no global of ' +
   'browsers; with dots, callback may be a name of a known JSONP client, and both may be what TAGWAIT_CALLBACKS lists';
 
-/** Whether this is a JavaScript name, dots allowed: at most 128 characters, no reserved word, nothing of prototypes. */
+/**
+ * Whether the text is a JavaScript name, maybe dotted: at most 128 characters, no reserved word, no part of a
+ * prototype.
+ */
 export function isName(text: string): boolean {
   if (text.length > MAX_LENGTH || !NAME.test(text)) return false;
   return text.includes('.')
@@ -55,16 +58,16 @@ export function isName(text: string): boolean {
     : !REFUSED_PARTS.has(text);
 }
 
-/** Whether this may stand in TAGWAIT_CALLBACKS beside others: a name, with at most one `*` in each part; not `*` alone. */
+/** Whether the text is a pattern for TAGWAIT_CALLBACKS: a name with at most one `*` in each part, not `*` alone. */
 export const isNamePattern = (text: string) =>
   text !== '*' && !/\*[^.]*\*/.test(text) && isName(text.replaceAll('*', '_'));
 
-/** The names of one service: those that every service allows, and those of its TAGWAIT_CALLBACKS. */
+/** The allowed names of a service: the default rule and its TAGWAIT_CALLBACKS. */
 export class Names {
   readonly #all: boolean;
   readonly #listed: RegExp | undefined;
 
-  /** @param callbacks patterns of names (see `isNamePattern`), or `*` alone for every name */
+  /** @param callbacks patterns, see `isNamePattern`; a single `*` allows every name */
   constructor(callbacks: readonly string[] = []) {
     this.#all = callbacks.length === 1 && callbacks[0] === '*';
     this.#listed =
@@ -85,7 +88,7 @@ export class Names {
   }
 }
 
-/** Text as it stands in a regular expression; a name has only `.` and `$` to quote, and a pattern's `*` is replaced. */
+/** Escapes a name for a regular expression: it can contain `.` and `$`; the caller replaces `*`. */
 function quoted(text: string): string {
   return text.replace(/[.$]/g, '\\$&');
 }

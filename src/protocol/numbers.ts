@@ -1,19 +1,19 @@
 /**
- * Numbers that keep their meaning. JSON readers hold a number in a double, and an integer beyond 2^53 that a double
- * cannot hold would reach the page as another one: 9007199254740993 as 9007199254740992.
+ * Detects and keeps large integers. JSON parsers read a number as a double, and an integer beyond 2^53 that a double
+ * cannot represent would reach the page as another one: 9007199254740993 as 9007199254740992.
  */
 
-/** Only a text with one of these can hold an integer of more than 15 digits. */
+/** Matches every text that contains an integer of more than 15 digits. */
 const MAY_LOSE = /\d{16}|\d[eE]/;
-/** Decimals of at most so many digits are all different as doubles, and each is printed as it was written. */
+/** Decimals of up to 15 digits are distinct as doubles, and JavaScript prints them as they were written. */
 const EXACT_DIGITS = 15;
-/** JavaScript prints as many at most. */
+/** JavaScript prints at most 17 significant digits. */
 const PRINTED_DIGITS = 17;
 const LIMIT = 2 ** 53;
-/** 10^23 is in no double: 5^23 alone has more than 53 bits. */
+/** Up to 5^22: no double is exactly 10^23, because 5^23 has more than 53 bits. */
 const POWERS_OF_5 = Array.from({ length: 23 }, (_, power) => 5 ** power);
 
-/** A number of a form as it was written, which is how JavaScript prints it too. */
+/** A number from a form body, with its text, which is also how JavaScript prints the number. */
 export class WrittenNumber {
   constructor(readonly text: string) {}
 
@@ -23,14 +23,14 @@ export class WrittenNumber {
   }
 }
 
-/** @returns the number when this text is exactly what JavaScript prints for one */
+/** @returns undefined unless the text is exactly what JavaScript prints for a number */
 export function writtenNumber(text: string): WrittenNumber | undefined {
   const number = Number(text);
   return Number.isFinite(number) && String(number) === text ? new WrittenNumber(text) : undefined;
 }
 
 /**
- * Where a JSON text holds an integer that a double cannot hold exactly; undefined: nowhere.
+ * The position of the first integer in a JSON text that a double cannot represent; undefined: there is none.
  * @param json valid JSON
  */
 export function losesDigits(json: string): number | undefined {
@@ -40,7 +40,7 @@ export function losesDigits(json: string): number | undefined {
   return undefined;
 }
 
-/** The same JSON text, with integers of up to 21 digits in full: JavaScript prints 2^60 as 1152921504606847000. */
+/** The JSON text with all digits of integers up to 21 digits: JavaScript prints 2^60 as 1152921504606847000. */
 export function withExactIntegers(json: string): string {
   const numbers = new Numbers(json);
   let exact = '';
@@ -54,8 +54,8 @@ export function withExactIntegers(json: string): string {
 }
 
 /**
- * `1e23` keeps its digits although no double is 10^23: it is how JavaScript prints the one that is nearest.
- * Costs little for each byte: what takes long is done for long numbers alone.
+ * Whether a double keeps the digits of an integer. `1e23` does although no double is 10^23: JavaScript prints the
+ * nearest double like that. Cheap for short numbers.
  */
 function keepsDigits(integer: Numbers): boolean {
   if (integer.size <= EXACT_DIGITS) return true;
@@ -95,22 +95,22 @@ const MINUS = 45;
 const POINT = 46;
 const QUOTE = 34;
 const LETTER_E = 101;
-/** Makes a letter small. */
+/** Bit that makes an ASCII letter lower case. */
 const SMALL = 32;
-/** Beyond what any number of a body could make up for with its digits. */
+/** Larger exponents than this are cut: no body has enough digits to compensate. */
 const MAX_POWER = 1e9;
 const isDigit = (code: number) => code >= ZERO && code <= NINE;
 
-/** Goes through the numbers of a JSON text, outside its strings, and makes nothing for the short ones. */
+/** Iterates over the numbers of a JSON text, outside its strings, without allocations for short numbers. */
 class Numbers {
-  /** where the present one begins and ends */
+  /** start and end of the current number */
   start = 0;
   end = 0;
-  /** without a point and an exponent */
+  /** it has no decimal point and no exponent */
   plain = true;
-  /** digits without zeros at either end; 0 for zero */
+  /** number of digits without leading and trailing zeros; 0 for zero */
   digits = 0;
-  /** of ten, for the last of these: 1200 is 12 and 2 */
+  /** power of ten of the last of these digits: 1200 has digits 12 and exponent 2 */
   exponent = 0;
   readonly #json: string;
   #first = 0;
@@ -129,7 +129,7 @@ class Numbers {
     return this.exponent >= 0;
   }
 
-  /** digits before its point, when it is an integer */
+  /** for an integer: number of digits before the point */
   get size(): number {
     return this.digits + this.exponent;
   }
@@ -138,7 +138,7 @@ class Numbers {
     return this.#json.slice(this.#first, this.#last + 1).replace('.', '');
   }
 
-  /** The number that its digits are. */
+  /** The digits as a number. */
   significant(): number {
     return Number(this.digitsText());
   }
@@ -157,7 +157,7 @@ class Numbers {
     return false;
   }
 
-  /** @param from its first digit */
+  /** @param from position of its first digit */
   #read(from: number): void {
     const json = this.#json;
     let at = from;
@@ -182,7 +182,7 @@ class Numbers {
     this.exponent = first < 0 ? 0 : power + whole - last - (last < whole ? 1 : 0);
   }
 
-  /** @param from what follows the `e` */
+  /** @param from position after the `e` */
   #readPower(from: number): number {
     const json = this.#json;
     const sign = json.charCodeAt(from);
