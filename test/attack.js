@@ -43,7 +43,7 @@ process.once('disconnect', () => process.exit());
 if (role) await roles[role](...given);
 else await main();
 
-/** @param many attackers, who come from ten addresses of their own */
+/** @param many number of attackers, from ten other addresses */
 async function attack(url, many, network) {
   // theirs would be other machines: what they cost themselves is not to be had from the service's core
   setPriority(constants.priority.PRIORITY_LOW);
@@ -304,7 +304,7 @@ async function main() {
   forget();
   const good = await measure('and attackers', connected);
 
-  // ten thousand sockets closed in one moment are seen by those who come just then
+  // closing ten thousand sockets at once delays requests that arrive just then
   forget();
   for (const { child } of attackers) child.kill();
   const alone = async () => (await heldNow()) <= PAGES + 5 && usage().open <= PAGES * 1.1;

@@ -88,7 +88,7 @@ describe('a crowd on the internal port', () => {
     if (sending.socket.destroyed) expect(await sending.ended).toBeGreaterThan(10_000);
   });
 
-  test('of sets that wait for the store: health and metrics are answered, and further sets are told to try again', async () => {
+  test('of sets that wait for the store: health and metrics are answered, and further sets are asked to retry', async () => {
     const redis = await redisServer();
     const { internalUrl } = await service({ redisUrl: redis.url });
     await set(internalUrl, { key: 'k', value: 1 });

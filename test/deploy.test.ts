@@ -30,7 +30,7 @@ describe('read, not run', () => {
     for (const setting of named) expect(known).toContain(setting);
   });
 
-  test('Dockerfile: what it copies is there, not run as root, and it ends when told', () => {
+  test('Dockerfile: the files that it copies exist, it does not run as root, and it ends with a signal', () => {
     const lines = text('Dockerfile')
       .replace(/\\\n\s*/g, '')
       .split('\n')

@@ -313,7 +313,7 @@ test('docs/operating.md: metrics, alerts and log lines are those of the code', a
   const table = text.split('| alert | do |')[1]?.split('\n## ')[0] ?? '';
   const said = [...table.matchAll(/^\| `(\w+)`/gm)].map(match => match[1]);
   expect(rules.map(rule => rule.alert)).toEqual(expect.arrayContaining(said));
-  // who is woken at night finds what to do
+  // every alert has an entry that says what to do
   const waking = rules.filter(rule => rule.labels.severity === 'page').map(rule => rule.alert);
   expect(waking.length).toBeGreaterThan(0);
   expect(said).toEqual(expect.arrayContaining(waking));

@@ -72,7 +72,7 @@ test('mounted after what reads bodies: an error that says so, and nobody waits f
   onTestFinished(() => void server.close());
   for (const path of ['/status/set', '/status/new'])
     expect((await request(server).post(path).send({ ttl: 1 })).status, path).toBe(500);
-  expect(errors[0]?.message).toContain('mount tagwait before what parses bodies');
+  expect(errors[0]?.message).toContain('mount tagwait before any body parser');
   expect(errors[0]).toMatchObject({ name: 'Error', code: 'TAGWAIT_BODY_READ' });
 });
 

@@ -313,7 +313,7 @@ describe('what is heard', () => {
   });
 });
 
-describe('wrong settings are told in one line', () => {
+describe('wrong settings end the start with one line', () => {
   const fails = async (env: Record<string, string>) => {
     const child = run([], {
       TAGWAIT_PUBLIC_PORT: '0',

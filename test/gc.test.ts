@@ -1,4 +1,4 @@
-/** When garbage is collected after a crowd: the clock is a fake, because only the order of looks matters. */
+/** When garbage is collected after a peak of connections, with a fake clock: only the order of checks matters. */
 import { constants, PerformanceObserver } from 'node:perf_hooks';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { collectAfterPeaks } from '../src/gc.js';
@@ -31,10 +31,10 @@ function seen(now: number, peak = now): void {
   crowd = { now, peak };
   vi.advanceTimersByTime(2000);
 }
-/** Told of a tick later. */
+/** The observer is called a tick later. */
 const settled = () => new Promise(resolve => setImmediate(() => setImmediate(resolve)));
 
-test('twice when three quarters of a crowd have gone, and then no more', async () => {
+test('twice after three quarters of the connections closed, and then not again', async () => {
   for (const count of [200, 5000, 1300]) seen(count);
   await settled();
   expect(collected).toBe(0);
@@ -42,20 +42,20 @@ test('twice when three quarters of a crowd have gone, and then no more', async (
   await until(() => collected > 0);
   await settled();
   expect(collected).toBe(2);
-  // those who were left were a crowd too
+  // the rest was a peak too
   for (const count of [0, 0, 0]) seen(count);
   await until(() => collected > 2);
   await settled();
   expect(collected).toBe(4);
 });
 
-test('also when nobody looked while it was there', async () => {
+test('also if the peak was between two checks', async () => {
   seen(10);
   seen(0, 1000);
   await until(() => collected > 0);
 });
 
-test('not for a few that come and go', async () => {
+test('not for a small peak', async () => {
   for (const count of [900, 0, 999, 0]) seen(count);
   await settled();
   expect(collected).toBe(0);

@@ -8,7 +8,7 @@ import { collector } from './browsers/globals.js';
 import { listen, service as serviceOf, set, until } from './harness.js';
 import { attacked, clobbered, MODES, tagOf, WAYS } from './injected.js';
 
-/** What the pages of one browser told, and what was asked for. */
+/** What the pages of one browser reported, and the requests that they sent. */
 interface Seen {
   /** by way: what its script element fired, and what changed on the page */
   attack: Record<string, { fired: string; changed: string[] }>;

@@ -108,7 +108,7 @@ const imports = (file: string) =>
   [...readFileSync(join(src, file), 'utf8').matchAll(/^(?:import|export)\b[^;]*?from '([^']+)'/gms)].map(
     match => match[1] as string,
   );
-/** The broker's interface is a room of its own: those who hold know it, and no broker. Addresses are also checked by config. */
+/** The broker's interface is a room of its own: the hold imports it, and no broker. config.ts also imports the addresses. */
 const room = (path: string) =>
   /^brokers\/(?:broker|redis\/address)\b/.test(path)
     ? posix.basename(path).replace(/\.[jt]s$/, '')

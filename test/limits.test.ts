@@ -1,4 +1,4 @@
-/** How much a page, an address and everyone may ask for; who is refused is told so in its own language. */
+/** Limits per key, address and node, and the answers beyond them in every form. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync } from 'node:fs';
@@ -64,7 +64,7 @@ describe('held', () => {
     expect(await poll(publicUrl, { key: 'k', hold: '0.1' })).toMatchObject({ code: -1 });
   });
 
-  test('per address: others are not touched, and whoever leaves makes room, a hundred times', async () => {
+  test('per address: other addresses are not affected, and a request that leaves makes room, a hundred times', async () => {
     const { publicUrl, internalUrl } = await service({ maxHeldPerIp: 2 });
     for (let round = 0; round < 100; round++) {
       const leave = holdOn(publicUrl, [`a${round}`, `b${round}`]);
@@ -129,7 +129,7 @@ describe('held', () => {
     }
   });
 
-  test('per node: who does not wait is answered all the same, and so are health and sets', async () => {
+  test('per node: polls without a hold are still answered, and so are health and sets', async () => {
     const { publicUrl, internalUrl } = await service({ maxHeld: 2 });
     holdOn(publicUrl, ['a', 'b']);
     await heldInAll(internalUrl, 2);
@@ -196,7 +196,7 @@ test('behind a proxy all sockets are its own: they are not limited', () => {
 });
 
 describe('polls a second', () => {
-  test('so many and no more, told when to come back, and then answered', async () => {
+  test('polls up to the limit are answered, further ones get a retry delay, and are answered after it', async () => {
     vi.useFakeTimers({ toFake: ['performance'] });
     onTestFinished(() => void vi.useRealTimers());
     const { publicUrl } = await service({ maxPollsPerIp: 5 });
@@ -354,7 +354,7 @@ describe('descriptors', () => {
     },
   );
 
-  test('memory is given back after a crowd, though nobody asks for anything any more', async () => {
+  test('memory is released after a peak of connections, without further requests', async () => {
     const { publicUrl, internalUrl } = await spawned({
       TAGWAIT_MAX_HELD_PER_IP: '0',
       TAGWAIT_MAX_POLLS_PER_IP: '0',
@@ -381,7 +381,7 @@ describe('descriptors', () => {
     ['plain', request('/here')],
     ['plain, and of another route', request('/there')],
     ['not plain', request('/here', ['Referer: one', 'Referer: two'])],
-  ])('a crowded server closes connections that nobody asks on, and takes who comes: %s', async (_, asked) => {
+  ])('a full server closes idle connections, and accepts new ones: %s', async (_, asked) => {
     const { publicPort } = await import('../src/wire/port.js');
     const { Limits } = await import('../src/limits.js');
     const { Fields } = await import('../src/wire/exchange.js');

@@ -158,7 +158,7 @@ test('a hint that comes twice answers nobody twice', async () => {
   expect(broker.asked).toHaveLength(1);
 });
 
-test('while it is told of everything, a page that asks again costs the store nothing', async () => {
+test('while the node receives every entry, a further poll costs the store nothing', async () => {
   const broker = new Scripted();
   const longpoll = await started(broker);
   const first = ask(longpoll, 'l-1', 10);
@@ -172,7 +172,7 @@ test('while it is told of everything, a page that asks again costs the store not
   expect(broker.asked).toHaveLength(1);
 });
 
-test('a page that asks learns of a value that a held one was not told of: both hear it', async () => {
+test('a poll finds a value that a held request missed: both get it', async () => {
   const broker = new Scripted();
   const longpoll = await started(broker);
   const untold = ask(longpoll, 'l-6');

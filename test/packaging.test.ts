@@ -47,7 +47,7 @@ test('the lock holds every package of every system, with the hash of what is ins
 });
 
 test('nothing runs when it is installed', () => {
-  // fsevents, for who develops on a Mac: vite watches files with it
+  // fsevents, for development on a Mac: vite watches files with it
   const runs = locked.filter(([, { hasInstallScript, os }]) => hasInstallScript && !os?.includes('darwin'));
   expect(runs.map(([path]) => path)).toEqual([]);
   for (const script of ['preinstall', 'install', 'postinstall', 'prepare', 'prepublish'])

@@ -1,4 +1,4 @@
-/** Plain requests and all others: read by whom, and answered alike; what a connection may mix, and for how long. */
+/** The fast path and Node's HTTP server: which reads a request, equal answers, mixed connections, and timeouts. */
 import diagnostics from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
@@ -54,7 +54,7 @@ describe('the fast path reads', () => {
     ['a poll', request('/status/get?key=k&callback=cb')],
     ['of another route', request('/client.js')],
     ['names and values in any case', request('/', ['cONNECTION: Keep-Alive', 'oRIGIN:\thttps://a.example '])],
-    ['told to close', request('/', ['Connection: close'])],
+    ['with Connection: close', request('/', ['Connection: close'])],
     ['a field twice that nothing is decided by', request('/', ['Cookie: a=1', 'Cookie: b=2'])],
     ['HEAD', request('/', [], 'HEAD')],
     ['OPTIONS', request('/', ['Access-Control-Request-Method: GET'], 'OPTIONS')],
@@ -169,7 +169,7 @@ test('polls and sets that come plain never see the HTTP of Node, on one connecti
   expect(new Set(seen)).toEqual(new Set(['/client.js', '/status/peek?key=k', '/healthz']));
 });
 
-describe('whoever reads a request, it is answered alike', () => {
+describe('the fast path and the slow path give the same answer', () => {
   // the same field twice: not plain any more, and nothing else
   const twice = ['X-Forwarded-For: 192.0.2.1', 'X-Forwarded-For: 192.0.2.2'];
   const lines = ({ head, body }: { head: string; body: string }) =>
@@ -218,7 +218,7 @@ describe('whoever reads a request, it is answered alike', () => {
 });
 
 describe('a connection', () => {
-  test('that is told to close is closed with its answer', async () => {
+  test('with Connection: close is closed after its answer', async () => {
     const { publicUrl } = await service();
     const connection = raw(publicUrl, request('/status/get?key=k&hold=0', ['Connection: close']));
     await connection.ended;
@@ -346,19 +346,19 @@ describe('deadlines, in seconds', () => {
     return { asked, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
   }
 
-  test('to ask firstRequestTimeout: who says nothing is closed', async () => {
+  test('for the first request: a silent connection is closed after firstRequestTimeout', async () => {
     const { url } = await serving({ firstRequestTimeout: 0.1, silenceTimeout: 60, drainTimeout: 60 });
     await raw(url).ended;
   });
 
-  test('to go on: who asked once and says nothing more is closed', async () => {
+  test('for the next request: a connection that stays silent after a request is closed', async () => {
     const { url } = await serving({ firstRequestTimeout: 60, silenceTimeout: 0.2, drainTimeout: 60 });
     const connection = raw(url, request('/a?small'));
     await connection.ended;
     expect(connection.text).toContain('here');
   });
 
-  test('to read: who does not is closed, and let go', async () => {
+  test('for reading: a client that does not read is disconnected, and its request leaves', async () => {
     const { url, asked } = await serving({ firstRequestTimeout: 60, silenceTimeout: 60, drainTimeout: 0.2 });
     raw(url, request('/a?large')).socket.pause();
     await until(() => asked[0]?.gone);
@@ -373,7 +373,7 @@ describe('deadlines, in seconds', () => {
     await until(() => connection.text.includes('late'));
   });
 
-  test('and who is read no further because much came early is read again when its turn comes', async () => {
+  test('and a connection that paused because of many early bytes is read again when it is its turn', async () => {
     const { url, asked } = await serving(
       { firstRequestTimeout: 60, silenceTimeout: 60, drainTimeout: 60 },
       'POST',

@@ -6,7 +6,7 @@ export interface Raw {
   socket: Socket;
   /** what came so far */
   text: string;
-  /** milliseconds from the connection to its end; resolves when it has ended, whoever ended it */
+  /** ms from the start of the connection to its end; resolves when either side has closed it */
   ended: Promise<number>;
 }
 

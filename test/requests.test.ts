@@ -1,4 +1,4 @@
-/** What one request may cost, who counts it, and whom the limits of a key let in. */
+/** The cost of one request, the limits that count it, and the limit of a key. */
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { QUERY_BYTES } from '../src/protocol/query.js';
 import { held, poll, service, set, until } from './harness.js';

@@ -8,7 +8,7 @@ export type Answer = string | number | null | Error | Answer[];
 
 export interface Speaker {
   port: number;
-  /** Answers to all who are connected, without being asked. */
+  /** Sends a reply to all clients without a request. */
   say(answer: Answer): void;
 }
 

@@ -95,8 +95,10 @@ test('a run that skips a test exits with 1 in CI, and says why before its last l
   expect(stdout).toMatch(/CI is set: .*\n1 passed, 0 failed, 1 skipped\n$/);
 });
 
-test('the limits with 20,000 open files are those that are told', () => {
+test('the limits with 20,000 open files are those in SECURITY.md', () => {
   const { connections, held } = fdBudget(20_000, 2 ** 32);
-  const [, told] = /With 20,000 open files: (.*)\.$/m.exec(text) ?? [];
-  expect(told).toBe(`${connections.toLocaleString('en')} connections, ${held.toLocaleString('en')} held`);
+  const [, documented] = /With 20,000 open files: (.*)\.$/m.exec(text) ?? [];
+  expect(documented).toBe(
+    `${connections.toLocaleString('en')} connections, ${held.toLocaleString('en')} held`,
+  );
 });

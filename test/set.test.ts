@@ -1,4 +1,4 @@
-/** The internal port, from outside: what a backend and an operator may say, and what they are told. */
+/** The internal port from outside: requests of backends and operators, and their answers. */
 import { connect } from 'node:net';
 import request from 'supertest';
 import { describe, expect, test } from 'vitest';
@@ -259,7 +259,7 @@ describe('POST /status/set', () => {
 });
 
 describe('for operators', () => {
-  test('peek: what is kept under a key, and who waits', async () => {
+  test('peek: what is stored under a key, and how many requests wait', async () => {
     const { publicUrl, internalUrl } = await service();
     const { body } = await set(internalUrl, { key: 'a', value: { n: 1 }, ttl: 100 });
     const page = poll(publicUrl, { key: 'a', since: body.cursor });

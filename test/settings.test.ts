@@ -163,7 +163,7 @@ describe('names', () => {
     [`${name}_PORT_${port}_TCP_ADDR`]: '10.96.0.7',
   });
 
-  test('those that Kubernetes makes for a Service are passed over; one that has the name of a setting is told', async () => {
+  test('variables that Kubernetes makes for a Service are ignored; one with the name of a setting is a warning', async () => {
     const env = {
       ...linksOf('TAGWAIT', 80, 'PUBLIC'),
       ...linksOf('TAGWAIT_INTERNAL', 11001, 'INTERNAL'),
@@ -205,7 +205,7 @@ describe('together', () => {
     [{ TAGWAIT_PUBLIC_PORT: '11001' }, 11001],
     [{ TAGWAIT_PUBLIC_PORT: '80', TAGWAIT_INTERNAL_PORT: '80', TAGWAIT_PUBLIC_HOST: '::' }, 80],
     [{ TAGWAIT_PUBLIC_PORT: '80', TAGWAIT_INTERNAL_PORT: '80', TAGWAIT_PUBLIC_HOST: '127.0.0.1' }, 80],
-  ])('equal ports, %j: told before one of them fails to listen', async (env, port) => {
+  ])('equal ports, %j: a fault before the second one fails to listen', async (env, port) => {
     const child = run([], env);
     expect(await child.ended).toBe(2);
     expect(child.output.stderr).toBe(

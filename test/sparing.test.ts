@@ -60,7 +60,7 @@ test('work that waits for others delays the next by a second at most', async () 
   expect(began).toHaveLength(2);
 });
 
-test('a failure is for those who asked together; the next try begins again', async () => {
+test('a failure is for the requests that shared it; the next one starts again', async () => {
   let fails = true;
   const ask = sparing(async () => {
     if (fails) throw new Error('no');

@@ -1,4 +1,4 @@
-/** Tickets: who only saw the QR code cannot watch its key. */
+/** Tickets: a client that only knows the QR code cannot poll its key. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -196,7 +196,7 @@ describe('pipelining', () => {
   });
 });
 
-describe('who goes is let go', () => {
+describe('a client that disconnects is released', () => {
   test.each([
     ['closes its half', (socket: Raw['socket']) => socket.end()],
     ['resets', (socket: Raw['socket']) => socket.resetAndDestroy()],

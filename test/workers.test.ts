@@ -97,7 +97,7 @@ describe('as one', () => {
 
     const count = 60;
     const pages: Promise<{ data: unknown }>[] = [];
-    // one after the other: in a crowd, who is busy is passed over
+    // one after the other: of many connections at once, busy workers get none
     for (let page = 0; page < count; page++) {
       pages.push(asking(publicUrl, `k${page % 6}`));
       for (const given of pages) given.catch(() => {});
@@ -124,7 +124,7 @@ describe('as one', () => {
     expect(samples.get('tagwait_set_to_answer_seconds_count')).toBe(count);
     expect(samples.get('tagwait_set_to_answer_seconds_bucket{le="+Inf"}')).toBe(count);
     expect(sum('tagwait_info')).toBe(WORKERS);
-    // each line says who wrote it: the workers, and the one that started them
+    // each line names its process: a worker or the primary
     expect(new Set(lines(service).map(({ node }) => node)).size).toBe(WORKERS + 1);
   });
 
@@ -153,7 +153,7 @@ describe('as one', () => {
   test("an address's limits are shared out: together they are what was set", async () => {
     const { publicUrl, internalUrl } = await cluster({ TAGWAIT_MAX_HELD_PER_IP: '12' });
     let refused = 0;
-    // who is refused tries again on another connection, which may be dealt to another worker
+    // a refused client retries on another connection, which may reach another worker
     const page = async (key: string): Promise<void> => {
       const reply = await asking(publicUrl, key).catch(() => ({ code: 0 }));
       if (reply.code !== -3) return;
@@ -281,14 +281,14 @@ describe('a worker hangs', () => {
 describe('stopping', () => {
   test.each(['the primary', 'the whole group'])(
     '%s is signalled: one drain, and exit 0 within it',
-    async whom => {
+    async target => {
       const service = await cluster({ TAGWAIT_DRAIN: '3' });
       const { publicUrl, internalUrl, ended } = service;
       const pages = Array.from({ length: 30 }, (_, page) => asking(publicUrl, `k${page % 6}`));
       await allHeld(internalUrl, 30);
       const workers = pids(service);
-      const signal = whom === 'the whole group' ? 'SIGHUP' : 'SIGTERM';
-      if (whom === 'the whole group') for (const pid of workers) process.kill(pid, signal);
+      const signal = target === 'the whole group' ? 'SIGHUP' : 'SIGTERM';
+      if (target === 'the whole group') for (const pid of workers) process.kill(pid, signal);
       service.process.kill(signal);
       const replies = await Promise.all(pages);
       expect(new Set(replies.map(reply => reply.code))).toEqual(new Set([-6]));
@@ -348,7 +348,7 @@ describe('it cannot start', () => {
     other.close();
   });
 
-  test('a wrong Redis password: likewise', async () => {
+  test('a wrong Redis password: the same', async () => {
     const redis = await redisServer(['--requirepass', 'right']);
     const env = { TAGWAIT_REDIS_URL: redis.url.replace('//', '//:wrong@') };
     const [several, one] = [starting(env), starting({ ...env, TAGWAIT_WORKERS: '1' })];

@@ -33,7 +33,7 @@ describe.each<[string, (own: Owner) => Promise<Store>]>([
   );
 });
 
-test('one of the sets of a tick fails in Redis: those before it are stored and told of, the others are not', async () => {
+test('one of the sets of a tick fails in Redis: those before it are stored and delivered, the others are not', async () => {
   const redis = await redisServer();
   const broker = new RedisBroker({
     store: { kind: 'server', url: redis.url },
@@ -43,9 +43,9 @@ test('one of the sets of a tick fails in Redis: those before it are stored and t
     node: 'n',
     log,
   });
-  const told: [string, Entry][] = [];
+  const delivered: [string, Entry][] = [];
   await broker.start({
-    entry: (key, entry) => told.push([key, entry]),
+    entry: (key, entry) => delivered.push([key, entry]),
     gap: () => {},
     held: () => 1,
     drop() {},
@@ -60,10 +60,10 @@ test('one of the sets of a tick fails in Redis: those before it are stored and t
     expect((more as { reason?: Error }).reason).toBeInstanceOf(Unavailable);
     expect((more as { reason?: Error }).reason?.message).toMatch(/WRONGTYPE/);
   }
-  await until(() => told.length > 0);
+  await until(() => delivered.length > 0);
   expect((await broker.peek('a')).entries.map(({ value }) => value)).toEqual(['1']);
   expect((await broker.peek('b')).entries).toEqual([]);
-  expect(told.map(([key, { value }]) => [key, value])).toEqual([['a', '1']]);
+  expect(delivered.map(([key, { value }]) => [key, value])).toEqual([['a', '1']]);
 });
 
 test('a reply that no script gives: the connection is dropped, and the next subscribe goes through', async () => {

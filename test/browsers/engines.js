@@ -1,4 +1,4 @@
-// The engines: how each is found, told its version, and started with an address. Those not installed are left out.
+// The browser engines: how each is found, its version read, and started with an address. Leaves out those not installed.
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';

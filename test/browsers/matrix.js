@@ -20,7 +20,7 @@ export async function runEngine(engine, chosen = scenarios) {
     );
   try {
     const over = () => ended || ![...faults().values()].some(Boolean);
-    // what is not over by then is told by its faults
+    // a scenario that is not over by then fails with its faults so far
     await until(over, 'every scenario', { within: LONGEST, every: 250 }).catch(() => {});
     return { engine, version: engine.version(), faults: faults() };
   } finally {

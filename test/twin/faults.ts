@@ -11,7 +11,7 @@ export class Faults {
   readonly #lasting: { node: Node; from: number; until: number }[] = [];
   /** when the last of all is over, ms since the start */
   over = 0;
-  /** until when verification is refused: what is believed runs out, and pages are told so until it is asked for again */
+  /** until when verification is refused: leases expire, and pages get `unavailable` until their keys are read again */
   unverifiedUntil = Number.NEGATIVE_INFINITY;
 
   constructor(world: World) {

@@ -1,4 +1,4 @@
-/** Runs schedules from seeds; one that fails is made as short as it gets, and told as text that can be read. */
+/** Runs schedules from seeds. Shortens a failing one, and prints it as readable text. */
 import { draw, type Op, type Schedule } from './schedule.js';
 import { type Failure, World } from './world.js';
 
