@@ -45,7 +45,7 @@ export function run(
   return { process: child, output, ended };
 }
 
-/** As `run`, on free ports unless told otherwise, and waits until both listen. @param within ms */
+/** Like `run`, on free ports by default; waits until both listen. @param within ms */
 export function spawned(
   env: Record<string, string> = {},
   own: Owner = onTestFinished,
