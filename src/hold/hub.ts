@@ -1,15 +1,15 @@
 /**
- * The waiters held on this node, by key. The hub knows no broker: it is given entries, and keeps the list of waiters.
+ * The waiters held on this node, by key. The hub knows no broker and no timers.
  *
- * A watch is what the node knows of one key: its waiters, and the newest position that it is sure of. A caught-up waiter
- * has seen all up to that position: the next entry is handed to it when it follows directly, and read when it does not.
+ * A watch is what the node knows of one key: its waiters, and its newest position. A caught-up waiter has seen
+ * everything up to that position. An entry that follows it directly answers the waiter; any other entry means that one
+ * was missed.
  */
-
 import type { Entry } from '../brokers/broker.js';
 import type { Answer } from '../protocol/answers.js';
 import type { Timed } from './timers.js';
 
-/** What a waiter is answered through: one request, by whatever transport. */
+/** Sends the answer of one request, on any transport. */
 export interface Responder {
   answer(answer: Answer): void;
   /** Whether it is the poll of that name and address. Absent: it has no name. */
@@ -20,37 +20,39 @@ export interface Waiter extends Timed<Waiter> {
   readonly watch: Watch;
   since: string;
   /**
-   * asking: the broker is being asked what is newer; caughtUp: it has seen all up to the watch's position;
-   * unconfirmed: the broker could not say, and is asked again
+   * asking: a request to the broker for newer entries is in flight; caughtUp: it has seen everything up to the watch's
+   * position; unconfirmed: the store was away, or entries may have been missed, so the broker will be asked again
    */
   state: 'asking' | 'caughtUp' | 'unconfirmed';
-  /** undefined once the waiter is gone, for whatever reason */
+  /** undefined once it was answered or has left */
   responder: Responder | undefined;
-  /** its neighbours among those of its key */
+  /** neighbours in the linked list of the key's waiters */
   next: Waiter | undefined;
   previous: Waiter | undefined;
 }
 
 export interface Watch {
   readonly key: string;
-  /** its waiters, as a linked list: most keys have one, and a Set rebuilds itself when its last member leaves */
+  /**
+   * newest waiter, the head of a linked list: most keys have one, and a Set rebuilds itself when its last member leaves
+   */
   first: Waiter | undefined;
-  /** how many they are */
+  /** number of waiters */
   held: number;
-  /** the newest position, while this node is sure to be given every entry; undefined: not known, the broker is asked */
+  /** newest position, while this node is sure to receive every entry; undefined: not known */
   position: string | undefined;
-  /** the key has had its final entry at that position */
+  /** the entry at `position` is final */
   final: boolean;
-  /** until when the position may be believed, on the monotonic clock in ms */
+  /** when the position must have been verified again, ms on the monotonic clock */
   leaseExpiresAt: number;
-  /** counts what was received of the key: a reply of the broker is stale when this has moved since it was asked */
+  /** changes with each entry: a reply of the broker is stale if it changed since the request */
   generation: number;
-  /** when a waiter was last answered, on the monotonic clock in ms */
+  /** when a waiter was last answered, ms on the monotonic clock */
   lastAnsweredAt: number;
 }
 
-/** Waiters of one key that are gone through for one request. */
-const LOOKED_AT = 1024;
+/** How many waiters of a key `oldest` examines. */
+const MAX_EXAMINED = 1024;
 
 export class Hub {
   readonly #watches = new Map<string, Watch>();
@@ -66,19 +68,27 @@ export class Hub {
     return this.#watches.get(key)?.held ?? 0;
   }
 
-  /** Of those, the ones that have seen its newest entry. */
+  /** Requests held now for a key that have seen its newest entry. */
   caughtUpFor(key: string): number {
     const watch = this.#watches.get(key);
     return watch ? waitersOf(watch).filter(waiter => waiter.state === 'caughtUp').length : 0;
   }
 
-  /** Of a key's waiters that are `alike`, the one that came first; of its newest `LOOKED_AT`, so that its price is bounded. */
+  /** The oldest of a key's waiters for which `alike` is true, among its newest 1024, so that the cost is bounded. */
   oldest(key: string, alike: (responder: Responder) => boolean): Waiter | undefined {
     let found: Waiter | undefined;
     let waiter = this.#watches.get(key)?.first;
-    for (let looked = 0; waiter && looked < LOOKED_AT; looked++, waiter = waiter.next)
+    for (let examined = 0; waiter && examined < MAX_EXAMINED; examined++, waiter = waiter.next)
       if (waiter.responder && alike(waiter.responder)) found = waiter;
     return found;
+  }
+
+  /** The number of watched keys, and of those whose newest position is known. */
+  counts(): { watched: number; leases: number } {
+    const now = performance.now();
+    let leases = 0;
+    for (const watch of this.#watches.values()) if (isKnown(watch, now)) leases++;
+    return { watched: this.#watches.size, leases };
   }
 
   watches(): IterableIterator<Watch> {
@@ -123,7 +133,7 @@ export class Hub {
     return waiter;
   }
 
-  /** Takes a waiter out. @returns false when it was gone already */
+  /** Removes a waiter. @returns false if it was removed before */
   leave(waiter: Waiter): boolean {
     if (!waiter.responder) return false;
     waiter.responder = undefined;
@@ -131,7 +141,7 @@ export class Hub {
     if (previous) previous.next = next;
     else watch.first = next;
     if (next) next.previous = previous;
-    // unlinked, so that a retained waiter does not retain its neighbours
+    // unlink, so that a retained waiter does not retain its neighbours
     waiter.next = undefined;
     waiter.previous = undefined;
     watch.held--;
@@ -143,17 +153,20 @@ export class Hub {
     this.#watches.delete(watch.key);
   }
 
-  /** Takes in an entry. @returns known: it came before; next: it is for all that are caught up; late: one before it was missed */
-  take(watch: Watch, entry: Entry): 'known' | 'next' | 'late' {
+  /**
+   * An entry arrived. @returns known: it is not new; next: it follows the watch's position, so caught-up waiters get
+   * it; gap: an entry before it was missed
+   */
+  receive(watch: Watch, entry: Entry): 'known' | 'next' | 'gap' {
     watch.generation++;
     if (entry.cursor === watch.position) return 'known';
     const follows = entry.prev === watch.position;
     watch.position = follows ? entry.cursor : undefined;
     watch.final = follows && entry.final;
-    return follows ? 'next' : 'late';
+    return follows ? 'next' : 'gap';
   }
 
-  /** The position is not known any more; a reply that is on its way is stale. */
+  /** The position is no longer known, and a reply in flight is stale. */
   distrust(watch: Watch): void {
     watch.position = undefined;
     watch.leaseExpiresAt = 0;
@@ -161,10 +174,15 @@ export class Hub {
   }
 }
 
-/** The waiters of a key at this moment, whatever becomes of them while they are looked at. */
+/** The waiters of a key, as a copy that stays the same while waiters leave. */
 export function waitersOf(watch: Watch): Waiter[] {
   if (!watch.first) return [];
   const waiters = [watch.first];
   for (let { next } = watch.first; next; next = next.next) waiters.push(next);
   return waiters;
+}
+
+/** Whether the newest position of a key is known and its lease has not expired. */
+export function isKnown(watch: Watch, now = performance.now()): watch is Watch & { position: string } {
+  return watch.position !== undefined && now < watch.leaseExpiresAt;
 }

@@ -1,5 +1,4 @@
-/** Get and set: the whole service without HTTP. */
-
+/** Long polling without HTTP: holds requests until the broker has a newer entry of their key, and stores values. */
 import {
   advance,
   type Backlog,
@@ -14,52 +13,15 @@ import {
 } from '../brokers/broker.js';
 import { type Answer, EXPIRED } from '../protocol/answers.js';
 import { render } from '../protocol/jsonp.js';
-import { Hub, type Responder, type Waiter, type Watch, waitersOf } from './hub.js';
+import { Hub, isKnown, type Responder, type Waiter, type Watch, waitersOf } from './hub.js';
+import type { LongPollOptions, Question } from './options.js';
+import { Sync } from './sync.js';
 import { HoldTimers } from './timers.js';
 
 export type { Responder, Waiter } from './hub.js';
+export type { LongPollOptions, Observer, Question } from './options.js';
 
-export interface Question {
-  key: string;
-  /** '' for none: all that is kept is new */
-  since: string;
-  /** milliseconds to hold; 0 answers at once, Infinity holds until there is something newer */
-  hold: number;
-}
-
-export interface LongPollOptions {
-  /** this node's name among the others */
-  id: string;
-  version: string;
-  /** is called with what pages meet, for metrics */
-  observer?: Observer;
-}
-
-export interface Observer {
-  /** A held page was handed an entry, so many ms after it was set: as true as the nodes' clocks agree. */
-  delivered(ms: number): void;
-  /** A page was told that it lost so many values. */
-  lost(values: number): void;
-  /** The broker was asked what a key holds, and to subscribe this node to it. */
-  subscribed(): void;
-  /** Entries may have been missed: everything that is held is read again. */
-  gap(): void;
-  /** Verification found so many keys for which a subscription or an entry was lost. */
-  repaired(keys: number): void;
-}
-
-/**
- * Milliseconds after an answer for which a key still counts as watched: a page asks again straight from its callback,
- * so this covers a round trip on a bad line and the client's first retries.
- */
-const GRACE = 5000;
-/** How often keys without waiters are unsubscribed, and waiters that the broker could not answer asked for again, ms. */
-const SWEEP = 1000;
-/** Waiters that are asked for together when many must be. */
-const BATCH = 200;
-/** Keys are verified so often in a lease that one verification may be slow. */
-const VERIFY = 2 / 3;
-/** What a page waits at least and at most while the store is away, ms: spread, so that not all come at once. */
+/** Retry delay while the store is away, ms: random in this range, so that pages do not all come back at once. */
 const AWAY = { min: 1000, max: 4000 };
 
 export class LongPoll {
@@ -67,27 +29,27 @@ export class LongPoll {
   readonly #hub = new Hub();
   readonly #timers = new HoldTimers<Waiter>(waiter => this.#timeOut(waiter));
   readonly #options: LongPollOptions;
+  readonly #sync: Sync;
   readonly #startedAt = performance.now();
-  #sweeper: NodeJS.Timeout | undefined;
-  #verifier: NodeJS.Timeout | undefined;
-  /** waiters to be asked for again, see #refetchAll */
-  #unconfirmed: Waiter[] = [];
-  #refetching = false;
-  /** milliseconds over which pages are sent elsewhere; undefined while this node takes them */
+  /** time over which pages are sent to other nodes, ms; undefined: not draining */
   #draining: number | undefined;
 
   constructor(broker: Broker, options: LongPollOptions) {
     this.#broker = broker;
     this.#options = options;
+    this.#sync = new Sync({
+      hub: this.#hub,
+      broker,
+      refetch: waiter => this.#refetch(waiter),
+      observer: options.observer,
+    });
   }
 
   async start(): Promise<void> {
-    this.#sweeper = setInterval(() => this.#sweep(), SWEEP).unref();
-    if (this.#broker.lease !== Number.POSITIVE_INFINITY)
-      this.#verifier = setInterval(() => void this.#verify(), this.#broker.lease * VERIFY).unref();
+    this.#sync.start();
     await this.#broker.start({
       entry: (key, entry) => this.#deliver(key, entry),
-      gap: key => this.#resync(key),
+      gap: key => this.#sync.resync(key),
       held: key => this.#hub.caughtUpFor(key),
       drop: (key, name, from) => void this.#dropHere(key, name, from),
       describe: () => this.describe(),
@@ -102,16 +64,9 @@ export class LongPoll {
     return this.#hub.heldFor(key);
   }
 
-  /** Keys this node watches, and those of them whose newest position it knows. */
+  /** The number of keys that this node watches, and of those whose newest position it knows. */
   counts(): { watched: number; leases: number } {
-    const now = performance.now();
-    let watched = 0;
-    let leases = 0;
-    for (const watch of this.#hub.watches()) {
-      watched++;
-      if (isKnown(watch, now)) leases++;
-    }
-    return { watched, leases };
+    return this.#hub.counts();
   }
 
   store(): StoreStatus {
@@ -132,16 +87,16 @@ export class LongPoll {
   }
 
   /**
-   * Holds a question until there is something newer than `since`, the end of the hold, or the drain.
-   * @param responder is answered once at most, perhaps before this returns; never after `leave`
-   * @returns the waiter, perhaps gone already: for `leave`
+   * Holds a request until there is an entry newer than `since`, the hold times out, or the node drains.
+   * @param responder answered at most once, maybe before this returns, never after `leave`
+   * @returns the waiter for `leave`, which may be answered already
    */
   get(question: Question, responder: Responder): Waiter | undefined {
     if (this.#draining !== undefined) {
       responder.answer({ kind: 'moved', retry: Math.random() * this.#draining });
       return undefined;
     }
-    // hold first, then ask: a set in between must find the waiter here
+    // park first, then ask the broker: a set in between must find the waiter
     const waiter = this.#hub.park(question.key, question.since, responder);
     if (question.hold > 0 && question.hold !== Number.POSITIVE_INFINITY)
       this.#timers.add(waiter, question.hold, this.held);
@@ -151,7 +106,7 @@ export class LongPoll {
     return waiter;
   }
 
-  /** Answers the waiter of a key that has waited longest, of those that are `alike`: it asks again from where it was. */
+  /** Answers the oldest waiter of a key for which `alike` is true with `timeout`, to make room for another one. */
   giveWay(key: string, alike: (responder: Responder) => boolean): void {
     const waiter = this.#hub.oldest(key, alike);
     if (!waiter) return;
@@ -161,8 +116,8 @@ export class LongPoll {
   }
 
   /**
-   * Answers the poll of that name and address `timeout`: its page has stopped watching, which is not to count as watched.
-   * A poll that is not held here is looked for on the other nodes.
+   * Answers the poll with this name and address with `timeout`, because its page stopped watching: the key must not count
+   * as watched. If it is not held here, the broker passes this on to the other nodes.
    */
   drop(key: string, name: string, from: string): void {
     if (!this.#dropHere(key, name, from)) this.#broker.drop?.(key, name, from);
@@ -177,26 +132,26 @@ export class LongPoll {
     return true;
   }
 
-  /** The client has disconnected: it is not answered any more. */
+  /** The client has disconnected: removes its waiter. */
   leave(waiter: Waiter): void {
-    if (this.#release(waiter)) this.#unsubscribeIdle(waiter.watch);
+    if (this.#release(waiter)) this.#sync.unsubscribeIdle(waiter.watch);
   }
 
   /**
-   * Stores a value and delivers it to every page that waits for it.
-   * @param value anything JSON can say
+   * Stores a value and delivers it to every request that waits for the key.
+   * @param value anything that JSON can represent
    * @throws {TypeError} the value cannot be stored @throws {Conflict} @throws {Unavailable}
    */
   set(key: string, value: unknown, options: SetOptions): Promise<Receipt> {
     return this.setRendered(key, render(value), options);
   }
 
-  /** As `set`, for a value that is rendered already. */
+  /** `set` for a value that is already rendered. */
   setRendered(key: string, value: string, options: SetOptions): Promise<Receipt> {
     return this.#broker.set(key, value, options);
   }
 
-  /** @param waiters false: how many requests wait is not asked */
+  /** @param waiters false: leaves out the number of held requests, which takes a survey of all nodes */
   peek(key: string, waiters = true) {
     return this.#broker.peek(key, waiters);
   }
@@ -205,7 +160,7 @@ export class LongPoll {
     return this.#broker.nodes();
   }
 
-  /** Answers every held question, and every later one, `moved`, with retries spread over this many milliseconds. */
+  /** Answers every held and every later request with `moved`. @param spread range of the random retry delays, ms */
   drain(spread: number): void {
     this.#draining = spread;
     for (const watch of this.#hub.watches())
@@ -214,13 +169,12 @@ export class LongPoll {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#sweeper);
-    clearInterval(this.#verifier);
+    this.#sync.stop();
     this.drain(this.#draining ?? 0);
     await this.#broker.close();
   }
 
-  /** Asks the broker what is newer; asks again when something came meanwhile that the reply may not know of. */
+  /** Asks the broker for newer entries. Asks again if an entry arrived meanwhile, which the reply may not contain. */
   async #refetch(waiter: Waiter, atOnce = false): Promise<void> {
     const { watch } = waiter;
     waiter.state = 'asking';
@@ -245,7 +199,7 @@ export class LongPoll {
     }
   }
 
-  /** Takes in what the broker said. Those caught up with another position have missed something: they are asked for again. */
+  /** Learns the newest position. If it differs, caught-up waiters have missed an entry and are refetched. */
   #learn(watch: Watch, { cursor, final }: Backlog, leaseExpiresAt: number): void {
     const behind = watch.position !== cursor;
     watch.position = cursor;
@@ -261,7 +215,7 @@ export class LongPoll {
     else if (atOnce) this.#timeOut(waiter);
   }
 
-  /** "Nothing new" is only said of what is known: a cursor made up here would lose the page's place. */
+  /** Answers `timeout` only if the newest position is known, because a wrong cursor would skip entries. */
   #timeOut(waiter: Waiter): void {
     const { watch } = waiter;
     if (waiter.state === 'caughtUp' && isKnown(watch) && this.#broker.status().up)
@@ -271,13 +225,13 @@ export class LongPoll {
 
   #deliver(key: string, entry: Entry): void {
     const watch = this.#hub.find(key);
-    // a subscription that came late, on a connection that was given up: without this it would last until it expires
+    // a SUBSCRIBE of a dropped connection was executed late: unsubscribe, otherwise it lasts until it expires
     if (!watch) return this.#broker.unsubscribe(key);
-    const place = this.#hub.take(watch, entry);
-    if (place === 'late') this.#refetchWatch(watch);
-    if (place !== 'next') return;
+    const order = this.#hub.receive(watch, entry);
+    if (order === 'known') return;
     for (const waiter of waitersOf(watch)) {
-      if (waiter.state !== 'caughtUp') continue;
+      if (order === 'gap' && waiter.state !== 'asking') void this.#refetch(waiter);
+      if (order !== 'next' || waiter.state !== 'caughtUp') continue;
       this.#answerWith(waiter, [entry], 0);
       if (entry.at !== undefined) this.#options.observer?.delivered(Math.max(0, Date.now() - entry.at));
     }
@@ -300,101 +254,6 @@ export class LongPoll {
     this.#timers.remove(waiter);
     return this.#hub.leave(waiter);
   }
-
-  /** Unsubscribes from a key without waiters, unless one is likely to be back in a moment. */
-  #unsubscribeIdle(watch: Watch): void {
-    if (watch.held > 0 || performance.now() - watch.lastAnsweredAt < GRACE) return;
-    this.#hub.delete(watch);
-    this.#broker.unsubscribe(watch.key);
-  }
-
-  #refetchWatch(watch: Watch): void {
-    for (const waiter of waitersOf(watch)) if (waiter.state !== 'asking') void this.#refetch(waiter);
-  }
-
-  #sweep(): void {
-    const now = performance.now();
-    const refetches = this.#broker.status().up && !this.#refetching;
-    const waiters: Waiter[] = [];
-    for (const watch of this.#hub.watches()) {
-      if (watch.held === 0) this.#unsubscribeIdle(watch);
-      else if (refetches) {
-        const known = isKnown(watch, now);
-        for (const waiter of waitersOf(watch))
-          if (waiter.state === 'unconfirmed' || (waiter.state === 'caughtUp' && !known)) waiters.push(waiter);
-      }
-    }
-    this.#refetchAll(waiters);
-  }
-
-  /** Entries may have been missed, of one key or of all. */
-  #resync(key?: string): void {
-    const only = key === undefined ? undefined : this.#hub.find(key);
-    if (key !== undefined && !only) return;
-    const waiters: Waiter[] = [];
-    for (const watch of only ? [only] : this.#hub.watches()) {
-      this.#hub.distrust(watch);
-      waiters.push(...waitersOf(watch));
-    }
-    // as at the start: nothing was held, and nothing missed
-    if (waiters.length > 0 && !only) this.#options.observer?.gap();
-    this.#refetchAll(waiters);
-  }
-
-  /** Asks for many waiters again, in batches, one batch after the other. */
-  #refetchAll(waiters: readonly Waiter[]): void {
-    for (const waiter of waiters) {
-      if (waiter.state === 'caughtUp') waiter.state = 'unconfirmed';
-      this.#unconfirmed.push(waiter);
-    }
-    if (!this.#refetching) void this.#refetchBatches();
-  }
-
-  async #refetchBatches(): Promise<void> {
-    this.#refetching = true;
-    while (this.#unconfirmed.length > 0) {
-      const batch = this.#unconfirmed.splice(0, BATCH).filter(({ state }) => state === 'unconfirmed');
-      await Promise.all(batch.map(waiter => this.#refetch(waiter)));
-      // the store is away again: the sweep goes on when it is back
-      if (batch.some(({ state, responder }) => responder && state === 'unconfirmed')) this.#unconfirmed = [];
-    }
-    this.#refetching = false;
-  }
-
-  /** Compares everything that is believed with the store, so that whatever was lost is found within a lease. */
-  async #verify(): Promise<void> {
-    const verifiedAt = performance.now();
-    const known: Watch[] = [];
-    const generations: number[] = [];
-    for (const watch of this.#hub.watches())
-      if (watch.position !== undefined) {
-        known.push(watch);
-        generations.push(watch.generation);
-      }
-    let stale: Set<string>;
-    try {
-      stale = new Set(await this.#broker.verify?.(known));
-    } catch (error) {
-      if (!(error instanceof Unavailable)) throw error;
-      return;
-    }
-    let repaired = 0;
-    for (const [index, watch] of known.entries()) {
-      if (this.#hub.find(watch.key) !== watch) continue;
-      if (stale.has(watch.key)) {
-        // an entry that came meanwhile looks the same: reading once more does no harm
-        if (watch.generation === generations[index]) repaired++;
-        this.#resync(watch.key);
-      } else if (watch.generation === generations[index])
-        watch.leaseExpiresAt = verifiedAt + this.#broker.lease;
-    }
-    if (repaired > 0) this.#options.observer?.repaired(repaired);
-  }
-}
-
-/** Whether the newest position of a key is known now. */
-function isKnown(watch: Watch, now = performance.now()): watch is Watch & { position: string } {
-  return watch.position !== undefined && now < watch.leaseExpiresAt;
 }
 
 const away = (): Answer => ({

@@ -1,57 +1,57 @@
-/** When holds end: together where they may, and spread where a crowd would come back at once. */
+/** Timers of holds: one per 10 ms instead of one per request, with limits on how many holds end in the same second. */
 
-/** Of a hold, the last part over which crowds are spread. */
+/** Share of a hold by which it may end earlier. */
 const SPREAD = 0.2;
-/** ms between the lengths of holds that end earlier. */
+/** Holds that end earlier end by a multiple of this earlier, ms. */
 const STEP = 100;
 /** Cap per second: 100 + 1.25 × average. 10,000 held for 25 s: 400/s on average, at most 600/s. */
 const BASE = 100;
 const FACTOR = 1.25;
-/** Seconds that are counted: longer than any hold. */
+/** Size of the ring of per-second counters; larger than any hold in seconds. */
 const SLOTS = 512;
-/** Milliseconds between two ticks at which holds end: one timer for each tick, and not for each waiter. */
+/** Resolution of the timers, ms. */
 const TICK = 10;
 
-/** A tick at which holds end. */
+/** A time at which holds end, with its timer. */
 interface Tick<Item> {
   readonly number: number;
   readonly timer: NodeJS.Timeout;
   first: Item | undefined;
 }
 
-/** An item in the list of one tick. */
+/** An item with a timer. */
 export interface Timed<Item> {
-  /** undefined: it has no end, or it has passed */
+  /** undefined: its timer is not running */
   tick: Tick<Item> | undefined;
-  /** its neighbours among those that end in the same tick */
+  /** neighbours in the linked list of the tick */
   prevTimer: Item | undefined;
   nextTimer: Item | undefined;
 }
 
 /**
- * Pages that asked in the same second (a node was restarted, a network came back) would all be answered in one second and
- * ask again in one, for ever: where too many would end, the rest end a little earlier, each at another time. A hold is
- * never longer than asked for, but for two ticks, and as long as asked for while there is no crowd.
+ * Spreads the ends of holds. Without it, pages that polled in the same second (after a restart or a network outage)
+ * would all be answered in one second and poll again in the next, for ever. If too many holds end in a second, further
+ * ones end up to 20 % earlier, at random. No hold takes longer than requested, except for two ticks.
  */
 export class HoldTimers<Item extends Timed<Item>> {
   readonly #counts = new Uint32Array(SLOTS);
-  /** which second each slot counts */
+  /** the second that each slot counts */
   readonly #seconds = new Uint32Array(SLOTS);
   readonly #ticks = new Map<number, Tick<Item>>();
   readonly #onEnd: (item: Item) => void;
 
-  /** @param onEnd is called for each item whose hold has ended */
+  /** @param onEnd called for each item when its hold ends */
   constructor(onEnd: (item: Item) => void) {
     this.#onEnd = onEnd;
   }
 
-  /** @param hold ms @param held requests held now */
+  /** Starts the timer of an item. @param hold ms @param held requests held now */
   add(item: Item, hold: number, held: number): void {
     const now = performance.now();
     const number = Math.ceil((now + this.lengthOf(hold, held, now)) / TICK);
     let tick = this.#ticks.get(number);
     if (!tick) {
-      // in whole ticks: Node keeps a list for each length of a timer
+      // a multiple of the tick: Node.js keeps a list for each delay
       const wait = TICK * Math.ceil(number - now / TICK);
       const timer = setTimeout(() => this.#end(number), wait);
       tick = { number, first: undefined, timer };
@@ -86,7 +86,7 @@ export class HoldTimers<Item extends Timed<Item>> {
     }
   }
 
-  /** @param hold ms @param held requests held now @returns ms after which the hold ends */
+  /** The length of a hold. @param hold requested length, ms @param held requests held now @returns ms */
   lengthOf(hold: number, held: number, now: number): number {
     const max = BASE + (FACTOR * held * 1000) / Math.max(hold, 1000);
     if (this.#count(now + hold) <= max) return hold;
