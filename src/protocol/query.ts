@@ -1,4 +1,4 @@
-/** Reads the question of a poll out of its URL, by hand: it is asked once for every answer that is ever given. */
+/** Parses the query of a poll. By hand instead of with URLSearchParams, because every poll is parsed. */
 import { CURSOR } from '../brokers/broker.js';
 import { NAME_ALLOWED, type Names } from './names.js';
 
@@ -11,7 +11,7 @@ export interface Form {
 export interface Query {
   key: string;
   since: string;
-  /** seconds, as given or as set, whichever is shorter */
+  /** seconds; the requested hold, but at most the service's */
   hold: number;
   proof: string;
   /** this poll's name, by which it can be dropped; '' for none */
@@ -20,11 +20,11 @@ export interface Query {
   drop: string;
 }
 
-/** A parameter that is not allowed: returned, not thrown. The message says which and what is; it never repeats what was given. */
+/** A fault of the query; returned, not thrown. The message names the parameter and what is allowed, never its value. */
 export class BadParameter {
   constructor(
     readonly message: string,
-    /** what follows on the connection cannot be told from more of this request */
+    /** the end of the request is not known, so the connection must be closed */
     readonly unreadable = false,
   ) {}
 }
@@ -32,23 +32,23 @@ export class BadParameter {
 export const KEY = /^[A-Za-z0-9._~:-]{1,128}$/;
 export const KEY_ALLOWED = 'key: give 1 to 128 of A-Z a-z 0-9 . _ ~ : -';
 const HOLD = /^\d{1,4}(\.\d{1,3})?$/;
-/** Seconds that a page may always ask for: its script does so now and then, however short the service's own hold is. */
-const SHORT = 1;
-const LONGEST_PROOF = 128;
+/** A page may always request a hold of this many seconds, because its script does so if the service's hold is shorter. */
+const SHORT_HOLD = 1;
+const MAX_PROOF_LENGTH = 128;
 /** The name of a poll. */
 const POLL = /^[\w-]{1,32}$/;
 const POLL_ALLOWED = 'give 1 to 32 of A-Z a-z 0-9 _ -';
-/** Every parameter that is read. All others are passed over as they stand, `_` among them. */
+/** The parameters of a poll. Others are ignored, such as the `_` of jQuery. */
 const NAMES = ['key', 'callback', 'var', 'since', 'hold', 'proof', 'poll', 'drop'] as const;
 type Name = (typeof NAMES)[number];
-/** A longer query is refused, and only so many of its bytes are read. */
+/** A longer query is refused, and only this many of its bytes are read. */
 export const QUERY_BYTES = 2048;
 const AMPERSAND = 38;
 const EQUALS = 61;
-/** Characters of the shortest name, and of the longest, escaped. */
+/** Length of the shortest name, and of the longest one with all characters escaped. */
 const SHORTEST_NAME = Math.min(...NAMES.map(name => name.length));
 const LONGEST_NAME = 3 * Math.max(...NAMES.map(name => name.length));
-/** Escapes that are UTF-8 (RFC 3629 §4): what passes is decoded without throwing, and throwing costs 50 times as much. */
+/** Matches percent-encoded UTF-8 (RFC 3629 §4), so that decoding never throws, which would take 50 times as long. */
 const UTF8_ESCAPED = new RegExp(
   `^(?:[^%]|${[
     '[0-7]h',
@@ -65,7 +65,7 @@ const UTF8_ESCAPED = new RegExp(
   'i',
 );
 
-/** What each parameter was given as; `twice` holds the names that came more than once, `garbled` those not in UTF-8. */
+/** Parsed parameters. `twice`: names given more than once; `garbled`: names with a value that is not UTF-8. */
 export interface Parameters {
   given: Partial<Record<Name, string>>;
   twice: Name[];
@@ -74,15 +74,15 @@ export interface Parameters {
   tooLong: boolean;
 }
 
-/** The query string of a request's target. */
+/** The query string of a request target. */
 export function queryOf(target: string): string {
   const mark = target.indexOf('?');
   return mark < 0 ? '' : target.slice(mark + 1);
 }
 
 /**
- * Splits a query string. Of one that is too long, the pairs that are whole within its first bytes are read. Each
- * parameter is decoded once at most: `key=%&` a thousand times costs no more than `key=a`.
+ * Parses a query string. If it is too long, parses the complete pairs in its first `QUERY_BYTES`. Decodes each
+ * parameter at most once: a thousand times `key=%&` costs no more than one `key=a`.
  */
 export function split(query: string): Parameters {
   const tooLong = query.length > QUERY_BYTES;
@@ -110,21 +110,21 @@ function take({ given, twice, garbled }: Parameters, name: Name, escaped: string
   given[name] = value ?? '';
 }
 
-/** A name that is known, escaped or not; most others are told by their length alone. */
+/** The parameter with this name, which may be escaped. Rules most other names out by their length. */
 function nameOf(text: string, start: number, end: number): Name | undefined {
   if (end - start < SHORTEST_NAME || end - start > LONGEST_NAME) return undefined;
   const given = text.slice(start, end);
   return NAMES[NAMES.indexOf((given.includes('%') ? decodeEscapes(given) : given) as Name)];
 }
 
-/** @returns undefined where the escapes are not UTF-8; throws nothing */
+/** Decodes `+` and percent-encoding. @returns undefined if it is not UTF-8 */
 export function decodeEscapes(text: string): string | undefined {
   const spaced = text.replaceAll('+', ' ');
   if (!spaced.includes('%')) return spaced;
   return UTF8_ESCAPED.test(spaced) ? decodeURIComponent(spaced) : undefined;
 }
 
-/** Which form the answer must have; a fault when that cannot be told: then no script may be sent. */
+/** The form of the answer, or a fault: then the answer must not be a script. */
 export function formOf({ given, twice, garbled }: Parameters, names: Names): Form | BadParameter {
   const { callback, var: variable } = given;
   if (callback === undefined && variable === undefined) return { mode: 'json', name: '' };
@@ -138,7 +138,7 @@ export function formOf({ given, twice, garbled }: Parameters, names: Names): For
   return { mode, name };
 }
 
-/** The question itself, or its first fault. @param longest seconds a hold may last */
+/** The query, or its first fault. @param longest the service's longest hold, seconds */
 export function questionOf(
   { given, twice, garbled, tooLong }: Parameters,
   longest: number,
@@ -149,9 +149,9 @@ export function questionOf(
   const { key = '', since = '', hold, proof = '', poll, drop } = given;
   if (!KEY.test(key)) return new BadParameter(KEY_ALLOWED);
   if (!CURSOR.test(since)) return new BadParameter('since: give the cursor of the last answer, or nothing');
-  if (hold !== undefined && (!HOLD.test(hold) || Number(hold) > Math.max(longest, SHORT)))
+  if (hold !== undefined && (!HOLD.test(hold) || Number(hold) > Math.max(longest, SHORT_HOLD)))
     return new BadParameter(`hold: give seconds from 0 to ${longest}`);
-  if (proof.length > LONGEST_PROOF) return new BadParameter('proof: give the proof of the ticket');
+  if (proof.length > MAX_PROOF_LENGTH) return new BadParameter('proof: give the proof of the ticket');
   if (poll !== undefined && !POLL.test(poll)) return new BadParameter(`poll: ${POLL_ALLOWED}`);
   if (drop !== undefined && !POLL.test(drop)) return new BadParameter(`drop: ${POLL_ALLOWED}`);
   return {

@@ -15,6 +15,7 @@ export const OUTSIDE = {
   'brokers/broker.ts': 'types, and constants that both brokers share',
   'brokers/contract': 'checks',
   'wire/options.ts': 'names and defaults',
+  'hold/options.ts': 'types',
   demo: 'an example',
   live: 'a page for operators',
 };
