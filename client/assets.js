@@ -1,5 +1,5 @@
-// Puts all texts of the package into one module, dist/assets.js, so that a program that bundles tagwait needs no file
-// beside it. Runs last: the built scripts are among them.
+// Writes all texts of the package into one module, dist/assets.js, so that a program that bundles tagwait needs no other
+// file. Runs last, because it includes the built scripts.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 

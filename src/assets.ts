@@ -1,9 +1,9 @@
-/** The texts that are part of the package: the page's script, HTML pages, Lua scripts, and the version. */
+/** Texts that are part of the package: scripts for pages, HTML, Lua, and the version. */
 import { readFileSync } from 'node:fs';
 
 /**
- * A text by its path in the repository, as in `src/live/live.html`. In dist/ the build puts all of them into this
- * module in place of this function, so that a program that bundles tagwait needs no file beside it.
+ * A text by its path in the repository, such as `src/live/live.html`. In dist/ the build replaces this module by one
+ * with all texts, so that a program that bundles tagwait needs no other file.
  */
 export const asset = (path: string): string => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
 

@@ -1,4 +1,4 @@
-/** Composes everything: a broker, the long poll, the routes. Alone chooses the broker. */
+/** Wires everything: a broker, the long poll, the routes. The only file that chooses a broker. */
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { asset, version } from './assets.js';
@@ -33,7 +33,7 @@ export const newNodeId = () =>
       .slice(0, 32) || 'node'
   }-${randomBytes(4).toString('hex')}`;
 
-/** What `startService` needs beyond `tagwait`. */
+/** The parts that `startService` needs besides `tagwait`. */
 export interface Composed {
   tagwait: Tagwait;
   poll: PollRoute;
@@ -47,7 +47,7 @@ export interface Composed {
   live: Live | undefined;
 }
 
-/** @param publicUrl given when the service has ports of its own: then there is a live page */
+/** @param publicUrl only if the service has its own ports: then there is a live page */
 export async function compose(
   config: Config,
   log: Logger,
@@ -136,7 +136,7 @@ function connect(config: Config, log: Logger, broker: Broker, fds: FdBudget) {
   return { longpoll, metrics, limits };
 }
 
-/** The calls of the library, by the rules of their routes. */
+/** The calls of the library, with the same checks as their routes. */
 function callsOf(
   longpoll: LongPoll,
   route: SetRoute,
@@ -159,7 +159,9 @@ function callsOf(
   };
 }
 
-/** RFC 2104 §3: shorter keys than the hash's output lessen its strength; a page may try secrets at home, on its own proof. */
+/**
+ * RFC 2104 §3: a key shorter than the hash weakens it. A page could guess a short secret offline, from its own proof.
+ */
 const SECRET_LENGTH = 32;
 
 function warnOfWeakness({ secret = [], setTokens = [] }: Config, log: Logger): void {

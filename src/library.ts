@@ -1,4 +1,4 @@
-/** tagwait inside a program of the user's, with the store of the settings or one of their own. */
+/** Creates tagwait as a library, with the store of the settings or the user's own broker. */
 import type { Broker } from './brokers/broker.js';
 import { brokerOf, compose, newNodeId, storeOf } from './compose.js';
 import { libraryConfigOf, Misconfigured } from './config.js';
@@ -7,7 +7,7 @@ import type { Config } from './settings.js';
 import type { Options, Tagwait } from './tagwait.js';
 
 /**
- * @param options the settings by name (`hold: 25`), each as the command line takes it; see the README
+ * @param options settings by name (`hold: 25`), with the same values as flags; see the README
  * @throws {Misconfigured} with all faults at once
  */
 export async function createTagwait(given: Options = {}): Promise<Tagwait> {
@@ -22,12 +22,12 @@ export async function createTagwait(given: Options = {}): Promise<Tagwait> {
 
 const PROMISED = ['start', 'set', 'subscribe', 'unsubscribe', 'peek', 'nodes', 'status', 'close'] as const;
 
-/** @throws {Misconfigured} the broker lacks something, or the settings name another store */
+/** @throws {Misconfigured} the broker lacks a method, or the settings name another store */
 function checkBroker(broker: Partial<Broker>, config: Config): void {
   const lacks: string[] = PROMISED.filter(method => typeof broker[method] !== 'function');
   if (!(Number(broker.lease) > 0)) lacks.push('lease, in ms above 0');
   else if (broker.lease !== Number.POSITIVE_INFINITY && !broker.verify)
-    lacks.push('verify, for a lease that ends');
+    lacks.push('verify, for a finite lease');
   const faults = lacks.map(what => `broker: lacks ${what}; docs/brokers.md says what a broker needs`);
   if (storeOf(config) !== 'embedded')
     faults.push('broker: not allowed together with the address of a Redis; give one store');

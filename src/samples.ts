@@ -49,9 +49,9 @@ export const linesLostMetric = (lines: number): Measured => ({
   values: [{ value: lines, labels: {} }],
 });
 
-/** The other processes behind the same ports: what is asked of one is answered for all. */
+/** The other processes behind the same ports. */
 export interface Peers {
-  /** what all measured, in Prometheus text */
+  /** the metrics of all processes in the Prometheus text format */
   scrape(): Promise<string>;
   /** the key of the live page */
   liveKey: string;

@@ -1,4 +1,4 @@
-/** The service with two ports of its own: listening, and stopping within the drain. */
+/** The service with its own two ports: starts them, and stops within the drain. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import Koa from 'koa';
 import { version } from './assets.js';
@@ -13,22 +13,23 @@ import type { Tagwait } from './tagwait.js';
 import type { SlowReason } from './wire/fast-path.js';
 import { type Cut, internalPort, type Port, publicPort } from './wire/port.js';
 
-/** ms of the drain that are kept for the store's connections, once the last client is gone. */
+/** The part of the drain that is reserved for closing the store's connections, ms. */
 const CLOSING = 500;
 
 export interface Service {
   publicUrl: string;
   internalUrl: string;
   tagwait: Tagwait;
-  /** What this process measured: all of it, or what the live page shows. */
+  /** The metrics of this process: all, or those of the live page. */
   measured(what: 'all' | 'live'): Promise<{ measured: Measured[]; loop?: number }>;
-  /** Drains and closes, within `config.drain` seconds. */
+  /** Drains and closes within `config.drain` seconds. */
   stop(): Promise<void>;
 }
 
 /**
  * Starts both ports.
- * @param peers processes that share them @param id names this node @throws what listening throws, such as EADDRINUSE
+ * @param peers the other processes behind them @param id unique name of this node
+ * @throws errors of listening, such as EADDRINUSE
  */
 export async function startService(config: Config, peers?: Peers, id = newNodeId()): Promise<Service> {
   const log = createLog(config.logLevel, id);
@@ -104,7 +105,7 @@ async function drainAndClose(
   const connected = await open.connected();
   log.info({ held: longpoll.held }, 'draining');
   longpoll.drain(spread);
-  // balancers and pages that are here go on asking for a while: they are answered `moved`, before the port closes
+  // load balancers and pages still send polls for a while: answer them `moved` before the port closes
   if (connected) await sleep(spread / 2);
   const cut = setTimeout(
     () => {

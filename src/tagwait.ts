@@ -1,26 +1,29 @@
-/** tagwait inside another program: what `createTagwait` gives and takes. */
+/** The types of the library: what `createTagwait` takes and returns. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Broker, NodeInfo, Peek, Receipt } from './brokers/broker.js';
 import type { LoginCalls } from './login/calls.js';
 import type { Ticket } from './protocol/ticket.js';
 import type { LibraryOptions } from './settings.js';
 
-/** A Koa middleware, in words that need no types of Koa: who mounts it elsewhere, or in JavaScript, has none. */
+/** A Koa middleware, typed without Koa's types, which a user of another framework does not have. */
 export type Routes = (
   ctx: { req: IncomingMessage; res: ServerResponse },
   next: () => Promise<unknown>,
 ) => Promise<unknown>;
 
-/** tagwait inside a program of yours: mount the routes where you like, and set without HTTP. */
+/** tagwait as part of your program: mount its routes, and set values without HTTP. */
 export interface Tagwait {
-  /** `GET /status/get`, `/client.js`, `/login.js` and those of a version, `/healthz`; for a Koa app that pages reach */
+  /** `GET /status/get`, `/client.js`, `/login.js`, both also with a version, and `/healthz`; for a public Koa app */
   publicRoutes: Routes;
-  /** `/status/set`, `/status/new`, `/login/…`, `/status/peek`, `/nodes`, `/metrics`, `/openapi.json`, `/healthz`, `/readyz`; for one they do not */
+  /**
+   * `/status/set`, `/status/new`, `/login/…`, `/status/peek`, `/nodes`, `/metrics`, `/openapi.json`, `/healthz` and
+   * `/readyz`; for an internal Koa app
+   */
   internalRoutes: Routes;
   /**
-   * Stores a value and hands it to every page that waits for it.
-   * @param value anything JSON can say @param options.ttl seconds the key is kept from now
-   * @throws {TypeError} no page could ask for the key, or the value cannot be stored @throws {Conflict} @throws {Unavailable}
+   * Stores a value and delivers it to every page that waits for the key.
+   * @param value anything that JSON can represent @param options.ttl time to live of the key, s; default: `ttl`
+   * @throws {TypeError} invalid key, value or option @throws {Conflict} @throws {Unavailable}
    */
   set(
     key: string,
@@ -30,26 +33,26 @@ export interface Tagwait {
   /** The five calls of a scan login; they need `secret`. */
   login: LoginCalls;
   /**
-   * A random key with the proof that lets a page watch it, for use with `secret`.
-   * @param ttl seconds the proof is good for, `ttl` of the settings by default
-   * @returns `expires` in unix seconds @throws {TypeError} no secret is set, or this is no ttl
+   * A ticket: a random key, with the proof that a page needs for polling it. Needs `secret`.
+   * @param ttl how long the proof is valid, s; default: `ttl` of the settings
+   * @returns `expires` in unix seconds @throws {TypeError} no secret is set, or the ttl is invalid
    */
   newTicket(ttl?: number): Ticket;
   /**
-   * What is kept under a key, and how many requests wait for it; values as JSON text, `ttl` in milliseconds.
-   * @throws {TypeError} no page could ask for the key @throws {Unavailable}
+   * The entries of a key, and how many requests wait for it. Values are JSON text, `ttl` is in ms.
+   * @throws {TypeError} invalid key @throws {Unavailable}
    */
   peek(key: string): Promise<Peek>;
   nodes(): Promise<NodeInfo[]>;
   /**
-   * Answers every held request, and all later ones, `moved`.
-   * @param seconds over which pages are told to come back, `drain` of the settings by default @throws {TypeError} no such number
+   * Answers every held and every later request with `moved`.
+   * @param seconds range of the random retry delays; default: `drain` of the settings @throws {TypeError} invalid number
    */
   drain(seconds?: number): void;
   close(): Promise<void>;
 }
 
 export interface Options extends LibraryOptions {
-  /** a store of your own, not yet started, in place of the embedded one and Redis; see docs/brokers.md */
+  /** your own broker, not started, instead of Redis and the embedded store; see docs/brokers.md */
   broker?: Broker;
 }

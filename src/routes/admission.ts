@@ -1,6 +1,6 @@
 /**
- * The one way in: what every transport checks before it holds a request. In this order: the rate limit of the address,
- * the origin, the ticket, and room among the requests that are held.
+ * Admission: the checks of every transport before it holds a request. In this order: rate limit of the address, origin,
+ * ticket, and limits of held requests.
  */
 import type { LongPoll, Responder } from '../hold/longpoll.js';
 import type { Limits } from '../limits.js';
@@ -10,38 +10,38 @@ import type { Exchange } from '../wire/exchange.js';
 import { Origins } from './origins.js';
 
 export interface AdmissionOptions {
-  /** origins whose pages may ask; empty: all */
+  /** origins of pages that may poll; empty: all */
   origins: readonly string[];
-  /** that tickets are signed with; undefined: no tickets needed */
+  /** secrets of tickets; undefined: no tickets needed */
   secrets: readonly string[] | undefined;
-  /** whether other processes share the port: a client that is refused here may find room there, on another connection */
+  /** other processes share the port: a refused client may find room in one of them, on another connection */
   several?: boolean;
 }
 
-/** A client at the door: its network address as it is counted, and milliseconds until it may ask again; 0: now. */
+/** A counted request: the network of its client, and the retry delay, ms; 0: it is within the rate limit. */
 export interface Visit {
   network: string;
   retry: number;
 }
 
-/** What is to be held. */
-export interface Wish {
+/** A request to be held. */
+export interface HoldRequest {
   network: string;
   key: string;
   proof: string;
-  /** milliseconds; 0: it is answered at once, and takes no room */
+  /** ms; 0: it is answered at once and is not counted as held */
   hold: number;
 }
 
 export interface Admission {
   kind: 'admitted';
-  /** milliseconds to hold: at most until the ticket ends */
+  /** longest hold, ms: at most until the ticket expires */
   hold: number;
-  /** unix ms at which the ticket ends; undefined without tickets */
+  /** when the ticket expires, unix ms; undefined without tickets */
   expires: number | undefined;
-  /** milliseconds until the client asks again, where there is no room; 0: it is counted, `leave` gives its room back */
+  /** retry delay if a limit is reached, ms; 0: the request is counted as held until `leave` */
   retry: number;
-  /** the connection is better used by another client */
+  /** close the connection, so that another client can use it */
   close: boolean;
 }
 
@@ -58,7 +58,7 @@ export class Admissions {
     this.origins = new Origins(options.origins);
   }
 
-  /** Counts a request, before anything of it is parsed: no request is free. */
+  /** Counts a request before it is parsed, so that invalid requests count too. */
   visit(exchange: Exchange): Visit {
     const network = this.networkOf(exchange);
     const retry = this.#limits.request(network);
@@ -72,11 +72,12 @@ export class Admissions {
   }
 
   /**
-   * @param isOfClient whether a held responder is of the same transport and address: of one address's pages on one key
-   *   the oldest gives way to the newest, which may be the same page, whose leaving was not heard
-   * @returns the answer where it is not let in
+   * @param isOfClient whether a held request is of the same transport and address. If the key's limit is reached, the
+   * oldest
+   *   of them makes room: it may be the same page, after a disconnect that was not detected
+   * @returns an answer if the request is refused
    */
-  admit({ network, key, proof, hold }: Wish, isOfClient: (held: Responder) => boolean): Admission | Answer {
+  admit({ network, key, proof, hold }: HoldRequest, isOfClient: (held: Responder) => boolean): Admission | Answer {
     const { secrets, several } = this.#options;
     const admission: Admission = { kind: 'admitted', hold, expires: undefined, retry: 0, close: false };
     if (secrets) {
@@ -96,12 +97,15 @@ export class Admissions {
     return admission;
   }
 
-  /** Gives the room back of what was admitted with `retry` 0 and a hold. */
+  /** A request that was admitted with a hold and `retry` 0 has ended. */
   leave(network: string): void {
     this.#limits.release(network);
   }
 
-  /** Whether a script may be run by the page that asks: most browsers send no Origin for it, and a Referer unless the page forbids it. */
+  /**
+   * Whether the page may run a script. Most browsers send no Origin for scripts, but a Referer unless the page forbids
+   * it.
+   */
   allowsPageOf(exchange: Exchange): boolean {
     if (this.origins.all) return true;
     const referer = exchange.header('referer');
@@ -110,7 +114,7 @@ export class Admissions {
   }
 }
 
-/** A browser gives a page's URL in its normal form: what stands before the third slash is the origin. */
+/** The origin of a page's URL, which browsers send in normal form: the text before the third slash. */
 function originOf(url: string): string {
   const end = url.indexOf('/', url.indexOf('//') + 2);
   return end < 0 ? url : url.slice(0, end);

@@ -1,4 +1,4 @@
-/** `GET /status/get`: a client asks, and its answer waits. */
+/** `GET /status/get`: a poll, as a script or as JSON. */
 
 import type { LongPoll, Responder, Waiter } from '../hold/longpoll.js';
 import { type Logger, shortHash } from '../log.js';
@@ -22,12 +22,12 @@ import type { Admissions } from './admission.js';
 export interface PollOptions {
   /** seconds */
   hold: number;
-  /** patterns of further names that `callback` and `var` may be, as TAGWAIT_CALLBACKS has them */
+  /** patterns of additional names for `callback` and `var`, see TAGWAIT_CALLBACKS */
   callbacks?: readonly string[] | undefined;
   log: Logger;
 }
 
-/** Headers of every answer: kept by nobody, read as what it is, usable by pages under COEP, giving no key away. */
+/** Headers of every answer: no caching, no content sniffing, allowed under COEP, no URL with a key in Referer. */
 const COMMON = {
   'Cache-Control': 'no-store',
   'X-Content-Type-Options': 'nosniff',
@@ -44,20 +44,20 @@ const JSON_FOR_ALL = new Fields({ ...JSON_TYPE, 'Access-Control-Allow-Origin': '
 const JSON_FOR_NONE = new Fields({ ...JSON_TYPE, Vary: 'Origin' });
 const TEXT = new Fields({ ...COMMON, 'Content-Type': 'text/plain; charset=utf-8' });
 
-/** Origins whose headers are kept ready. */
-const KNOWN_ORIGINS = 1000;
+/** Limit of origins whose headers are cached. */
+const MAX_CACHED_ORIGINS = 1000;
 
 /** Counts polls and answers. */
 export type PollCounter = Pick<Metrics, 'asked' | 'answered'>;
 
-/** What every poll needs to be answered. */
+/** The dependencies of a poll. */
 interface PollDeps {
   longpoll: LongPoll;
   admissions: Admissions;
   metrics: PollCounter;
 }
 
-/** One poll: how its answer is wrapped, and the way back. That is all of a request that is kept while it is held. */
+/** One poll: the form of its answer, and its exchange. Nothing else of the request is retained while it is held. */
 class Poll implements Responder {
   readonly #deps: PollDeps;
   readonly exchange: Exchange;
@@ -65,11 +65,11 @@ class Poll implements Responder {
   readonly #name: string;
   readonly #fields: Fields;
   readonly network: string;
-  /** it is counted among those that are held for its address */
+  /** it counts as held for its network */
   counted = false;
-  /** milliseconds until it may ask again, where there is no room: it is told so, or what is new, but not held */
+  /** retry delay if a limit is reached, ms: it is not held, and answered `busy` unless there is a newer value */
   retry = 0;
-  /** its ticket ends before its hold would */
+  /** its ticket expires before the end of its hold */
   ends = false;
   /** when its ticket ends, unix ms; undefined without tickets */
   expires: number | undefined;
@@ -123,9 +123,9 @@ export class PollRoute implements Route {
   readonly #deps: PollDeps;
   readonly #options: PollOptions;
   readonly #names: Names;
-  /** by origin, the headers of answers in JSON to a page of it; made when needed */
+  /** cached headers of JSON answers, by origin */
   readonly #json = new Map<string, Fields>();
-  /** where each question is noted; undefined: the level is above debug */
+  /** logs each poll; undefined: the level is above debug */
   readonly #log: Logger | undefined;
 
   constructor(longpoll: LongPoll, metrics: PollCounter, admissions: Admissions, options: PollOptions) {
@@ -152,7 +152,7 @@ export class PollRoute implements Route {
     poll.answer({ kind: 'badRequest', detail: question.message });
   }
 
-  /** In plain text, which runs nowhere: the name that the answer should call or assign is none. */
+  /** Refuses an invalid callback or variable name in plain text, which no browser runs. */
   #refuse(exchange: Exchange, { message }: BadParameter, retry: number): void {
     const { metrics, longpoll } = this.#deps;
     metrics.asked('text');
@@ -166,7 +166,7 @@ export class PollRoute implements Route {
     const { longpoll, admissions } = this.#deps;
     const { exchange, network } = poll;
     const wanted = exchange.next && exchange.method !== 'HEAD' && drop === '' ? seconds * 1000 : 0;
-    // of one that has disconnected before it came here no listener would be called
+    // a request that has already disconnected would call no listener
     if (exchange.gone) return;
     const admission = admissions.admit(
       { network, key, proof, hold: wanted },
@@ -190,8 +190,8 @@ export class PollRoute implements Route {
   }
 
   /**
-   * What the answer's head says, or undefined when the asking page is not one that may hear it.
-   * A browser says what it will use an answer as: one that is to run is for a script tag, and for nothing else.
+   * The headers of the answer, or undefined if the page must not get it: its origin is not allowed, or a script would
+   * not go to a script tag, as Sec-Fetch-Dest says.
    */
   #fieldsFor(exchange: Exchange, { mode }: Form): Fields | undefined {
     if (mode === 'json')
@@ -199,21 +199,21 @@ export class PollRoute implements Route {
     return isForScript(exchange) && this.#deps.admissions.allowsPageOf(exchange) ? SCRIPT : undefined;
   }
 
-  /** An app, and curl, say no origin. */
+  /** Apps and curl send no Origin. */
   #fieldsForOrigin(exchange: Exchange): Fields | undefined {
     const origin = exchange.header('origin');
     if (origin === undefined) return JSON_FOR_NONE;
     const known = this.#json.get(origin);
     if (known || !this.#deps.admissions.origins.allows(origin)) return known;
     const fields = new Fields({ ...JSON_TYPE, 'Access-Control-Allow-Origin': origin, Vary: 'Origin' });
-    // a domain has any number of subdomains
-    if (this.#json.size >= KNOWN_ORIGINS) this.#json.clear();
+    // limited, because a domain can have any number of subdomains
+    if (this.#json.size >= MAX_CACHED_ORIGINS) this.#json.clear();
     this.#json.set(origin, fields);
     return fields;
   }
 }
 
-/** A poll says everything in its URL: a body would only keep its connection busy. */
+/** The fault of a poll with a body: it would only keep the connection busy. */
 function bodyOf(exchange: Exchange): BadParameter | undefined {
   if (
     exchange.header('transfer-encoding') === undefined &&
@@ -223,7 +223,7 @@ function bodyOf(exchange: Exchange): BadParameter | undefined {
   return new BadParameter('the body: give none', true);
 }
 
-/** A service worker passes a script tag's request on as one for nothing (`empty`) that may not be read (`no-cors`). */
+/** Whether the request is for a script tag. A service worker forwards one as `empty` and `no-cors`. */
 function isForScript(exchange: Exchange): boolean {
   const destination = exchange.header('sec-fetch-dest') ?? 'script';
   return (

@@ -1,14 +1,14 @@
-/** Bounds how much of a node's time a crowd of readers can take. */
+/** Limits the CPU time that many scrapes at once can take. */
 
-/** A tenth of the time at most is spent on it. */
+/** At most 1/10 of the time is spent on answers. */
 const PAUSE = 9;
-/** ms; what takes longer than a ninth of it has waited for others, and not worked */
+/** Longest pause, ms. Work that took longer than 1/9 of it has waited, and not used the CPU. */
 const LONGEST_PAUSE = 1000;
 
 /**
- * Lets requests that come together share one answer, and spaces the answers out: after one that took 2 ms the next begins
- * 18 ms later, for all who came by then. No answer is older than its request.
- * @param work makes an answer
+ * Lets concurrent requests share one answer, and pauses between answers: after an answer that took 2 ms, the next one
+ * starts 18 ms later, for all requests that arrived meanwhile. No answer is older than its request.
+ * @param work creates an answer
  */
 export function sparing<T>(work: () => Promise<T>): () => Promise<T> {
   let next: Promise<T> | undefined;
@@ -34,7 +34,7 @@ export function sparing<T>(work: () => Promise<T>): () => Promise<T> {
   return () => (next ??= begin());
 }
 
-/** Waits at least until the next turn of the event loop, for the requests of this one. */
+/** Waits at least until the next turn of the event loop, to include all requests of this turn. */
 const turnOrPause = (ms: number) =>
   new Promise<void>(resolve => {
     if (ms > 0) setTimeout(resolve, ms);

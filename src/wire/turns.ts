@@ -1,13 +1,13 @@
-/** Work that can wait for a later turn of the event loop. */
+/** A round-robin queue of jobs, one per turn of the event loop. */
 
 /**
- * Runs jobs in their order, one in each turn. Node takes one new connection in a turn: with all pipelined requests of a
- * crowd in one turn, a new connection behind the crowd's would wait for as many turns as the crowd has connections.
+ * Runs jobs in order, one per turn. Node.js accepts one connection per turn: if a turn handled the pipelined requests
+ * of all connections, a new connection would wait for many long turns.
  */
 export class Turns {
   readonly #jobs: (() => void)[] = [];
 
-  /** The job runs in a later turn, never at once. */
+  /** Adds a job, which runs in a later turn, never at once. */
   add(job: () => void): void {
     if (this.#jobs.push(job) === 1) setImmediate(this.#run);
   }
