@@ -109,8 +109,8 @@ async function drainAndClose(
   if (connected) await sleep(spread / 2);
   const cut = setTimeout(
     () => {
-      open.cut();
-      internal.cut();
+      open.destroyAll();
+      internal.destroyAll();
     },
     spread / 2 - reserve,
   );

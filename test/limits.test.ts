@@ -384,12 +384,12 @@ describe('descriptors', () => {
   ])('a full server closes idle connections, and accepts new ones: %s', async (_, asked) => {
     const { publicPort } = await import('../src/wire/port.js');
     const { Limits } = await import('../src/limits.js');
-    const { Fields } = await import('../src/wire/exchange.js');
+    const { HeaderBlock } = await import('../src/wire/exchange.js');
     const limits = new Limits({ maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 0 });
     const here: Route = {
       method: 'GET',
       path: '/here',
-      handle: exchange => exchange.send(200, new Fields({}), 'here'),
+      handle: exchange => exchange.send(200, new HeaderBlock({}), 'here'),
     };
     const port = publicPort({
       route: here,
@@ -403,7 +403,7 @@ describe('descriptors', () => {
     });
     const url = await port.listen('127.0.0.1', 0);
     onTestFinished(() => {
-      port.cut();
+      port.destroyAll();
       return port.close();
     });
     // each was answered, and stays connected in case it asks again; sixty follow each other, three times what fits

@@ -57,8 +57,8 @@ test('nothing but the tag', async () => {
   const { heard } = await open(`<!doctype html><title>login</title><script>
     var heard = [];
     function onLogin(value) { heard.push(value); }
-    function onOver(reason) { heard.push('end: ' + reason); }
-  </script><script src="${publicUrl}/client.js" data-key="login-2" data-onvalue="onLogin" data-onend="onOver"></script>`);
+    function onClose(reason) { heard.push('end: ' + reason); }
+  </script><script src="${publicUrl}/client.js" data-key="login-2" data-onvalue="onLogin" data-onend="onClose"></script>`);
   await held(internalUrl, 'login-2', 1);
   await set(internalUrl, { key: 'login-2', value: 'confirmed', final: true });
   await hears(heard, ['confirmed', 'end: final']);

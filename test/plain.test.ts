@@ -7,7 +7,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { Connections } from '../src/wire/connections.js';
-import { type Exchange, Fields } from '../src/wire/exchange.js';
+import { type Exchange, HeaderBlock } from '../src/wire/exchange.js';
 import { readHead } from '../src/wire/fast-path.js';
 import { held, service, set, until } from './harness.js';
 import { type Raw, raw, request } from './raw.js';
@@ -325,8 +325,8 @@ describe('deadlines, in seconds', () => {
     const server = createServer();
     const handle = (exchange: Exchange) => {
       asked.push(exchange);
-      if (exchange.url === '/a?large') exchange.send(200, new Fields({}), LARGE);
-      if (exchange.url === '/a?small') exchange.send(200, new Fields({}), 'here');
+      if (exchange.url === '/a?large') exchange.send(200, new HeaderBlock({}), LARGE);
+      if (exchange.url === '/a?small') exchange.send(200, new HeaderBlock({}), 'here');
     };
     const connections = new Connections(server, {
       route: { method, path: '/a', handle },
@@ -361,7 +361,7 @@ describe('deadlines, in seconds', () => {
   test('for reading: a client that does not read is disconnected, and its request leaves', async () => {
     const { url, asked } = await serving({ firstRequestTimeout: 60, silenceTimeout: 60, drainTimeout: 0.2 });
     raw(url, request('/a?large')).socket.pause();
-    await until(() => asked[0]?.gone);
+    await until(() => asked[0]?.closed);
   });
 
   test('but a request that is held is no silence of its page, while it is not over', async () => {
@@ -369,7 +369,7 @@ describe('deadlines, in seconds', () => {
     const connection = raw(url, request('/a'));
     await until(() => asked[0]);
     await raw(url).ended;
-    asked[0]?.send(200, new Fields({}), 'late');
+    asked[0]?.send(200, new HeaderBlock({}), 'late');
     await until(() => connection.text.includes('late'));
   });
 
@@ -384,9 +384,9 @@ describe('deadlines, in seconds', () => {
     // what is asked later on another connection has come, and so has this
     raw(url, post('/a?other', ''));
     await until(() => asked.length === 2);
-    asked[0]?.send(200, new Fields({}), '');
+    asked[0]?.send(200, new HeaderBlock({}), '');
     await until(() => asked.length === 3);
-    asked[2]?.send(200, new Fields({}), '');
+    asked[2]?.send(200, new HeaderBlock({}), '');
     connection.socket.write(post('/a?3', ''));
     await until(() => asked.length === 4);
   });

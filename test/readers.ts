@@ -2,8 +2,8 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { Duplex } from 'node:stream';
 import { Connections } from '../src/wire/connections.js';
-import { ASKED_FOR, type AskedFor, Fields, type Route } from '../src/wire/exchange.js';
-import { straight } from '../src/wire/http.js';
+import { HeaderBlock, KNOWN_HEADERS, type KnownHeader, type Route } from '../src/wire/exchange.js';
+import { dispatch } from '../src/wire/http.js';
 import { Relay } from '../src/wire/relay.js';
 
 /** Seconds of keep-alive that both advertise. */
@@ -53,8 +53,8 @@ interface Reader {
 /** How each request is answered: with what it was read as. One route is that of the fast path. */
 function answering(method: 'GET' | 'POST'): Reader & { route: Route; listener: RequestListener } {
   const seen: Seen[] = [];
-  const note = (verb: string, url: string, header: (name: AskedFor) => string | undefined) => {
-    const one: Seen = { head: JSON.stringify([verb, url, ASKED_FOR.map(header)]) };
+  const note = (verb: string, url: string, header: (name: KnownHeader) => string | undefined) => {
+    const one: Seen = { head: JSON.stringify([verb, url, KNOWN_HEADERS.map(header)]) };
     seen.push(one);
     return one;
   };
@@ -65,7 +65,7 @@ function answering(method: 'GET' | 'POST'): Reader & { route: Route; listener: R
       const one = note('route', exchange.url, name => exchange.header(name));
       const answer = (body: Buffer) => {
         one.body = body.toString('latin1');
-        exchange.send(200, new Fields({}), one.head + one.body);
+        exchange.send(200, new HeaderBlock({}), one.head + one.body);
       };
       if (method === 'GET') answer(Buffer.alloc(0));
       else Promise.resolve(exchange.body(1000)).then(answer, () => {});
@@ -81,7 +81,7 @@ function answering(method: 'GET' | 'POST'): Reader & { route: Route; listener: R
     });
   };
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE * 1000 });
-  return { server, seen, route, listener: straight(route, others, fail) };
+  return { server, seen, route, listener: dispatch(route, others, fail) };
 }
 
 const fail = (error: unknown) => {

@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { Connections } from '../src/wire/connections.js';
-import { type Exchange, Fields } from '../src/wire/exchange.js';
+import { type Exchange, HeaderBlock } from '../src/wire/exchange.js';
 import { timeoutsOf } from '../src/wire/port.js';
 import { held, service, set, spawned, until } from './harness.js';
 import { type Raw, raw, request } from './raw.js';
@@ -226,7 +226,7 @@ test('both readers promise the same keep-alive', async () => {
 describe('deadlines', () => {
   async function serving(times: { headersTimeout: number; requestTimeout: number }) {
     const server = createServer();
-    const handle = (exchange: Exchange) => exchange.send(200, new Fields({}), 'here');
+    const handle = (exchange: Exchange) => exchange.send(200, new HeaderBlock({}), 'here');
     const connections = new Connections(server, {
       route: { method: 'POST', path: '/a', handle },
       firstRequestTimeout: 60,

@@ -62,7 +62,7 @@ export class Admissions {
   visit(exchange: Exchange): Visit {
     const network = this.networkOf(exchange);
     const retry = this.#limits.request(network);
-    if (retry > 0 && this.#options.several) exchange.last();
+    if (retry > 0 && this.#options.several) exchange.closeAfterResponse();
     return { network, retry };
   }
 
@@ -77,7 +77,10 @@ export class Admissions {
    *   of them makes room: it may be the same page, after a disconnect that was not detected
    * @returns an answer if the request is refused
    */
-  admit({ network, key, proof, hold }: HoldRequest, isOfClient: (held: Responder) => boolean): Admission | Answer {
+  admit(
+    { network, key, proof, hold }: HoldRequest,
+    isOfClient: (held: Responder) => boolean,
+  ): Admission | Answer {
     const { secrets, several } = this.#options;
     const admission: Admission = { kind: 'admitted', hold, expires: undefined, retry: 0, close: false };
     if (secrets) {

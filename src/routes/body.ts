@@ -4,7 +4,7 @@ import { CURSOR } from '../brokers/broker.js';
 import { jsonOf, safeScript } from '../protocol/jsonp.js';
 import { losesDigits, WrittenNumber, writtenNumber } from '../protocol/numbers.js';
 import { decodeEscapes, KEY, KEY_ALLOWED } from '../protocol/query.js';
-import { Unread } from '../wire/bytes.js';
+import { BodyError } from '../wire/bytes.js';
 import type { Exchange } from '../wire/exchange.js';
 
 /** An answer that ends the request: HTTP status, message, and what else its object says. */
@@ -45,7 +45,7 @@ export async function readBody(exchange: Exchange, maxValueBytes: number, field 
   try {
     text = decode(await exchange.body(bodyLimit(maxValueBytes)));
   } catch (error) {
-    if (!(error instanceof Unread)) throw error;
+    if (!(error instanceof BodyError)) throw error;
     if (error.why === 'ended early') throw badRequest('the body: it ended early');
     throw tooLarge(
       `the body: give at most ${bodyLimit(maxValueBytes)} bytes, with at most ${maxValueBytes} bytes of JSON as ${field} (TAGWAIT_MAX_VALUE_BYTES)`,

@@ -6,7 +6,7 @@
  */
 import type { Middleware } from 'koa';
 import { isLoopback } from '../loopback.js';
-import { type Exchange, Fields } from '../wire/exchange.js';
+import { type Exchange, HeaderBlock } from '../wire/exchange.js';
 import { HttpExchange } from '../wire/http.js';
 
 /** Sec-Fetch-Site of requests by the user or by a page of the same origin. */
@@ -28,7 +28,7 @@ export function guardOf(tokens: boolean): Guard {
   };
 }
 
-const FIELDS = new Fields({
+const FIELDS = new HeaderBlock({
   'Cache-Control': 'no-store',
   'X-Content-Type-Options': 'nosniff',
   'Content-Type': 'application/json; charset=utf-8',

@@ -15,7 +15,7 @@ import {
   questionOf,
   split,
 } from '../protocol/query.js';
-import { type Exchange, Fields, type Route } from '../wire/exchange.js';
+import { type Exchange, HeaderBlock, type Route } from '../wire/exchange.js';
 import { tooMany } from '../wire/http.js';
 import type { Admissions } from './admission.js';
 
@@ -34,15 +34,15 @@ const COMMON = {
   'Cross-Origin-Resource-Policy': 'cross-origin',
   'Referrer-Policy': 'no-referrer',
 };
-const SCRIPT = new Fields({
+const SCRIPT = new HeaderBlock({
   ...COMMON,
   'Content-Type': 'text/javascript; charset=utf-8',
   'Content-Disposition': 'attachment; filename=f.txt',
 });
 const JSON_TYPE = { ...COMMON, 'Content-Type': 'application/json; charset=utf-8' };
-const JSON_FOR_ALL = new Fields({ ...JSON_TYPE, 'Access-Control-Allow-Origin': '*' });
-const JSON_FOR_NONE = new Fields({ ...JSON_TYPE, Vary: 'Origin' });
-const TEXT = new Fields({ ...COMMON, 'Content-Type': 'text/plain; charset=utf-8' });
+const JSON_FOR_ALL = new HeaderBlock({ ...JSON_TYPE, 'Access-Control-Allow-Origin': '*' });
+const JSON_FOR_NONE = new HeaderBlock({ ...JSON_TYPE, Vary: 'Origin' });
+const TEXT = new HeaderBlock({ ...COMMON, 'Content-Type': 'text/plain; charset=utf-8' });
 
 /** Limit of origins whose headers are cached. */
 const MAX_CACHED_ORIGINS = 1000;
@@ -63,7 +63,7 @@ class Poll implements Responder {
   readonly exchange: Exchange;
   readonly #mode: Form['mode'];
   readonly #name: string;
-  readonly #fields: Fields;
+  readonly #fields: HeaderBlock;
   readonly network: string;
   /** it counts as held for its network */
   counted = false;
@@ -77,7 +77,13 @@ class Poll implements Responder {
   named = '';
   waiter: Waiter | undefined;
 
-  constructor(deps: PollDeps, exchange: Exchange, { mode, name }: Form, fields: Fields, network: string) {
+  constructor(
+    deps: PollDeps,
+    exchange: Exchange,
+    { mode, name }: Form,
+    fields: HeaderBlock,
+    network: string,
+  ) {
     this.#deps = deps;
     this.exchange = exchange;
     this.#mode = mode;
@@ -90,7 +96,7 @@ class Poll implements Responder {
     const { metrics, longpoll } = this.#deps;
     const answer = this.#outcome(given);
     metrics.answered(this.#mode, answer.kind);
-    if (longpoll.draining) this.exchange.last();
+    if (longpoll.draining) this.exchange.closeAfterResponse();
     const text = textOf(answer, this.#left());
     if (this.#mode === 'callback') this.exchange.send(200, SCRIPT, call(this.#name, text));
     else if (this.#mode === 'var') this.exchange.send(200, SCRIPT, assign(this.#name, text));
@@ -111,7 +117,7 @@ class Poll implements Responder {
     return this.named === name && this.network === network;
   }
 
-  over(): void {
+  onClose(): void {
     if (this.waiter) this.#deps.longpoll.leave(this.waiter);
     if (this.counted) this.#deps.admissions.leave(this.network);
   }
@@ -124,7 +130,7 @@ export class PollRoute implements Route {
   readonly #options: PollOptions;
   readonly #names: Names;
   /** cached headers of JSON answers, by origin */
-  readonly #json = new Map<string, Fields>();
+  readonly #json = new Map<string, HeaderBlock>();
   /** logs each poll; undefined: the level is above debug */
   readonly #log: Logger | undefined;
 
@@ -148,7 +154,7 @@ export class PollRoute implements Route {
     if (!fields) return poll.answer(FORBIDDEN);
     const question = bodyOf(exchange) ?? questionOf(parameters, this.#options.hold);
     if (!(question instanceof BadParameter)) return this.#hold(poll, question);
-    if (question.unreadable) exchange.last();
+    if (question.unreadable) exchange.closeAfterResponse();
     poll.answer({ kind: 'badRequest', detail: question.message });
   }
 
@@ -157,7 +163,7 @@ export class PollRoute implements Route {
     const { metrics, longpoll } = this.#deps;
     metrics.asked('text');
     metrics.answered('text', retry > 0 ? 'busy' : 'badRequest');
-    if (longpoll.draining) exchange.last();
+    if (longpoll.draining) exchange.closeAfterResponse();
     if (retry > 0) exchange.send(429, TEXT, tooMany(retry));
     else exchange.send(400, TEXT, `${message}\n`);
   }
@@ -165,9 +171,9 @@ export class PollRoute implements Route {
   #hold(poll: Poll, { key, since, proof, hold: seconds, poll: named, drop }: Query): void {
     const { longpoll, admissions } = this.#deps;
     const { exchange, network } = poll;
-    const wanted = exchange.next && exchange.method !== 'HEAD' && drop === '' ? seconds * 1000 : 0;
+    const wanted = exchange.headOfLine && exchange.method !== 'HEAD' && drop === '' ? seconds * 1000 : 0;
     // a request that has already disconnected would call no listener
-    if (exchange.gone) return;
+    if (exchange.closed) return;
     const admission = admissions.admit(
       { network, key, proof, hold: wanted },
       other => other instanceof Poll && other.network === network,
@@ -184,28 +190,28 @@ export class PollRoute implements Route {
     poll.ends = hold < wanted;
     poll.retry = retry;
     poll.counted = wanted > 0 && retry === 0;
-    if (close) exchange.last();
+    if (close) exchange.closeAfterResponse();
     poll.waiter = longpoll.get({ key, since, hold: poll.counted ? hold : 0 }, poll);
-    exchange.onOver(poll);
+    exchange.onClose(poll);
   }
 
   /**
    * The headers of the answer, or undefined if the page must not get it: its origin is not allowed, or a script would
    * not go to a script tag, as Sec-Fetch-Dest says.
    */
-  #fieldsFor(exchange: Exchange, { mode }: Form): Fields | undefined {
+  #fieldsFor(exchange: Exchange, { mode }: Form): HeaderBlock | undefined {
     if (mode === 'json')
       return this.#deps.admissions.origins.all ? JSON_FOR_ALL : this.#fieldsForOrigin(exchange);
     return isForScript(exchange) && this.#deps.admissions.allowsPageOf(exchange) ? SCRIPT : undefined;
   }
 
   /** Apps and curl send no Origin. */
-  #fieldsForOrigin(exchange: Exchange): Fields | undefined {
+  #fieldsForOrigin(exchange: Exchange): HeaderBlock | undefined {
     const origin = exchange.header('origin');
     if (origin === undefined) return JSON_FOR_NONE;
     const known = this.#json.get(origin);
     if (known || !this.#deps.admissions.origins.allows(origin)) return known;
-    const fields = new Fields({ ...JSON_TYPE, 'Access-Control-Allow-Origin': origin, Vary: 'Origin' });
+    const fields = new HeaderBlock({ ...JSON_TYPE, 'Access-Control-Allow-Origin': origin, Vary: 'Origin' });
     // limited, because a domain can have any number of subdomains
     if (this.#json.size >= MAX_CACHED_ORIGINS) this.#json.clear();
     this.#json.set(origin, fields);

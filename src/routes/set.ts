@@ -5,7 +5,7 @@ import type { LongPoll } from '../hold/longpoll.js';
 import { type Logger, shortHash } from '../log.js';
 import type { Metrics, SetResult } from '../metrics.js';
 import { render } from '../protocol/jsonp.js';
-import { type Exchange, Fields, type Route } from '../wire/exchange.js';
+import { type Exchange, HeaderBlock, type Route } from '../wire/exchange.js';
 import { checkSet, Refusal, readBody, renderWithin } from './body.js';
 import { type Guard, guardOf } from './guard.js';
 
@@ -30,8 +30,8 @@ const HEADERS = {
   'X-Content-Type-Options': 'nosniff',
   'Content-Type': 'application/json; charset=utf-8',
 };
-const FIELDS = new Fields(HEADERS);
-const UNAUTHORIZED = new Fields({ ...HEADERS, 'WWW-Authenticate': 'Bearer' });
+const FIELDS = new HeaderBlock(HEADERS);
+const UNAUTHORIZED = new HeaderBlock({ ...HEADERS, 'WWW-Authenticate': 'Bearer' });
 
 export class SetRoute implements Route {
   readonly method = 'POST';
@@ -99,7 +99,7 @@ export class SetRoute implements Route {
     }
     const { status, message, more } = refusal;
     // the rest of a body that is too large is not read
-    if (status === 413) exchange.last();
+    if (status === 413) exchange.closeAfterResponse();
     exchange.send(status, status === 401 ? UNAUTHORIZED : FIELDS, render({ code: status, message, ...more }));
   }
 }

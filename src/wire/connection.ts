@@ -1,7 +1,7 @@
 /** A connection: passes its requests to the route or to Node's HTTP server, and sends the responses of the route. */
 import type { Socket } from 'node:net';
-import { Unread } from './bytes.js';
-import type { AskedFor, Exchange, Fields } from './exchange.js';
+import { BodyError } from './bytes.js';
+import type { CloseListener, Exchange, HeaderBlock, KnownHeader } from './exchange.js';
 import { type Head, headerOf } from './fast-path.js';
 import type { Owner } from './options.js';
 import { Reader } from './reader.js';
@@ -12,15 +12,15 @@ const NOTHING: Buffer = Buffer.alloc(0);
 
 /** It has one exchange at a time and is that exchange itself, so that a held request needs no second object. */
 export class Connection extends Reader implements Exchange, RelayOwner {
-  readonly next = true;
+  readonly headOfLine = true;
   method = '';
   url = '';
   readonly #of: Owner<Connection>;
   /** of the request; only while its route is called */
   #head: Head | undefined;
   #body = NOTHING;
-  #last = false;
-  #listener: { over(): void } | undefined;
+  #closeAfter = false;
+  #listener: CloseListener | undefined;
   #relay: Relay | undefined;
 
   constructor(of: Owner<Connection>, socket: Socket) {
@@ -61,39 +61,40 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     return this.socket.remoteAddress ?? '';
   }
 
-  get gone(): boolean {
+  get closed(): boolean {
     return this.state === 'closed';
   }
 
-  header(name: AskedFor): string | undefined {
+  header(name: KnownHeader): string | undefined {
     return this.#head && headerOf(this.#head.headers, name);
   }
 
   body(most: number): Buffer {
-    if (!this.#head) throw new Unread('ended early');
-    if (this.#body.length > most) throw new Unread('too large');
+    if (!this.#head) throw new BodyError('ended early');
+    if (this.#body.length > most) throw new BodyError('too large');
     return this.#body;
   }
 
-  onOver(listener: { over(): void }): void {
+  onClose(listener: CloseListener): void {
     if (this.state === 'held') this.#listener = listener;
-    else listener.over();
+    else listener.onClose();
   }
 
-  last(): void {
-    this.#last = true;
+  closeAfterResponse(): void {
+    this.#closeAfter = true;
   }
 
-  send(status: number, fields: Fields, text: string): void {
+  send(status: number, fields: HeaderBlock, text: string): void {
     if (this.state !== 'held') return;
     const asked = this.early !== undefined || !this.socket.readableEnded;
-    const keepAlive = asked && !this.#last && !this.#of.closing ? this.options.keepAliveHint : undefined;
+    const keepAlive =
+      asked && !this.#closeAfter && !this.#of.closing ? this.options.keepAliveHint : undefined;
     const response = responseOf(status, fields, text, keepAlive, this.method === 'HEAD');
     const taken = this.socket.write(response, 'latin1');
     if (!taken) this.socket.setTimeout(this.options.drainTimeout * 1000);
     if (keepAlive === undefined) return this.end();
     this.state = 'flushing';
-    this.#over();
+    this.#notifyClose();
     if (taken) this.release();
     else this.socket.once('drain', this.#onDrain);
   }
@@ -102,7 +103,7 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     this.#head = head;
     this.method = head.method;
     this.url = head.url;
-    this.#last = headerOf(head.headers, 'connection')?.toLowerCase() === 'close';
+    this.#closeAfter = headerOf(head.headers, 'connection')?.toLowerCase() === 'close';
     if (end > head.length) this.#body = bytes.subarray(head.length, end);
     this.begin('held', bytes.length > end ? bytes.subarray(end) : undefined);
     const { route, failed } = this.options;
@@ -128,7 +129,7 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     const relay = new Relay(this.socket, head, this);
     this.#relay = relay;
     const early = relay.pass(bytes);
-    if (this.gone) return;
+    if (this.closed) return;
     this.#of.serve(relay);
     this.begin('relayed', early);
   }
@@ -168,10 +169,10 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     this.#leave();
   }
 
-  #over(): void {
+  #notifyClose(): void {
     const listener = this.#listener;
     this.#listener = undefined;
-    listener?.over();
+    listener?.onClose();
   }
 
   /** The response is with the kernel; until now the slow-reader timeout applied. */
@@ -201,7 +202,7 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     this.forget();
     this.early = undefined;
     this.#relay?.destroy();
-    this.#over();
+    this.#notifyClose();
   }
 }
 

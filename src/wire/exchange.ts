@@ -1,7 +1,7 @@
 /** A request with the means to answer it, whether it was read by the fast path or by Node's HTTP server. */
 
 /** Response headers that many answers share, formatted once. */
-export class Fields {
+export class HeaderBlock {
   /** name, value, name, value … */
   readonly list: readonly string[];
   /** formatted for the head of a response */
@@ -17,7 +17,7 @@ export class Fields {
 }
 
 /** The request headers that tagwait reads. */
-export const ASKED_FOR = [
+export const KNOWN_HEADERS = [
   'authorization',
   'connection',
   'content-encoding',
@@ -32,7 +32,12 @@ export const ASKED_FOR = [
   'transfer-encoding',
   'x-forwarded-for',
 ] as const;
-export type AskedFor = (typeof ASKED_FOR)[number];
+export type KnownHeader = (typeof KNOWN_HEADERS)[number];
+
+/** Is called once when a response was sent or its client disconnected. An object, so that a held request needs no closure. */
+export interface CloseListener {
+  onClose(): void;
+}
 
 export interface Exchange {
   /** GET, POST or HEAD; only while its route is called */
@@ -42,26 +47,26 @@ export interface Exchange {
   /** address of the peer; '' once the connection is closed */
   readonly address: string;
   /** The client has disconnected. */
-  readonly gone: boolean;
+  readonly closed: boolean;
   /**
    * False for a pipelined request that waits behind another response. Do not hold it: its disconnect cannot be
    * detected.
    */
-  readonly next: boolean;
+  readonly headOfLine: boolean;
   /** A request header; only while its route is called. */
-  header(name: AskedFor): string | undefined;
-  /** The body of the request. @param most limit in bytes @throws {Unread} or rejects with it */
+  header(name: KnownHeader): string | undefined;
+  /** The body of the request. @param most limit in bytes @throws {BodyError} or rejects with it */
   body(most: number): Buffer | Promise<Buffer>;
   /**
    * Calls the listener once, when the response was sent or the client disconnected; immediately if that already
    * happened. With a listener, a client that ends its side of the connection counts as disconnected, as a page that
    * leaves does. Without one it is answered, as a backend that ends its side expects.
    */
-  onOver(listener: { over(): void }): void;
+  onClose(listener: CloseListener): void;
   /** Closes the connection after the response. */
-  last(): void;
+  closeAfterResponse(): void;
   /** Sends the response; does nothing after a disconnect. @param text ASCII only */
-  send(status: number, fields: Fields, text: string): void;
+  send(status: number, fields: HeaderBlock, text: string): void;
 }
 
 /** Handles the requests of one method and path. */

@@ -6,7 +6,7 @@
  * more than all other code here (bench/README.md has figures). It reads all other requests, one at a time: this file
  * decides which, and where they end.
  */
-import { ASKED_FOR, type AskedFor } from './exchange.js';
+import { KNOWN_HEADERS, type KnownHeader } from './exchange.js';
 import type { Body } from './framing.js';
 
 /**
@@ -60,7 +60,7 @@ export interface Head {
   /** absent: the request is on the fast path */
   slow?: SlowReason;
 }
-/** Values of the headers of ASKED_FOR, in the same order. */
+/** Values of the headers of KNOWN_HEADERS, in the same order. */
 type KnownHeaders = (string | undefined)[];
 
 /** The part of RFC 9112 that all servers read in the same way: single spaces, no folding, ASCII only, CRLF. */
@@ -71,8 +71,8 @@ const CLEAR =
 /** How the head of any request begins. */
 const BEGINNING = /^[A-Z-]{1,20}(?: |$)/;
 const METHODS: ReadonlySet<string> = new Set(['GET', 'POST', 'HEAD', 'OPTIONS']);
-const HEADER_INDEX: ReadonlyMap<string, number> = new Map(ASKED_FOR.map((name, index) => [name, index]));
-export const headerOf = (headers: KnownHeaders, name: AskedFor) => headers[HEADER_INDEX.get(name) ?? -1];
+const HEADER_INDEX: ReadonlyMap<string, number> = new Map(KNOWN_HEADERS.map((name, index) => [name, index]));
+export const headerOf = (headers: KnownHeaders, name: KnownHeader) => headers[HEADER_INDEX.get(name) ?? -1];
 /**
  * Headers that change how a request is read, or what happens to its connection: such a request is not on the fast path.
  */
@@ -118,7 +118,7 @@ export function readHead(bytes: Buffer, seen = 0): Head | undefined {
   const text = bytes.toString('latin1', 0, end + 2);
   const [, method, target] = HEAD.exec(text) ?? [];
   if (method === undefined || target === undefined) return readOther(text);
-  const headers: KnownHeaders = new Array(ASKED_FOR.length);
+  const headers: KnownHeaders = new Array(KNOWN_HEADERS.length);
   const slow = readHeaders(text, headers);
   if (slow) return readOther(text, slow);
   const given = headerOf(headers, 'content-length');

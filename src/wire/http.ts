@@ -2,7 +2,14 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Limits } from '../limits.js';
 import { readBytes } from './bytes.js';
-import { type AskedFor, type Exchange, type Fields, isFor, type Route } from './exchange.js';
+import {
+  type CloseListener,
+  type Exchange,
+  type HeaderBlock,
+  isFor,
+  type KnownHeader,
+  type Route,
+} from './exchange.js';
 import { Relay } from './relay.js';
 import { hasTwoHosts, malformed, toOriginForm } from './target.js';
 
@@ -28,16 +35,16 @@ export class HttpExchange implements Exchange {
     return this.#request.socket.remoteAddress ?? '';
   }
 
-  get gone(): boolean {
+  get closed(): boolean {
     return this.#response.destroyed;
   }
 
   /** A pipelined response has no socket until it is its turn. */
-  get next(): boolean {
+  get headOfLine(): boolean {
     return this.#response.socket !== null;
   }
 
-  header(name: AskedFor): string | undefined {
+  header(name: KnownHeader): string | undefined {
     return this.#request.headers[name] as string | undefined;
   }
 
@@ -45,17 +52,17 @@ export class HttpExchange implements Exchange {
     return readBytes(this.#request, most);
   }
 
-  onOver(listener: { over(): void }): void {
+  onClose(listener: CloseListener): void {
     const connection: unknown = this.#request.socket;
     if (connection instanceof Relay) connection.endWithClient();
-    this.#response.on('close', () => listener.over());
+    this.#response.on('close', () => listener.onClose());
   }
 
-  last(): void {
+  closeAfterResponse(): void {
     this.#response.setHeader('Connection', 'close');
   }
 
-  send(status: number, { list }: Fields, text: string): void {
+  send(status: number, { list }: HeaderBlock, text: string): void {
     this.#response.writeHead(status, [...list, 'Content-Length', String(text.length)]);
     this.#response.end(text, 'latin1');
   }
@@ -69,7 +76,7 @@ export type Admit = (request: IncomingMessage, response: ServerResponse) => bool
  * poll.
  * @param admit called for each of the others before it is read; the route counts its own requests
  */
-export function straight(
+export function dispatch(
   route: Route,
   others: RequestListener,
   failed: (error: unknown) => void,

@@ -6,7 +6,7 @@ import { network } from '../network.js';
 import { Connections } from './connections.js';
 import type { Route } from './exchange.js';
 import { HEADER_BYTES, type SlowReason } from './fast-path.js';
-import { type Admit, limited, straight } from './http.js';
+import { type Admit, dispatch, limited } from './http.js';
 import { Relay } from './relay.js';
 
 /**
@@ -71,7 +71,7 @@ export class Port {
   constructor(waits: number, options: PortOptions, own: { admit?: Admit; onPipelining?: () => void } = {}) {
     const { route, others, failed, onSlowPath } = options;
     this.#server = createGuarded(waits + SILENCE_SECONDS);
-    Relay.serve(this.#server, straight(route, others, failed, own.admit));
+    Relay.serve(this.#server, dispatch(route, others, failed, own.admit));
     this.#connections = new Connections(this.#server, {
       route,
       failed,
@@ -126,7 +126,7 @@ export class Port {
   }
 
   /** Closes all connections, also those with a request. */
-  cut(): void {
+  destroyAll(): void {
     this.#connections.closeAll();
     this.#server.closeAllConnections();
   }

@@ -1,11 +1,12 @@
 /** Formats responses. */
 import { STATUS_CODES } from 'node:http';
-import type { Fields } from './exchange.js';
+import type { HeaderBlock } from './exchange.js';
 
 /** For a client that is too slow with its request; the same text as Node's HTTP server. */
 export const TIMED_OUT = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n';
 /** For a request with too many headers. */
-export const TOO_MANY_HEADERS = 'HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n';
+export const TOO_MANY_HEADERS =
+  'HTTP/1.1 431 Request Header HeaderBlock Too Large\r\nConnection: close\r\n\r\n';
 
 /** For a body in too many small chunks. */
 export const TOO_FINE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n';
@@ -17,7 +18,7 @@ export const TOO_FINE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n';
  */
 export function responseOf(
   status: number,
-  { lines }: Fields,
+  { lines }: HeaderBlock,
   text: string,
   keepAlive: number | undefined,
   bodiless: boolean,
