@@ -92,13 +92,13 @@ describe('the hub', () => {
     const hub = new Hub();
     const { watch } = hub.park('k', '', responder());
     watch.position = 'e-1';
-    expect(hub.take(watch, entry('e-1', 'e-0'))).toBe('known');
+    expect(hub.receive(watch, entry('e-1', 'e-0'))).toBe('known');
     expect(watch).toMatchObject({ position: 'e-1', generation: 1 });
-    expect(hub.take(watch, entry('e-2', 'e-1'))).toBe('next');
+    expect(hub.receive(watch, entry('e-2', 'e-1'))).toBe('next');
     expect(watch).toMatchObject({ position: 'e-2', final: false, generation: 2 });
-    expect(hub.take(watch, entry('e-3', 'e-2', true))).toBe('next');
+    expect(hub.receive(watch, entry('e-3', 'e-2', true))).toBe('next');
     expect(watch).toMatchObject({ position: 'e-3', final: true });
-    expect(hub.take(watch, entry('e-9', 'e-8', true))).toBe('late');
+    expect(hub.receive(watch, entry('e-9', 'e-8', true))).toBe('gap');
     expect(watch).toMatchObject({ position: undefined, final: false, generation: 4 });
     Object.assign(watch, { position: 'e-9', leaseExpiresAt: 5 });
     hub.distrust(watch);
