@@ -61,7 +61,7 @@ class EventStream implements Responder {
 
   /** Asks once without a hold, so that the status can tell of an end; then holds. */
   start(exchange: Exchange, { expires }: Admission): void {
-    exchange.onOver(this);
+    exchange.onClose(this);
     if (expires !== undefined) this.#endAt(expires);
     this.#ask(0);
   }
@@ -145,7 +145,7 @@ class EventStream implements Responder {
   }
 
   /** The client has disconnected, or all is sent. */
-  over(): void {
+  onClose(): void {
     this.#close();
   }
 
