@@ -50,7 +50,7 @@ let polls = 0;
 function poll(key, since, gaveUp) {
   polls++;
   return new Promise(resolve => {
-    const answer = ({ text }) => resolve(JSON.parse(text).cursor);
+    const answer = ({ cursor }) => resolve(cursor);
     const waiter = longpoll.get({ key, since, hold: HOLD }, { answer });
     if (gaveUp)
       setTimeout(() => {
