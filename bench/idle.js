@@ -58,7 +58,7 @@ await once(server, 'exit');
 
 /** A page that polls again whenever its hold ends. */
 function hold(key, since = '') {
-  const answer = ({ text }) => pages.open && hold(key, JSON.parse(text).cursor);
+  const answer = ({ cursor }) => pages.open && hold(key, cursor);
   longpoll.get({ key, since, hold: HOLD }, { answer });
 }
 
