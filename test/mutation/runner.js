@@ -41,6 +41,8 @@ class Runner {
   async init() {
     process.env.NODE_ENV = 'test';
     process.env.VITEST = '1';
+    // the run ends when its time is up, and with it this process
+    process.once('disconnect', () => process.exit());
     this.#channel = new BroadcastChannel(`tagwait-mutation-${process.pid}`);
     const ready = new Promise(resolve => this.#waiting.set('ready', resolve));
     this.#channel.onmessage = ({ data }) => {
