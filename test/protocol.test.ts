@@ -203,8 +203,8 @@ describe('a script', () => {
     [nested(1000), '['.repeat(1000) + ']'.repeat(1000)],
   ])('a value: %j', (value, text) => expect(render(value)).toBe(text));
   test.each([
-    [undefined, 'give anything that JSON can say'],
-    [() => 1, 'give anything that JSON can say'],
+    [undefined, 'give a value that JSON can represent'],
+    [() => 1, 'give a value that JSON can represent'],
     [[1, Number.POSITIVE_INFINITY], 'holds a number too large for a double'],
     [Number.NaN, 'holds a number too large for a double'],
     [

@@ -126,6 +126,7 @@ const stub = function () {
   var head = new Element('head');
   into = new Element('div');
   head.appendChild(tag);
+  new Element('html').appendChild(head);
   tag.src = 'http://site/login.js';
   navigator = { userLanguage: 'de' };
   location = {};
