@@ -11,7 +11,7 @@ export interface Process {
   stalledUntil: number;
 }
 
-/** Whose code runs; undefined: that of nobody who can be stopped. */
+/** The process whose code runs; undefined: one that is never stopped. */
 let running: Process | undefined;
 
 /** Runs as code of a process: the timers that it makes are its own. */
