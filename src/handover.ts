@@ -10,9 +10,9 @@ interface NewConnection {
 
 /**
  * Closes the connections that a worker was sent and did not accept before it died. Without this their clients would
- * wait for ever, connected to the primary, which reads nothing. Node.js loses them in two ways: - It forgets the newest
- * connection that it sent to a worker, for each port, if the worker dies before it accepts it. - While a worker has
- * such a connection, Node.js does not emit 'disconnect' at the end of its channel. Until 'exit' it
+ * wait for ever, connected to the primary, which reads nothing. Node.js loses them in two ways:
+ * - It forgets the newest connection that it sent to a worker, for each port, if the worker dies before it accepts it.
+ * - While a worker has such a connection, Node.js does not emit 'disconnect' at the end of its channel. Until 'exit' it
  *   still chooses this worker for the other port, cannot send the connection, and drops it.
  * @returns a function to call when the worker has died, which closes these connections
  */

@@ -1,6 +1,10 @@
 /** `GET /status/events`: the values of a key as Server-Sent Events. */
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import Koa from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
-import { held, service, set, until } from './harness.js';
+import { createTagwait } from '../src/index.js';
+import { held, listen as listenOn, service, set, until } from './harness.js';
 import { raw, request } from './raw.js';
 import { scrape } from './scrape.js';
 
@@ -135,6 +139,27 @@ test('it counts as one held request of its key and address, until its client lea
   const metrics = await scrape(internalUrl);
   expect(metrics.get('tagwait_polls_total{mode="events"}')).toBe(3);
   expect(metrics.get('tagwait_answers_total{mode="events",answer="busy"}')).toBe(1);
+});
+
+test('a client that has left before the routes are reached is not held', async () => {
+  const tagwait = await createTagwait({ logLevel: 'silent' });
+  onTestFinished(() => tagwait.close());
+  let reached = false;
+  const app = new Koa();
+  app.use(async (ctx, next) => {
+    await once(ctx.res, 'close');
+    await next();
+    reached = true;
+  });
+  const server = createServer(app.use(tagwait.publicRoutes).callback());
+  onTestFinished(() => void server.close());
+  const { socket } = raw(await listenOn(server), request('/status/events?key=k'));
+  await once(socket, 'connect');
+  await until(() => socket.bytesWritten > 0);
+  socket.destroy();
+  await until(() => reached);
+  const { waiters } = await tagwait.peek('k');
+  expect(Object.values(waiters).every(count => count === 0)).toBe(true);
 });
 
 test('HEAD is answered at once and holds nothing', async () => {

@@ -73,8 +73,7 @@ export class Admissions {
 
   /**
    * @param isOfClient whether a held request is of the same transport and address. If the key's limit is reached, the
-   * oldest
-   *   of them makes room: it may be the same page, after a disconnect that was not detected
+   *   oldest of them makes room: it may be the same page, after a disconnect that was not detected
    * @returns an answer if the request is refused
    */
   admit(
@@ -106,8 +105,7 @@ export class Admissions {
   }
 
   /**
-   * Whether the page may run a script. Most browsers send no Origin for scripts, but a Referer unless the page forbids
-   * it.
+   * Whether the page may run a script. Most browsers send no Origin for scripts, but a Referer unless it is forbidden.
    */
   allowsPageOf(exchange: Exchange): boolean {
     if (this.origins.all) return true;

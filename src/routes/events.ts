@@ -103,7 +103,7 @@ class EventStream implements Responder {
     if (waiter?.responder) this.#waiter = waiter;
   }
 
-  /** @param kinds of the events: `lost` first, then one `value` for each entry, oldest first */
+  /** Writes `lost` first, then one `value` for each entry, oldest first. */
   #writeValues({ entries, lost, cursor }: Extract<Answer, { kind: 'success' }>): void {
     let text = lost > 0 ? `event: lost\ndata: ${lost}\n\n` : '';
     for (const entry of entries)
@@ -188,6 +188,8 @@ export function events(deps: StreamDeps): Middleware {
     if (origin !== undefined && !allowed) return answered(FORBIDDEN);
     const query = streamQueryOf(exchange.url, ctx.get('Last-Event-ID'));
     if (query instanceof BadParameter) return answered({ kind: 'badRequest', detail: query.message });
+    // a request that has already disconnected would call no listener, and count as held for ever
+    if (exchange.closed) return;
     const network = admissions.networkOf(exchange);
     const wish = { network, key: query.key, proof: query.proof, hold: Number.POSITIVE_INFINITY };
     const admission = admissions.admit(wish, () => false);
