@@ -1,7 +1,7 @@
 /** What the head of every answer says of caching and types, from one table. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { version } from '../src/assets.js';
-import { openapi } from '../src/routes/openapi.js';
+import { openapi } from '../src/routes/openapi/document.js';
 import { service, set } from './harness.js';
 
 type Row = [port: 'public' | 'internal', method: string, path: string, status: number, more?: RequestInit];

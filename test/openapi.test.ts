@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { version } from '../src/assets.js';
-import { openapi } from '../src/routes/openapi.js';
+import { openapi } from '../src/routes/openapi/document.js';
 import type { Service } from '../src/service.js';
 import { held, poll, service, set } from './harness.js';
 import { redisServer } from './redis.js';

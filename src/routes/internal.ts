@@ -14,7 +14,7 @@ import { badRequest, checkNew, Refusal, readBody } from './body.js';
 import { guarded, guardOf } from './guard.js';
 import type { LoginRoutes } from './login.js';
 import { chain, mount } from './mount.js';
-import { openapi } from './openapi.js';
+import { openapi } from './openapi/document.js';
 import { authorizer, refusalOf, type SetRoute, unauthorized } from './set.js';
 import { sparing } from './sparing.js';
 

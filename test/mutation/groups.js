@@ -11,7 +11,7 @@ import { readdirSync } from 'node:fs';
  */
 export const OUTSIDE = {
   'protocol/globals.ts': 'a table of names; names.test.ts compares it with the browsers',
-  'routes/openapi.ts': 'a table; openapi.test.ts compares it with the answers',
+  'routes/openapi': 'tables; openapi.test.ts compares them with the answers',
   'brokers/broker.ts': 'types, and constants that both brokers share',
   'brokers/contract': 'checks',
   'wire/options.ts': 'names and defaults',

@@ -43,3 +43,21 @@ export const ttl: Schema = {
   maximum: 31_536_000,
   description: 'seconds',
 };
+
+/** A parameter of a query. */
+export const parameter = (name: string, description: string, schema: Schema, more: Schema = {}) => ({
+  name,
+  in: 'query',
+  description,
+  schema,
+  ...more,
+});
+export const keyParameter = parameter('key', 'what is waited for', ref('Key'), { required: true });
+
+/** No token is asked for. */
+export const OPEN = { security: [] };
+
+/** The limit of an address, on the public port. */
+export const tooMany = {
+  429: plain('TAGWAIT_MAX_POLLS_PER_IP is reached; `Retry-After` says when', 'text/plain'),
+};

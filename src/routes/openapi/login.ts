@@ -1,5 +1,5 @@
 /** The five calls of a scan login, in OpenAPI. */
-import { STEPS, type Step } from '../login/steps.js';
+import { STEPS, type Step } from '../../login/steps.js';
 import { body, count, is, json, object, REFUSALS, ref, type Schema, text, ttl } from './schemas.js';
 
 const key = ref('Key');
