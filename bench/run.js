@@ -1,6 +1,5 @@
 /**
  * `npm run bench`: runs every server under the same load on one machine. README.md explains the figures.
- * `npm run bench -- --readme` also writes the table into the project's README.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -196,19 +195,10 @@ const machine = {
   date: new Date().toISOString().slice(0, 10),
   minutes: Math.ceil((performance.now() - began) / 60_000),
 };
-const { markdown, svg, targets, missed } = report(figures, extra, machine, failures);
+const { markdown, svg, missed } = report(figures, extra, machine, failures);
 writeFileSync(here('results.md'), markdown);
 writeFileSync(here('results.svg'), svg);
 writeFileSync(here('results.json'), `${JSON.stringify({ machine, figures, extra }, null, 1)}\n`);
 process.stdout.write(markdown);
 say('written: bench/results.md, results.svg, results.json');
-if (process.argv.includes('--readme')) {
-  const file = here('../README.md');
-  const between = `<!-- bench -->\n${targets}\n<!-- /bench -->`;
-  writeFileSync(
-    file,
-    readFileSync(file, 'utf8').replace(/<!-- bench -->[\s\S]*<!-- \/bench -->/, () => between),
-  );
-  say('written: the table in README.md');
-}
 process.exit(missed.length + failures.length > 0 ? 1 : 0);

@@ -7,7 +7,7 @@ import type { Config } from './settings.js';
 import type { Options, Tagwait } from './tagwait.js';
 
 /**
- * @param options settings by name (`hold: 25`), with the same values as flags; see the README
+ * @param options settings by name (`hold: 25`), with the same values as flags; see docs/configuration.md
  * @throws {Misconfigured} with all faults at once
  */
 export async function createTagwait(given: Options = {}): Promise<Tagwait> {

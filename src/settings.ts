@@ -1,5 +1,5 @@
 /**
- * The settings: one table of name, check, default and help. Flags, variables, `--help` and the README are made from it.
+ * The settings: one table of name, check, default and help. Flags, variables, `--help` and docs/configuration.md are made from it.
  */
 import { z } from 'zod';
 import * as redis from './brokers/redis/address.js';

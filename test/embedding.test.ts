@@ -1,4 +1,4 @@
-/** tagwait inside a Koa app of someone else's, as the README shows it. */
+/** tagwait inside a Koa app, as docs/embedding.md shows it. */
 import { createServer } from 'node:http';
 import Koa from 'koa';
 import request from 'supertest';

@@ -227,8 +227,8 @@ describe('installed from the packed file', () => {
     there(bin('tsc'), ...strict, ...types, '--module', module, '--moduleResolution', resolution, ...files);
   });
 
-  test('the README mounts it in a Koa app of someone else', async () => {
-    const example = blocksOf('README.md').find(block => block.text.includes('createTagwait'));
+  test('docs/embedding.md mounts it in a Koa app', async () => {
+    const example = blocksOf('docs/embedding.md').find(block => block.text.includes('createTagwait'));
     const listening = `listen(0, '127.0.0.1', function () {
       console.log('at http://127.0.0.1:' + this.address().port + ' ');
     })`;

@@ -1,4 +1,7 @@
-/** docs/scan-login.md: each of its backends is run, before a real tagwait and behind a line that fails. */
+/**
+ * docs/scan-login.md: each of its backends is run, before a real tagwait and behind a line that fails. And the app of the
+ * README, as it stands there.
+ */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
@@ -221,4 +224,35 @@ test('its two pages sign in, in a browser', async () => {
   await hand.waitForSelector('.tagwait-approved');
   const cookies = await page.context().cookies();
   expect(cookies.map(cookie => cookie.name).sort()).toEqual(['session', 'visitor']);
+}, 90_000);
+
+test("the README's app signs in: a page, and a second browser that plays the phone", async () => {
+  const { publicUrl, internalUrl } = await service({ secret: [SECRET] });
+  const { port } = new URL(publicUrl);
+  const own = await freePort();
+  const source = blocksOf('README.md').find(({ text }) => text.includes('express-session'))?.text ?? '';
+  const here = source
+    .replace('http://127.0.0.1:11001', internalUrl)
+    .replace(':11000', `:${port}`)
+    .replace('listen(3000)', `listen(${own}, () => console.log('listens'))`);
+  const folder = mkdtempSync(join(tmpdir(), 'tagwait-readme-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  symlinkSync(join(import.meta.dirname, '../node_modules'), join(folder, 'node_modules'));
+  writeFileSync(join(folder, 'app.mjs'), here);
+  await program(process.execPath, ['app.mjs'], { cwd: folder }).said(/listens/);
+  const browser = await launch();
+  onTestFinished(() => browser.close());
+  const page = await browser.newPage();
+  await page.goto(`http://127.0.0.1:${own}/`);
+  await page.waitForSelector('.tagwait-waiting');
+  const phone = await (await browser.newContext()).newPage();
+  await phone.goto((await page.getAttribute('.tagwait-code', 'href')) as string);
+  await page.waitForSelector('.tagwait-scanned');
+  expect(await phone.textContent('h1')).toMatch(/^Sign in to My shop on Mozilla/);
+  await phone.getByRole('button', { name: 'Sign in' }).click();
+  await page.waitForFunction(() => document.body.textContent === 'Hello ada');
+  const again = await page.request.post(`http://127.0.0.1:${own}/login/redeem`, {
+    form: { key: 'a', code: 'b' },
+  });
+  expect(again.status(), 'a code that was never given').toBeGreaterThanOrEqual(400);
 }, 90_000);

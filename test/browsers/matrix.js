@@ -1,5 +1,5 @@
 // Runs every scenario in every engine that is installed, and prints what came out. As a program: the whole matrix;
-// with `--table` as the README's table.
+// with `--table` as the table of client/README.md.
 import { until } from '../../bench/until.js';
 import { engines, start } from './engines.js';
 import { scenarios } from './scenarios.js';
@@ -81,7 +81,7 @@ export function print(results) {
     for (const [name, fault] of faults) if (fault) console.log(`\n${engine.name}: ${name}\n${fault}`);
 }
 
-/** The README's table: a row for each engine. */
+/** The table of client/README.md: a row for each engine. */
 export function table(results) {
   const rows = results.map(({ engine, version, faults }) => {
     const bad = [...faults].filter(([, fault]) => fault).map(([name]) => name);

@@ -29,9 +29,9 @@ const TARGETS = {
     comment: /^\s*(?:#|$)/,
   },
   docs: {
-    files: ['README.md', 'docs/protocol.md', 'docs/operating.md', 'docs/scaling.md'],
+    files: ['docs/configuration.md', 'docs/protocol.md', 'docs/operating.md', 'docs/scaling.md'],
     tests: ['test/docs.test.ts'],
-    only: 'table|every|metrics|codes|statuses|targets|size',
+    only: 'table|every|metrics|codes|statuses|figures|size',
     comment: /^(?!\| )|^\| (?:---|:)/,
   },
 };
