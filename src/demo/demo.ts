@@ -1,7 +1,7 @@
 /** The demo: the login box on a page, the phone's page that its code leads to, and the backend behind both. */
 import { randomBytes } from 'node:crypto';
 import Router from '@koa/router';
-import type { Context, Middleware } from 'koa';
+import type { Context, Middleware, Next } from 'koa';
 import { asset } from '../assets.js';
 import type { LoginCalls } from '../login/calls.js';
 import { loginStatus } from '../routes/login.js';
@@ -32,32 +32,41 @@ interface Show {
   address: string;
 }
 
-const read = (name: string) => asset(`src/demo/${name}`);
+/** A page; `{{look}}` is ours and holds places of its own. */
+const read = (name: string) =>
+  asset(`src/demo/${name}`).replace('{{look}}', () => asset('src/demo/look.html'));
 
 export function demoRoutes({ login, publicHost }: DemoOptions): Middleware {
-  const sessions = new Bounded<string>(1000, HOUR);
-  const look = read('look.html');
-  const pages = { login: read('login.html'), phone: read('phone.html'), signed: read('signed.html') };
   const router = new Router();
+  router.use(guarded);
+  addLoginPage(router, login, publicHost);
+  addPhonePage(router, login);
+  return router.routes() as unknown as Middleware;
+}
 
-  router.use(async (ctx, next) => {
-    ctx.set({
-      'Cache-Control': 'no-store',
-      'X-Content-Type-Options': 'nosniff',
-      'Referrer-Policy': 'same-origin',
-      'X-Frame-Options': 'DENY',
-    });
-    try {
-      if (ctx.method !== 'POST' || fromOwnPage(ctx)) await next();
-      else ctx.status = 403;
-    } catch (error) {
-      const status = loginStatus(error);
-      if (status === undefined) throw error;
-      ctx.status = status;
-      ctx.body = {};
-    }
+/** Sets the headers of all answers, refuses what another site posts, and answers a login's errors with their status. */
+async function guarded(ctx: Context, next: Next): Promise<void> {
+  ctx.set({
+    'Cache-Control': 'no-store',
+    'X-Content-Type-Options': 'nosniff',
+    'Referrer-Policy': 'same-origin',
+    'X-Frame-Options': 'DENY',
   });
+  try {
+    if (ctx.method !== 'POST' || fromOwnPage(ctx)) await next();
+    else ctx.status = 403;
+  } catch (error) {
+    const status = loginStatus(error);
+    if (status === undefined) throw error;
+    ctx.status = status;
+    ctx.body = {};
+  }
+}
 
+/** The page with the login box, and its backend. */
+function addLoginPage(router: Router, login: LoginCalls, publicHost: string): void {
+  const sessions = new Bounded<string>(1000, HOUR);
+  const pages = { login: read('login.html'), signed: read('signed.html') };
   router.get('/demo', ctx => {
     visitorOf(ctx);
     const name = sessions.get(ctx.cookies.get(SESSION) ?? '');
@@ -65,11 +74,7 @@ export function demoRoutes({ login, publicHost }: DemoOptions): Middleware {
     const hint = isLoopback(new URL(originForPhones(originOf(ctx), publicHost)).hostname)
       ? 'Other devices cannot reach this address.'
       : 'No phone at hand?';
-    show(ctx, name ? pages.signed : pages.login, look, { name: name ?? '', seconds, hint });
-  });
-  router.get('/demo/phone', ctx => {
-    visitorOf(ctx);
-    show(ctx, pages.phone, look, {});
+    show(ctx, name ? pages.signed : pages.login, { name: name ?? '', seconds, hint });
   });
   router.post('/demo/new', async ctx => {
     const place = approximate(ctx.ip);
@@ -95,6 +100,15 @@ export function demoRoutes({ login, publicHost }: DemoOptions): Middleware {
     ctx.redirect('/demo');
     ctx.status = 303;
   });
+}
+
+/** The page that the code leads to, and its backend. */
+function addPhonePage(router: Router, login: LoginCalls): void {
+  const page = read('phone.html');
+  router.get('/demo/phone', ctx => {
+    visitorOf(ctx);
+    show(ctx, page, {});
+  });
   // a real phone's user is signed in; here every browser is somebody
   router.post('/demo/phone/scan', async ctx => {
     const { key } = await fieldsOf(ctx);
@@ -111,7 +125,6 @@ export function demoRoutes({ login, publicHost }: DemoOptions): Middleware {
     const { key } = await fieldsOf(ctx);
     ctx.body = await login.deny({ key, phone: visitorOf(ctx) });
   });
-  return router.routes() as unknown as Middleware;
 }
 
 /** Browsers say where a request comes from: newer ones in one word, on secure origins; all by Origin, on a POST. */
@@ -154,8 +167,8 @@ const ESCAPES: Record<string, string> = {
 };
 const escapeHtml = (text: string) => text.replace(/[&<>"']/g, mark => ESCAPES[mark] as string);
 
-/** Fills `{{name}}` with escaped text; `{{look}}` is ours and holds places of its own. */
-function show(ctx: Context, page: string, look: string, texts: Record<string, string>): void {
+/** Fills `{{name}}` with escaped text. */
+function show(ctx: Context, page: string, texts: Record<string, string>): void {
   const nonce = randomBytes(16).toString('base64');
   const policy = [
     "default-src 'none'",
@@ -173,7 +186,5 @@ function show(ctx: Context, page: string, look: string, texts: Record<string, st
   ctx.set('Content-Security-Policy', policy.join('; '));
   ctx.type = 'html';
   const filled: Record<string, string> = { ...texts, nonce };
-  ctx.body = page
-    .replace('{{look}}', () => look)
-    .replace(/\{\{(\w+)\}\}/g, (_, place: string) => escapeHtml(filled[place] ?? ''));
+  ctx.body = page.replace(/\{\{(\w+)\}\}/g, (_, place: string) => escapeHtml(filled[place] ?? ''));
 }

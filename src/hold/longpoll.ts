@@ -1,33 +1,25 @@
 /** Long polling without HTTP: holds requests until the broker has a newer entry of their key, and stores values. */
 import {
   advance,
-  type Backlog,
   type Broker,
-  type Entry,
-  isAt,
   type NodeInfo,
   type Receipt,
   type SetOptions,
   type StoreStatus,
-  Unavailable,
 } from '../brokers/broker.js';
-import { type Answer, EXPIRED } from '../protocol/answers.js';
 import { render } from '../protocol/jsonp.js';
-import { Hub, isKnown, type Responder, type Waiter, type Watch, waitersOf } from './hub.js';
+import { Holder } from './holder.js';
+import { type Hub, isKnown, type Responder, type Waiter, waitersOf } from './hub.js';
 import type { LongPollOptions, Question } from './options.js';
 import { Sync } from './sync.js';
-import { HoldTimers } from './timers.js';
 
 export type { Responder, Waiter } from './hub.js';
 export type { LongPollOptions, Observer, Question } from './options.js';
 
-/** Retry delay while the store is away, ms: random in this range, so that pages do not all come back at once. */
-const AWAY = { min: 1000, max: 4000 };
-
 export class LongPoll {
   readonly #broker: Broker;
-  readonly #hub = new Hub();
-  readonly #timers = new HoldTimers<Waiter>(waiter => this.#timeOut(waiter));
+  readonly #holder: Holder;
+  readonly #hub: Hub;
   readonly #options: LongPollOptions;
   readonly #sync: Sync;
   readonly #startedAt = performance.now();
@@ -37,10 +29,12 @@ export class LongPoll {
   constructor(broker: Broker, options: LongPollOptions) {
     this.#broker = broker;
     this.#options = options;
+    this.#holder = new Holder(broker, options.observer);
+    this.#hub = this.#holder.hub;
     this.#sync = new Sync({
       hub: this.#hub,
       broker,
-      refetch: waiter => this.#refetch(waiter),
+      refetch: waiter => this.#holder.refetch(waiter),
       observer: options.observer,
     });
   }
@@ -48,7 +42,7 @@ export class LongPoll {
   async start(): Promise<void> {
     this.#sync.start();
     await this.#broker.start({
-      entry: (key, entry) => this.#deliver(key, entry),
+      entry: (key, entry) => this.#holder.deliver(key, entry),
       gap: key => this.#sync.resync(key),
       held: key => this.#hub.caughtUpFor(key),
       drop: (key, name, from) => void this.#dropHere(key, name, from),
@@ -96,14 +90,7 @@ export class LongPoll {
       responder.answer({ kind: 'moved', retry: Math.random() * this.#draining });
       return undefined;
     }
-    // park first, then ask the broker: a set in between must find the waiter
-    const waiter = this.#hub.park(question.key, question.since, responder);
-    if (question.hold > 0 && question.hold !== Number.POSITIVE_INFINITY)
-      this.#timers.add(waiter, question.hold, this.held);
-    const { watch } = waiter;
-    if (isKnown(watch) && isAt(question.since, watch.position)) this.#settle(waiter, question.hold === 0);
-    else void this.#refetch(waiter, question.hold === 0);
-    return waiter;
+    return this.#holder.hold(question, responder);
   }
 
   /** Answers the oldest waiter of a key for which `alike` is true with `timeout`, to make room for another one. */
@@ -112,7 +99,7 @@ export class LongPoll {
     if (!waiter) return;
     const { watch, since, state } = waiter;
     const seen = state === 'caughtUp' && isKnown(watch) ? advance(since, watch.position) : since;
-    this.#finish(waiter, { kind: 'timeout', cursor: seen });
+    this.#holder.finish(waiter, { kind: 'timeout', cursor: seen });
   }
 
   /**
@@ -134,7 +121,7 @@ export class LongPoll {
 
   /** The client has disconnected: removes its waiter. */
   leave(waiter: Waiter): void {
-    if (this.#release(waiter)) this.#sync.unsubscribeIdle(waiter.watch);
+    if (this.#holder.release(waiter)) this.#sync.unsubscribeIdle(waiter.watch);
   }
 
   /**
@@ -165,7 +152,7 @@ export class LongPoll {
     this.#draining = spread;
     for (const watch of this.#hub.watches())
       for (const waiter of waitersOf(watch))
-        this.#finish(waiter, { kind: 'moved', retry: Math.random() * spread });
+        this.#holder.finish(waiter, { kind: 'moved', retry: Math.random() * spread });
   }
 
   async close(): Promise<void> {
@@ -173,90 +160,4 @@ export class LongPoll {
     this.drain(this.#draining ?? 0);
     await this.#broker.close();
   }
-
-  /** Asks the broker for newer entries. Asks again if an entry arrived meanwhile, which the reply may not contain. */
-  async #refetch(waiter: Waiter, atOnce = false): Promise<void> {
-    const { watch } = waiter;
-    waiter.state = 'asking';
-    while (waiter.responder) {
-      const { generation } = watch;
-      const askedAt = performance.now();
-      let backlog: Backlog;
-      this.#options.observer?.subscribed();
-      try {
-        backlog = await this.#broker.subscribe(watch.key, waiter.since);
-      } catch (error) {
-        if (!(error instanceof Unavailable)) throw error;
-        waiter.state = 'unconfirmed';
-        if (atOnce) this.#finish(waiter, away());
-        return;
-      }
-      const current = watch.generation === generation;
-      if (current) this.#learn(watch, backlog, askedAt + this.#broker.lease);
-      if (backlog.entries.length > 0) return this.#answerWith(waiter, backlog.entries, backlog.lost);
-      if (backlog.final) return this.#finish(waiter, EXPIRED);
-      if (current) return this.#settle(waiter, atOnce);
-    }
-  }
-
-  /** Learns the newest position. If it differs, caught-up waiters have missed an entry and are refetched. */
-  #learn(watch: Watch, { cursor, final }: Backlog, leaseExpiresAt: number): void {
-    const behind = watch.position !== cursor;
-    watch.position = cursor;
-    watch.final = final;
-    watch.leaseExpiresAt = leaseExpiresAt;
-    if (!behind) return;
-    for (const other of waitersOf(watch)) if (other.state === 'caughtUp') void this.#refetch(other);
-  }
-
-  #settle(waiter: Waiter, atOnce: boolean): void {
-    waiter.state = 'caughtUp';
-    if (waiter.watch.final) this.#finish(waiter, EXPIRED);
-    else if (atOnce) this.#timeOut(waiter);
-  }
-
-  /** Answers `timeout` only if the newest position is known, because a wrong cursor would skip entries. */
-  #timeOut(waiter: Waiter): void {
-    const { watch } = waiter;
-    if (waiter.state === 'caughtUp' && isKnown(watch) && this.#broker.status().up)
-      this.#finish(waiter, { kind: 'timeout', cursor: advance(waiter.since, watch.position) });
-    else this.#finish(waiter, away());
-  }
-
-  #deliver(key: string, entry: Entry): void {
-    const watch = this.#hub.find(key);
-    // a SUBSCRIBE of a dropped connection was executed late: unsubscribe, otherwise it lasts until it expires
-    if (!watch) return this.#broker.unsubscribe(key);
-    const order = this.#hub.receive(watch, entry);
-    if (order === 'known') return;
-    for (const waiter of waitersOf(watch)) {
-      if (order === 'gap' && waiter.state !== 'asking') void this.#refetch(waiter);
-      if (order !== 'next' || waiter.state !== 'caughtUp') continue;
-      this.#answerWith(waiter, [entry], 0);
-      if (entry.at !== undefined) this.#options.observer?.delivered(Math.max(0, Date.now() - entry.at));
-    }
-  }
-
-  #answerWith(waiter: Waiter, entries: readonly Entry[], lost: number): void {
-    const newest = entries[entries.length - 1] as Entry;
-    if (lost > 0) this.#options.observer?.lost(lost);
-    this.#finish(waiter, { kind: 'success', entries, lost, cursor: advance(waiter.since, newest.cursor) });
-  }
-
-  #finish(waiter: Waiter, answer: Answer): void {
-    const { responder } = waiter;
-    if (!this.#release(waiter) || !responder) return;
-    waiter.watch.lastAnsweredAt = performance.now();
-    responder.answer(answer);
-  }
-
-  #release(waiter: Waiter): boolean {
-    this.#timers.remove(waiter);
-    return this.#hub.leave(waiter);
-  }
 }
-
-const away = (): Answer => ({
-  kind: 'unavailable',
-  retry: AWAY.min + Math.random() * (AWAY.max - AWAY.min),
-});

@@ -54,53 +54,35 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
   const inner = new LongPoll(new MemoryBroker({ history: HISTORY }), { id: 'live', version });
   await inner.start();
   const sampler = new Sampler(KEPT);
-  const loop = monitorEventLoopDelay({ resolution: RESOLUTION });
-  loop.enable();
+  const measure = measuring(metrics);
   let watched = false;
+  let processes = 1;
   // while the store is away a survey would only time out
   const others = async () => (longpoll.store().up ? longpoll.nodes().catch(() => null) : null);
 
-  let processes = 1;
-
-  async function snapshot(): Promise<Snapshot> {
-    const delay = Math.max(0, loop.percentile(99) / 1e6 - RESOLUTION);
-    loop.reset();
-    const measured = await metrics.values(SAMPLED);
-    return { at: Date.now(), measured, loop: Math.round(delay * 10) / 10, processes: 1 };
-  }
   async function take(given: Snapshot): Promise<void> {
     ({ processes } = given);
     const sample = sampler.take(given.measured, given.loop, given.at);
     if (!sample) return;
     // the other nodes are asked only while a page is open
     const nodes = watched ? await others() : null;
-    ({ watched } = await inner.set(
-      key,
-      { sample, node: longpoll.describe(), nodes },
-      { ttl: SAMPLE_INTERVAL * HISTORY },
-    ));
+    const value = { sample, node: longpoll.describe(), nodes };
+    ({ watched } = await inner.set(key, value, { ttl: SAMPLE_INTERVAL * HISTORY }));
   }
   const failed = (err: unknown) => log.error({ err }, 'the live page');
   let timer: NodeJS.Timeout | undefined;
   if (shared) shared.onSnapshot(snapshot => void take(snapshot).catch(failed));
   else {
-    await take(await snapshot());
-    timer = setInterval(() => snapshot().then(take).catch(failed), SAMPLE_INTERVAL).unref();
+    await take(await measure.snapshot());
+    timer = setInterval(() => measure.snapshot().then(take).catch(failed), SAMPLE_INTERVAL).unref();
   }
-
-  const none = { maxHeld: 0, maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 0 };
-  const admissions = new Admissions(inner, new Limits(none), { origins: [], secrets: undefined });
-  const route = new PollRoute(inner, { asked() {}, answered() {} }, admissions, { hold: HOLD, log });
-  const hash = (part: string) => `'sha256-${createHash('sha256').update(part).digest('base64')}'`;
-  const inside = (tag: string) => hash(new RegExp(`<${tag}>([^]*?)</${tag}>`).exec(page)?.[1] ?? '');
   return {
     page,
     client,
-    // no resources from other origins, and only the script and style of the page itself
-    policy: `default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src 'self' ${inside('script')}; style-src ${inside('style')}`,
-    poll: route,
+    policy: policyOf(page),
+    poll: pollOf(inner, log),
     key,
-    snapshot,
+    snapshot: measure.snapshot,
     now: async () => ({
       key,
       every: SAMPLE_INTERVAL,
@@ -113,8 +95,37 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
     }),
     async close() {
       clearInterval(timer);
-      loop.disable();
+      measure.stop();
       await inner.close();
     },
   };
+}
+
+/** Takes snapshots of this process: its metrics, and the p99 of the event loop delay since the last one, ms. */
+function measuring(metrics: Metrics): { snapshot(): Promise<Snapshot>; stop(): void } {
+  const loop = monitorEventLoopDelay({ resolution: RESOLUTION });
+  loop.enable();
+  return {
+    async snapshot() {
+      const delay = Math.max(0, loop.percentile(99) / 1e6 - RESOLUTION);
+      loop.reset();
+      const measured = await metrics.values(SAMPLED);
+      return { at: Date.now(), measured, loop: Math.round(delay * 10) / 10, processes: 1 };
+    },
+    stop: () => void loop.disable(),
+  };
+}
+
+/** The route of the page's polls: without limits, tickets and metrics of its own. */
+function pollOf(inner: LongPoll, log: Logger): PollRoute {
+  const none = { maxHeld: 0, maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 0 };
+  const admissions = new Admissions(inner, new Limits(none), { origins: [], secrets: undefined });
+  return new PollRoute(inner, { asked() {}, answered() {} }, admissions, { hold: HOLD, log });
+}
+
+/** No resources from other origins, and only the script and style of the page itself. */
+function policyOf(page: string): string {
+  const hash = (part: string) => `'sha256-${createHash('sha256').update(part).digest('base64')}'`;
+  const inside = (tag: string) => hash(new RegExp(`<${tag}>([^]*?)</${tag}>`).exec(page)?.[1] ?? '');
+  return `default-src 'none'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src 'self' ${inside('script')}; style-src ${inside('style')}`;
 }
