@@ -15,13 +15,14 @@ import { Metrics, type MetricsSource } from './metrics.js';
 import { linesLost } from './output.js';
 import { KEY, KEY_ALLOWED } from './protocol/query.js';
 import type { Ticket } from './protocol/ticket.js';
-import { Admissions } from './routes/admission.js';
+import { type AdmissionOptions, Admissions } from './routes/admission.js';
 import { internalRoutes, ticketFor } from './routes/internal.js';
 import { asLibrary, badArgument, libraryError } from './routes/library.js';
-import { LoginRoutes } from './routes/login.js';
-import { PollRoute } from './routes/poll.js';
-import { publicRoutes } from './routes/public.js';
+import { type LoginOptions, LoginRoutes } from './routes/login.js';
+import { type PollOptions, PollRoute } from './routes/poll.js';
+import { type PublicOptions, publicRoutes } from './routes/public.js';
 import { SetRoute } from './routes/set.js';
+import { SocketRoute } from './routes/socket.js';
 import type { Peers } from './samples.js';
 import type { Config } from './settings.js';
 import type { Routes, Tagwait } from './tagwait.js';
@@ -38,12 +39,15 @@ export interface Composed {
   tagwait: Tagwait;
   poll: PollRoute;
   set: SetRoute;
+  socket: SocketRoute;
   longpoll: LongPoll;
   limits: Limits;
   metrics: Metrics;
   fds: FdBudget;
   /** Logins of the demo: with a secret of their own when the service has none, since its pages then need no proof. */
   demoLogin: LoginCalls;
+  /** Sends all clients to other nodes. @param spread range of the random retry delays, ms */
+  drain(spread: number): void;
   live: Live | undefined;
 }
 
@@ -75,16 +79,13 @@ export async function compose(
       })
     : undefined;
   const options = { ...config, secrets: config.secret, log, scripts, version, several: !!peers };
-  const admissions = new Admissions(longpoll, limits, options);
-  const poll = new PollRoute(longpoll, metrics, admissions, options);
-  const set = new SetRoute(longpoll, metrics, { ...options, underWay: fds.internal });
-  const logins = new Logins(longpoll, config.secret);
   const calls = { ...options, underWay: fds.internal };
-  const login = new LoginRoutes(logins, metrics, calls);
-  const secret = randomBytes(32).toString('base64url');
-  const demoLogin = config.secret ? login : new LoginRoutes(new Logins(longpoll, [secret]), metrics, calls);
+  const { poll, socket, publicRoutes, drain } = transportsOf(longpoll, limits, metrics, options);
+  const set = new SetRoute(longpoll, metrics, calls);
+  const { login, demoLogin } = loginsOf(longpoll, metrics, calls);
   const tagwait: Tagwait = {
-    publicRoutes: publicRoutes(poll, { longpoll, admissions, metrics }, options) as Routes,
+    publicRoutes,
+    upgrade: (request, connection, head) => socket.upgrade(request, connection, head),
     internalRoutes: internalRoutes(longpoll, set, login, {
       ...options,
       own: live && publicUrl && { live, publicUrl },
@@ -94,14 +95,41 @@ export async function compose(
     login: login.calls,
     drain: (seconds = config.drain) => {
       if (!(Number.isFinite(seconds) && seconds >= 0)) throw badArgument('seconds: give a number from 0');
-      longpoll.drain(seconds * 1000);
+      drain(seconds * 1000);
     },
     close: async () => {
       await live?.close();
+      socket.close();
       await longpoll.close();
     },
   };
-  return { tagwait, poll, set, longpoll, limits, metrics, fds, demoLogin: demoLogin.calls, live };
+  return { tagwait, poll, set, socket, longpoll, limits, metrics, fds, demoLogin, drain, live };
+}
+
+/** Every way to hear a key: polls, event streams and WebSockets. */
+function transportsOf(
+  longpoll: LongPoll,
+  limits: Limits,
+  metrics: Metrics,
+  options: AdmissionOptions & PollOptions & PublicOptions,
+) {
+  const admissions = new Admissions(longpoll, limits, options);
+  const poll = new PollRoute(longpoll, metrics, admissions, options);
+  const streams = { longpoll, admissions, metrics };
+  const socket = new SocketRoute(streams);
+  const drain = (spread: number) => {
+    longpoll.drain(spread);
+    socket.drain(spread);
+  };
+  return { poll, socket, publicRoutes: publicRoutes(poll, streams, socket, options) as Routes, drain };
+}
+
+/** The login by scan, and that of the demo. */
+function loginsOf(longpoll: LongPoll, metrics: Metrics, options: LoginOptions & Pick<Config, 'secret'>) {
+  const login = new LoginRoutes(new Logins(longpoll, options.secret), metrics, options);
+  const secret = randomBytes(32).toString('base64url');
+  const demo = options.secret ? login : new LoginRoutes(new Logins(longpoll, [secret]), metrics, options);
+  return { login, demoLogin: demo.calls };
 }
 
 /** LongPoll reports events to Metrics; Metrics samples LongPoll at scrape time. Hence the closures. */

@@ -150,8 +150,13 @@ export class Limits {
       this.#onReached(limit);
       return retryDelay();
     }
-    this.#held.set(network, heldForNetwork + 1);
+    this.retain(network);
     return 0;
+  }
+
+  /** Counts a held request without regard to the limits, until `release`. */
+  retain(network: string): void {
+    this.#held.set(network, (this.#held.get(network) ?? 0) + 1);
   }
 
   release(network: string): void {

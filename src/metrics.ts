@@ -51,9 +51,9 @@ export type LoginResult = (typeof LOGIN_RESULTS)[number];
 const resultsOf = (step: Step) =>
   LOGIN_RESULTS.slice(0, step === 'new' ? 5 : step === 'redeem' ? undefined : -2);
 
-const MODES = ['callback', 'var', 'json', 'text', 'events'];
+const MODES = ['callback', 'var', 'json', 'text', 'events', 'socket'];
 /** How an answer is wrapped. `text`: not at all, because the name for `callback` or `var` is not allowed. */
-export type Mode = Form['mode'] | 'text' | 'events';
+export type Mode = Form['mode'] | 'text' | 'events' | 'socket';
 
 export class Metrics {
   readonly #registry: Registry;

@@ -62,7 +62,7 @@ export async function startService(config: Config, peers?: Peers, id = newNodeId
 
 /** Both ports, not yet listening. */
 function portsOf(config: Config, log: Logger, composed: Composed) {
-  const { tagwait, poll, set, limits, metrics, fds, demoLogin } = composed;
+  const { tagwait, poll, set, socket, limits, metrics, fds, demoLogin } = composed;
   const pages = new Koa();
   const backends = new Koa();
   const failed = (error: unknown) => log.error({ err: error }, 'a request failed');
@@ -87,6 +87,7 @@ function portsOf(config: Config, log: Logger, composed: Composed) {
     ...shared,
     route: poll,
     others: pages.use(tagwait.publicRoutes).callback(),
+    upgrade: socket,
     limits,
     connections: fds.connections,
     hold,
@@ -97,14 +98,14 @@ function portsOf(config: Config, log: Logger, composed: Composed) {
 async function drainAndClose(
   config: Config,
   log: Logger,
-  { longpoll }: Composed,
+  { longpoll, drain }: Composed,
   { open, internal }: { open: Port; internal: Port },
 ): Promise<void> {
   const spread = config.drain * 1000;
   const reserve = Math.min(spread / 10, CLOSING);
   const connected = await open.connected();
   log.info({ held: longpoll.held }, 'draining');
-  longpoll.drain(spread);
+  drain(spread);
   // load balancers and pages still send polls for a while: answer them `moved` before the port closes
   if (connected) await sleep(spread / 2);
   const cut = setTimeout(

@@ -1,5 +1,6 @@
 /** The types of the library: what `createTagwait` takes and returns. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { Broker, NodeInfo, Peek, Receipt } from './brokers/broker.js';
 import type { LoginCalls } from './login/calls.js';
 import type { Ticket } from './protocol/ticket.js';
@@ -13,8 +14,17 @@ export type Routes = (
 
 /** tagwait as part of your program: mount its routes, and set values without HTTP. */
 export interface Tagwait {
-  /** `GET /status/get`, `/client.js`, `/login.js`, both also with a version, and `/healthz`; for a public Koa app */
+  /**
+   * `GET /status/get`, `/status/events`, `/client.js`, `/login.js`, both also with a version, and `/healthz`; for a public
+   * Koa app. `/status/socket` needs `upgrade` too
+   */
   publicRoutes: Routes;
+  /**
+   * Takes over WebSockets of `/status/socket`; for the event 'upgrade' of the public `node:http` server.
+   * Example: `server.on('upgrade', (...event) => tagwait.upgrade(...event) || event[1].destroy())`
+   * @returns false for other paths, of which nothing was read or written
+   */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): boolean;
   /**
    * `/status/set`, `/status/new`, `/login/…`, `/status/peek`, `/nodes`, `/metrics`, `/openapi.json`, `/healthz` and
    * `/readyz`; for an internal Koa app

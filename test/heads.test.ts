@@ -26,6 +26,7 @@ const NEVER_KEPT: Row[] = [
   ['public', 'GET', '/status/events?key=', 400],
   ['public', 'GET', '/status/events?key=k', 403],
   ['public', 'HEAD', '/status/events?key=k', 403],
+  ['public', 'GET', '/status/socket', 426],
   ['internal', 'POST', '/status/set', 200, json(set1)],
   ['internal', 'POST', '/status/set', 400, json({ key: 'h' })],
   ['internal', 'POST', '/status/set', 401, { body: '{}' }],

@@ -100,6 +100,7 @@ const KNOWS: Record<string, RegExp> = {
   commander: /^(config|help|main)/,
   pino: /^log/,
   'ipaddr.js': /^network\./,
+  ws: /^routes\/socket/,
   'prom-client': /^(metrics|registry|samples)\./,
 };
 

@@ -7,6 +7,7 @@ import { openapi } from '../src/routes/openapi/document.js';
 import type { Service } from '../src/service.js';
 import { held, poll, service, set } from './harness.js';
 import { redisServer } from './redis.js';
+import { type Refused, socketTo } from './websocket.js';
 
 interface Operation {
   requestBody?: { content: Record<string, { schema: object }> };
@@ -146,6 +147,24 @@ describe('every answer is one that the document describes', () => {
     await get(publicUrl, '/status/events?key=b');
     const { publicUrl: guarded } = await service({ secret: ['s'.repeat(32)] });
     await get(guarded, '/status/events?key=a');
+  });
+
+  test('a WebSocket', async () => {
+    const path = '/status/socket';
+    const { publicUrl, tagwait } = await service({ origins: ['https://shop.example'], maxHeldPerIp: 1 });
+    const refused = async (origin: string, protocol = 'tagwait.1') => {
+      const error: unknown = await socketTo(publicUrl, { origin }, [protocol]).catch(reason => reason);
+      const { status, headers, text } = error as Refused;
+      await heldAgainst(new Response(text, { status, headers: headers as HeadersInit }), 'get', path);
+    };
+    await get(publicUrl, path);
+    await refused('https://evil.example');
+    await refused('https://shop.example', 'chat');
+    await socketTo(publicUrl);
+    seen.add(`get ${path} 101`);
+    await refused('https://shop.example');
+    tagwait.drain(0);
+    await refused('https://shop.example');
   });
 
   test('what else pages get', async () => {

@@ -66,8 +66,23 @@ export class Admissions {
     return { network, retry };
   }
 
+  /** Counts a message on a connection. @returns retry delay, ms; 0: it is within the rate limit */
+  count(network: string): number {
+    return this.#limits.request(network);
+  }
+
+  /** Counts a connection as one held request until `leave`. @returns retry delay, ms; 0: there is room */
+  enter(network: string): number {
+    return this.#limits.hold(network, this.#longpoll.held, 0);
+  }
+
+  /** Counts a connection again after `leave`, whatever the limits. */
+  stay(network: string): void {
+    this.#limits.retain(network);
+  }
+
   /** The client's network address, for a request that is counted already. */
-  networkOf(exchange: Exchange): string {
+  networkOf(exchange: Pick<Exchange, 'address' | 'header'>): string {
     return this.#limits.networkOf(exchange.address, exchange.header('x-forwarded-for'));
   }
 

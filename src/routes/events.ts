@@ -12,14 +12,12 @@ import { BadParameter, type Query, queryOf, questionOf, split } from '../protoco
 import type { Exchange } from '../wire/exchange.js';
 import { HttpExchange } from '../wire/http.js';
 import type { Admission, Admissions } from './admission.js';
+import { Expiry } from './expiry.js';
 
 /** ms between two comments: shorter than the idle time-outs of proxies. */
 const PING = 15_000;
 /** Bytes that may wait for a client that does not read when more is to be sent: then its connection is closed instead. */
 const MAX_UNREAD = 64 * 1024;
-
-/** ms; a longer timer of Node's fires at once. */
-const LONGEST_TIMER = 2 ** 31 - 1;
 
 const HEADERS = {
   'Content-Type': 'text/event-stream; charset=utf-8',
@@ -49,7 +47,7 @@ class EventStream implements Responder {
   #state: 'first' | 'open' | 'closed' = 'first';
   #waiter: Waiter | undefined;
   #pings: NodeJS.Timeout | undefined;
-  #expiry: NodeJS.Timeout | undefined;
+  #expiry: Expiry | undefined;
 
   constructor(deps: StreamDeps, response: ServerResponse, query: Query, network: string) {
     this.#deps = deps;
@@ -62,15 +60,8 @@ class EventStream implements Responder {
   /** Asks once without a hold, so that the status can tell of an end; then holds. */
   start(exchange: Exchange, { expires }: Admission): void {
     exchange.onClose(this);
-    if (expires !== undefined) this.#endAt(expires);
+    if (expires !== undefined) this.#expiry = new Expiry(expires, () => this.#end('expired'));
     this.#ask(0);
-  }
-
-  /** @param expires unix ms */
-  #endAt(expires: number): void {
-    const left = expires - Date.now();
-    if (left <= 0) return this.#end('expired');
-    this.#expiry = setTimeout(() => this.#endAt(expires), Math.min(left, LONGEST_TIMER));
   }
 
   answer(answer: Answer): void {
@@ -153,7 +144,7 @@ class EventStream implements Responder {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     clearInterval(this.#pings);
-    clearTimeout(this.#expiry);
+    this.#expiry?.cancel();
     if (this.#waiter) this.#deps.longpoll.leave(this.#waiter);
     this.#waiter = undefined;
     this.#deps.admissions.leave(this.#network);

@@ -6,6 +6,7 @@ import { events, type StreamDeps } from './events.js';
 import { chain, mount } from './mount.js';
 import { Origins } from './origins.js';
 import type { PollRoute } from './poll.js';
+import type { SocketRoute } from './socket.js';
 
 export interface PublicOptions {
   /** origins of pages that may poll; empty: all */
@@ -26,12 +27,18 @@ export interface Scripts {
 const MAX_TAGS_LENGTH = 256;
 
 /** The routes of the public port, for mounting in a Koa app. */
-export function publicRoutes(poll: PollRoute, streams: StreamDeps, options: PublicOptions): Middleware {
+export function publicRoutes(
+  poll: PollRoute,
+  streams: StreamDeps,
+  socket: SocketRoute,
+  options: PublicOptions,
+): Middleware {
   const router = new Router();
   const origins = new Origins(options.origins);
 
   router.get(poll.path, mount(poll));
   router.get('/status/events', events(streams));
+  router.get('/status/socket', socket.refusal);
   router.options(poll.path, ctx => {
     // `*` covers all headers except Authorization (Fetch standard, CORS-preflight fetch)
     ctx.set({

@@ -7,6 +7,7 @@ import type { Owner } from './options.js';
 import { Reader } from './reader.js';
 import { Relay, type RelayOwner } from './relay.js';
 import { responseOf, TOO_MANY_HEADERS } from './response.js';
+import type { Upgrades } from './upgrades.js';
 
 const NOTHING: Buffer = Buffer.alloc(0);
 
@@ -120,12 +121,13 @@ export class Connection extends Reader implements Exchange, RelayOwner {
   }
 
   protected pass(head: Head, bytes: Buffer): void {
+    const { upgrades } = this.#of;
+    if (head.slow && upgrades?.takes(head, bytes)) return this.#handOff(upgrades, bytes);
     if (head.slow) this.options.onSlowPath(head.slow);
     if (head.slow === 'many_headers') {
       this.socket.write(TOO_MANY_HEADERS);
       return this.end();
     }
-    if (head.slow === 'upgrade' && this.#of.upgrades) return this.#handOff(bytes);
     const relay = new Relay(this.socket, head, this);
     this.#relay = relay;
     const early = relay.pass(bytes);
@@ -139,8 +141,8 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     if (early) this.bufferEarly(early);
   }
 
-  /** Hands the connection off to Node's HTTP server permanently. */
-  #handOff(bytes: Buffer): void {
+  /** Hands the connection off permanently, with the bytes of its request and all that follow. */
+  #handOff(upgrades: Upgrades, bytes: Buffer): void {
     const { socket } = this;
     this.forget();
     this.#of.all.delete(this);
@@ -150,7 +152,7 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     socket.off('timeout', this.#onTimeout);
     socket.off('error', ignore);
     socket.unshift(bytes);
-    this.#of.serve(socket);
+    upgrades.take(socket);
   }
 
   release(): void {

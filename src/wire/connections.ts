@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { Connection } from './connection.js';
 import type { ConnectionOptions, Owner } from './options.js';
 import { Turns } from './turns.js';
+import type { Upgrades } from './upgrades.js';
 
 /** Every connection of a server. */
 export class Connections implements Owner<Connection> {
@@ -12,16 +13,16 @@ export class Connections implements Owner<Connection> {
   readonly pipelined: Turns = new Turns();
   readonly options: ConnectionOptions;
   readonly serve: (connection: Socket | Duplex) => void;
-  readonly #server: Server;
+  readonly upgrades: Upgrades | undefined;
   closing = false;
 
   /**
    * Takes over the connections of a server, by replacing its own listener of 'connection'. That this is the first
    * listener is not documented; test/slowpath.test.ts fails if it changes.
    */
-  constructor(server: Server, options: ConnectionOptions) {
-    this.#server = server;
+  constructor(server: Server, options: ConnectionOptions, upgrades?: Upgrades) {
     this.options = options;
+    this.upgrades = upgrades;
     const [own] = server.listeners('connection');
     if (!own) throw new Error('the server has no HTTP of its own');
     server.off('connection', own as () => void);
@@ -29,10 +30,6 @@ export class Connections implements Owner<Connection> {
     server.on('connection', (socket: Socket) => {
       if (!socket.destroyed) this.all.add(new Connection(this, socket));
     });
-  }
-
-  get upgrades(): boolean {
-    return this.#server.listenerCount('upgrade') > 0;
   }
 
   /** Closes idle connections. */
@@ -53,6 +50,7 @@ export class Connections implements Owner<Connection> {
 
   closeAll(): void {
     for (const connection of this.all) connection.close();
+    this.upgrades?.closeAll();
   }
 }
 

@@ -77,7 +77,7 @@ export interface Route {
 }
 
 /** Whether a request is for this route. HEAD is for the route of GET. @param url request target */
-export const isFor = (route: Route, method: string | undefined, url: string) =>
+export const isFor = (route: Pick<Route, 'method' | 'path'>, method: string | undefined, url: string) =>
   (method === route.method || (method === 'HEAD' && route.method === 'GET')) &&
   url.startsWith(route.path) &&
   (url.length === route.path.length || url[route.path.length] === '?');

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import type { Route } from './exchange.js';
 import type { SlowReason } from './fast-path.js';
 import type { Turns } from './turns.js';
+import type { Upgrades } from './upgrades.js';
 
 /** Timeouts are in seconds. */
 export interface ConnectionOptions {
@@ -40,8 +41,8 @@ export interface Owner<Connection> {
   readonly pipelined: Turns;
   /** the server is closing: connections close after their response */
   readonly closing: boolean;
-  /** the server accepts upgrades, which take over their connection */
-  readonly upgrades: boolean;
+  /** for requests that change to another protocol */
+  readonly upgrades: Upgrades | undefined;
   /** Passes a connection to Node's HTTP server. */
   serve(connection: Socket | Duplex): void;
 }

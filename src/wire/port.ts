@@ -8,6 +8,7 @@ import type { Route } from './exchange.js';
 import { HEADER_BYTES, type SlowReason } from './fast-path.js';
 import { type Admit, dispatch, limited } from './http.js';
 import { Relay } from './relay.js';
+import { type UpgradeRoute, Upgrades } from './upgrades.js';
 
 /**
  * Timeout for all headers, and for their first byte, s. A browser sends them in one packet; 10 s covers two lost ones.
@@ -50,6 +51,8 @@ interface PortOptions {
   onSlowPath(reason: SlowReason): void;
   /** limit of connections */
   connections: number;
+  /** changes to another protocol */
+  upgrade?: UpgradeRoute;
 }
 
 export interface InternalPortOptions extends PortOptions {
@@ -69,16 +72,16 @@ export class Port {
 
   /** @param waits longest wait of a request for its response, s @param own options of one kind of port */
   constructor(waits: number, options: PortOptions, own: { admit?: Admit; onPipelining?: () => void } = {}) {
-    const { route, others, failed, onSlowPath } = options;
-    this.#server = createGuarded(waits + SILENCE_SECONDS);
+    const { route, others, failed, onSlowPath, upgrade } = options;
+    const { onPipelining } = own;
+    const silence = waits + SILENCE_SECONDS;
+    this.#server = createGuarded(silence);
     Relay.serve(this.#server, dispatch(route, others, failed, own.admit));
-    this.#connections = new Connections(this.#server, {
-      route,
-      failed,
-      onSlowPath,
-      onPipelining: own.onPipelining,
-      ...timeoutsOf(waits),
-    });
+    this.#connections = new Connections(
+      this.#server,
+      { route, failed, onSlowPath, onPipelining, ...timeoutsOf(waits) },
+      upgrade && new Upgrades(createGuarded(silence), upgrade),
+    );
   }
 
   /** @param listener called with each connection before a byte is read; it may destroy the connection */

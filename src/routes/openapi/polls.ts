@@ -71,3 +71,16 @@ export function streamResponses() {
     503: away,
   };
 }
+
+/** Refusals of a handshake are those of a poll in JSON. */
+export function socketResponses() {
+  const { 400: bad, 403: forbidden, 429: busy, 503: away } = pollResponses();
+  return {
+    101: { description: 'WebSocket: messages are the answers of a poll, with `key`' },
+    400: bad,
+    403: forbidden,
+    426: plain('it is no WebSocket handshake', 'text/plain'),
+    429: busy,
+    503: away,
+  };
+}

@@ -1,5 +1,5 @@
 /** The paths of the public port, in OpenAPI. */
-import { pollResponses, streamResponses } from './polls.js';
+import { pollResponses, socketResponses, streamResponses } from './polls.js';
 import { is, keyParameter, OPEN, parameter, plain, ref, type Schema, text, tooMany } from './schemas.js';
 
 const PUBLIC = { servers: [{ url: '/', description: 'the public port, TAGWAIT_PUBLIC_PORT' }] };
@@ -67,6 +67,16 @@ export const publicPaths = (version: string, hold: number) => ({
       summary: 'The values of a key as Server-Sent Events',
       parameters: [keyParameter, since, proof],
       responses: streamResponses(),
+    },
+  },
+  '/status/socket': {
+    ...PUBLIC,
+    get: {
+      ...OPEN,
+      summary: 'The values of up to 100 keys over one WebSocket, subprotocol tagwait.1',
+      description:
+        'The client sends {"watch":"KEY","since":"","proof":""} and {"stop":"KEY"}. The server sends what a poll is answered, with "key", and never -1.',
+      responses: socketResponses(),
     },
   },
   ...scriptPaths('client', "The page's script", version),
