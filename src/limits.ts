@@ -63,7 +63,7 @@ export function fdBudget(openFiles = openFileLimit(), heap = getHeapStatistics()
 function openFileLimit(): number | undefined {
   const known = (limit: unknown) => (Number.isFinite(Number(limit)) ? Number(limit) : undefined);
   try {
-    return known(/^Max open files\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]);
+    return known(/Max open files\s+(\S+)/.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1]);
   } catch {
     const report = process.report?.getReport() as
       | { userLimits?: { open_files?: { soft: unknown } } }
@@ -174,7 +174,7 @@ export class Limits {
     }
     this.#sockets.set(network, sockets + 1);
     this.#connections++;
-    if (this.#connections > this.#peak) this.#peak = this.#connections;
+    this.#peak = Math.max(this.#peak, this.#connections);
     return true;
   }
 

@@ -17,7 +17,7 @@ export function clientIn(header: string, proxies: number): string | undefined {
   let comma = header.lastIndexOf(',');
   for (let hop = 1; hop < proxies && comma >= 0; hop++) {
     end = comma;
-    comma = comma === 0 ? -1 : header.lastIndexOf(',', comma - 1);
+    comma = header.lastIndexOf(',', comma - 1);
   }
   const entry = header.slice(comma + 1, end).trim();
   if (entry.length > MAX_ADDRESS_LENGTH) return undefined;

@@ -1,8 +1,11 @@
 /** Limits per key, address and node, and the answers beyond them in every form. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync } from 'node:fs';
+import fs, { existsSync, readdirSync } from 'node:fs';
 import http, { get } from 'node:http';
+import { syncBuiltinESMExports } from 'node:module';
+import { getHeapStatistics, setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { fdBudget, Limits } from '../src/limits.js';
 import { network } from '../src/network.js';
@@ -188,6 +191,71 @@ test('each limit that is reached is named, and room comes back once for each tha
   expect(reached).toEqual(['connections_per_ip']);
 });
 
+test('without limits nothing is refused or counted as reached', () => {
+  const reached: string[] = [];
+  const off = { maxHeld: 0, maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 0 };
+  const limits = new Limits(off, undefined, limit => reached.push(limit));
+  for (let count = 0; count < 100; count++) {
+    expect([limits.request('a'), limits.hold('a', count, count), limits.connect('a')]).toEqual([0, 0, true]);
+  }
+  expect(reached).toEqual([]);
+});
+
+test('the retry delay of a refused poll is spread over the time that all of them need', () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  const random = vi.spyOn(Math, 'random');
+  onTestFinished(() => {
+    vi.useRealTimers();
+    random.mockRestore();
+  });
+  const limits = new Limits({ maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 5, trustProxy: 0 });
+  for (let poll = 0; poll < 9; poll++) limits.request('a');
+  vi.advanceTimersByTime(400);
+  // 600 ms until the window ends, and 10 polls need 2 s at 5 per second
+  random.mockReturnValue(0);
+  expect(limits.request('a')).toBe(600);
+  for (let poll = 10; poll < 19; poll++) limits.request('a');
+  random.mockReturnValue(0.5);
+  expect(limits.request('a')).toBe(600 + 2000);
+  vi.advanceTimersByTime(600);
+  expect(limits.request('a'), 'in the next window').toBe(0);
+});
+
+test('the peak is the largest number of connections since it was read', () => {
+  const limits = new Limits({ maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 0 });
+  for (const address of ['a', 'b', 'c']) limits.connect(address);
+  for (const address of ['a', 'b']) limits.disconnect(address);
+  limits.connect('a');
+  expect(limits.peak()).toEqual({ now: 2, peak: 3 });
+  expect(limits.peak()).toEqual({ now: 2, peak: 2 });
+});
+
+test('behind a proxy that adds no header the address of the connection counts', () => {
+  const limits = new Limits({ maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 1 });
+  expect(limits.networkOf('192.0.2.1', undefined)).toBe('192.0.2.1');
+  expect(limits.networkOf('192.0.2.1', '198.51.100.7')).toBe('198.51.100.7');
+});
+
+test('addresses that have left take no memory', () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const used = () => {
+    collect();
+    return getHeapStatistics().used_heap_size;
+  };
+  const limits = new Limits({ maxHeldPerKey: 0, maxHeldPerIp: 9, maxPollsPerIp: 0, trustProxy: 0 });
+  const before = used();
+  for (let count = 0; count < 50_000; count++) {
+    const address = `192.0.2.${count}`;
+    limits.connect(address);
+    limits.hold(address, 0, 0);
+    limits.release(address);
+    limits.disconnect(address);
+  }
+  // 10 MB if they stayed
+  expect(used() - before, 'bytes').toBeLessThan(2_000_000);
+});
+
 test('behind a proxy all sockets are its own: they are not limited', () => {
   const options = { maxHeldPerKey: 0, maxHeldPerIp: 2, maxPollsPerIp: 0, trustProxy: 1 };
   const limits = new Limits(options);
@@ -290,6 +358,47 @@ describe('descriptors', () => {
       expect(connections * 16 * 1024).toBeLessThanOrEqual(2 ** 31);
     },
   );
+
+  /** @param limits text of /proc/self/limits; undefined: there is no such file @param report what Node.js reports */
+  function openFiles(limits: string | undefined, report: object | undefined): number | undefined {
+    const read = vi.spyOn(fs, 'readFileSync').mockImplementation(path => {
+      if (limits === undefined || path !== '/proc/self/limits') throw new Error('ENOENT');
+      return limits;
+    });
+    const reported = vi.spyOn(process.report as NodeJS.ProcessReport, 'getReport');
+    reported.mockReturnValue(report as never);
+    syncBuiltinESMExports();
+    try {
+      return fdBudget().openFiles;
+    } finally {
+      read.mockRestore();
+      reported.mockRestore();
+      syncBuiltinESMExports();
+    }
+  }
+
+  const file = (soft: string) =>
+    `Limit                     Soft Limit           Hard Limit           Units
+Max processes             63426                63426                processes
+Max open files            ${soft.padEnd(20)} 524288               files
+`;
+  const reported = (soft: unknown) => ({ userLimits: { open_files: { soft } } });
+  test.each<[string, string | undefined, object | undefined, number | undefined]>([
+    ['the soft limit', file('1024'), reported(7), 1024],
+    ['unlimited', file('unlimited'), reported(7), undefined],
+    ['a file without the line', 'Max processes 1 1 processes', reported(7), undefined],
+    ['no such file: what Node.js reports', undefined, reported(4096), 4096],
+    ['no such file, unlimited', undefined, reported('unlimited'), undefined],
+    ['no such file, and a report without limits', undefined, {}, undefined],
+    ['no such file, and a report without this one', undefined, { userLimits: {} }, undefined],
+    ['no such file, and no report', undefined, undefined, undefined],
+  ])('the limit of open files is read: %s', (_, limits, report, found) => {
+    expect(openFiles(limits, report)).toBe(found);
+  });
+
+  test('1024 open files', () => {
+    expect(fdBudget(1024, 2 ** 31)).toEqual({ openFiles: 1024, connections: 854, held: 811, internal: 122 });
+  });
 
   test('more sockets from one address than it may hold polls twice over are closed', async () => {
     const { publicUrl, internalUrl } = await service({ maxHeldPerIp: 5 });

@@ -1,6 +1,7 @@
 /**
  * `npm run mutate`: changes the code in one place at a time, runs the tests that reach it, and counts the changes that
- * they notice. Prints a table by file; ends with 1 when a file is below its group's threshold.
+ * they notice. Prints a table by file and by group. Ends with 1 when a group is below its threshold, or a file of it was
+ * not measured.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -23,6 +24,7 @@ const { values: args } = parseArgs({
     sample: { type: 'string' },
     seed: { type: 'string', default: '1' },
     minutes: { type: 'string', default: '20' },
+    concurrency: { type: 'string', default: '2' },
     write: { type: 'boolean' },
   },
 });
@@ -36,7 +38,10 @@ const hashOf = file => createHash('sha256').update(readFileSync(file)).digest('h
 
 /** When the run ends, whatever is left to try. */
 const end = started + Number(args.minutes) * 60_000;
-const late = new Promise(resolve => setTimeout(resolve, end - started).unref());
+const UP = `the time is up: --minutes ${args.minutes}`;
+const late = new Promise(resolve =>
+  setTimeout(() => resolve({ results: tried, unfinished: UP }), end - started).unref(),
+);
 
 /** The files of a group that this run mutates. */
 const chosen = ({ files }) =>
@@ -44,41 +49,50 @@ const chosen = ({ files }) =>
     args.file ? args.file.includes(file) : !args.changed || baseline[file]?.hash !== hashOf(file),
   );
 
-/** @returns what became of each mutant that was tried, by file */
+/** A short file gives more of its mutants: as many as this number of lines has. */
+const FEWEST_LINES = 15;
+const sampleOf = (file, sample) =>
+  Math.min(1, Math.max(sample, FEWEST_LINES / readFileSync(file, 'utf8').split('\n').length));
+
+/** @returns what became of each mutant that was tried, by file; why the group was not finished, if it was not */
 async function mutate(group, files) {
   const sample = Number(args.sample ?? (args.changed || args.file ? 1 : group.sample));
+  const samples = Object.fromEntries(files.map(file => [file, sampleOf(file, sample)]));
   tried.length = 0;
   const run = new Stryker({
     testRunner: 'tagwait',
     plugins: ['./test/mutation/runner.js'],
-    tagwait: { tests: group.tests, seed: args.seed, sample },
+    tagwait: { tests: group.tests, seed: args.seed, samples },
     coverageAnalysis: 'perTest',
     mutate: files,
     // Stryker reads it with TypeScript's old interface, which TypeScript 7 does not have
     tsconfigFile: 'none.json',
     ignorePatterns: ['.ci', '.github'],
-    concurrency: 2,
+    concurrency: Number(args.concurrency),
     timeoutMS: 10_000,
     timeoutFactor: 1,
     reporters: ['tagwait'],
     logLevel: 'warn',
     warnings: { unknownOptions: false },
-  }).runMutationTest();
-  const results = (await Promise.race([run, late])) ?? tried;
+  })
+    .runMutationTest()
+    .then(results => ({ results }))
+    .catch(error => ({ results: tried, unfinished: `it ended early: ${error.message}` }));
+  const { results, unfinished } = await Promise.race([run, late]);
   const found = Object.fromEntries(
-    files.map(file => [file, { hash: hashOf(file), sample, killed: 0, survived: [] }]),
+    files.map(file => [file, { hash: hashOf(file), sample: samples[file], killed: 0, survived: [] }]),
   );
   for (const mutant of results) {
     const file = relative(process.cwd(), mutant.fileName);
     if (mutant.status === 'Killed' || mutant.status === 'Timeout') found[file].killed++;
     else if (
       mutant.status === 'Survived' ||
-      (mutant.status === 'NoCoverage' && sampled(mutant, { sample, seed: args.seed }))
+      (mutant.status === 'NoCoverage' && sampled(mutant, { sample: samples[file], seed: args.seed }))
     )
       found[file].survived.push(nameOf(mutant, file, found[file].survived));
     else if (mutant.statusReason?.startsWith('unsure')) console.log(`${file}: ${mutant.statusReason}`);
   }
-  return found;
+  return { found, unfinished };
 }
 
 /** Names a mutant by its texts, not by its line: `EqualityOperator: a < b -> a <= b`; the second of the same name ends with ` (2)`. */
@@ -94,56 +108,81 @@ function nameOf({ location: { start, end }, replacement, mutatorName }, file, ta
   return same ? `${name} (${same + 1})` : name;
 }
 
-const scoreOf = ({ killed, survived }) =>
-  killed + survived.length ? (100 * killed) / (killed + survived.length) : 100;
+const isMeasured = ({ killed, survived }) => killed + survived.length > 0;
+const sum = results => ({
+  killed: results.reduce((total, { killed }) => total + killed, 0),
+  survived: results.flatMap(({ survived }) => survived),
+});
+const scoreOf = ({ killed, survived }) => (100 * killed) / (killed + survived.length);
+
+/** @returns the cells of one line of the table */
+const row = (label, result, named, wanted = '') =>
+  isMeasured(result)
+    ? [label, result.killed, result.survived.length, named, `${scoreOf(result).toFixed(1)} %`, wanted]
+    : [label, '-', '-', '-', 'not measured', wanted];
 
 function print(rows) {
-  const table = [['file', 'killed', 'survived', 'named', 'score', 'least'], ...rows];
-  const widths = table[0].map((_, column) => Math.max(...table.map(row => String(row[column]).length)));
-  for (const row of table)
+  const table = [['', 'killed', 'survived', 'named', 'score', 'at least'], ...rows];
+  const widths = table[0].map((_, column) => Math.max(...table.map(cells => String(cells[column]).length)));
+  for (const cells of table)
     console.log(
-      row.map((cell, at) => (at ? String(cell).padStart(widths[at]) : cell.padEnd(widths[0]))).join('  '),
+      cells
+        .map((cell, at) => (at ? String(cell).padStart(widths[at]) : cell.padEnd(widths[0])))
+        .join('  ')
+        .trimEnd(),
     );
 }
 
+const namedIn = (file, { survived }) => survived.filter(mutant => mutant in (reasons[file] ?? {})).length;
+
+/** Survivors without a reason, and reasons without a survivor. */
+function remarksOn(file, { survived, sample }) {
+  const named = reasons[file] ?? {};
+  const known = baseline[file]?.survived ?? [];
+  const stale = sample === 1 ? Object.keys(named).filter(mutant => !survived.includes(mutant)) : [];
+  return [
+    ...survived
+      .filter(mutant => !(mutant in named))
+      .map(mutant => `${file}: ${known.includes(mutant) ? 'survives' : 'survives, new'}: ${mutant}`),
+    ...stale.map(mutant => `${file}: stale in ${SURVIVORS}: ${mutant}`),
+  ];
+}
+
 const rows = [];
+const totals = [];
 const remarks = [];
 for (const [name, group] of Object.entries(GROUPS)) {
   if (args.group && !args.group.split(',').includes(name)) continue;
   const files = chosen(group);
   if (files.length === 0) continue;
-  if (Date.now() > end) {
-    remarks.push(`${name}: not tried, the run took ${args.minutes} minutes`);
-    process.exitCode = 1;
-    continue;
+  const began = Date.now();
+  const { found, unfinished } =
+    began < end
+      ? await mutate(group, files)
+      : {
+          found: Object.fromEntries(files.map(file => [file, { killed: 0, survived: [] }])),
+          unfinished: UP,
+        };
+  let named = 0;
+  for (const [file, result] of Object.entries(found)) {
+    rows.push(row(file, result, namedIn(file, result)));
+    if (!isMeasured(result)) {
+      process.exitCode = 1;
+      continue;
+    }
+    named += namedIn(file, result);
+    remarks.push(...remarksOn(file, result));
+    if (!unfinished) baseline[file] = result;
   }
-  for (const [file, result] of Object.entries(await mutate(group, files))) {
-    const named = reasons[file] ?? {};
-    if (result.killed + result.survived.length === 0) continue;
-    const score = scoreOf(result);
-    if (score < group.least) process.exitCode = 1;
-    rows.push([
-      file,
-      result.killed,
-      result.survived.length,
-      result.survived.filter(mutant => mutant in named).length,
-      `${score.toFixed(1)} %`,
-      `${group.least} %`,
-    ]);
-    for (const mutant of result.survived)
-      if (!(mutant in named))
-        remarks.push(
-          `${file}: ${baseline[file]?.survived?.includes(mutant) ? 'survives' : 'survives, new'}: ${mutant}`,
-        );
-    if (result.sample === 1)
-      for (const mutant of Object.keys(named))
-        if (!result.survived.includes(mutant)) remarks.push(`${file}: stale in ${SURVIVORS}: ${mutant}`);
-    baseline[file] = result;
-  }
+  const total = sum(Object.values(found));
+  if (unfinished || scoreOf(total) < group.least) process.exitCode = 1;
+  if (unfinished) remarks.push(`${name}: not finished, ${unfinished}`);
+  const seconds = Math.round((Date.now() - began) / 1000);
+  totals.push(row(`${name}, ${seconds} s`, total, named, `${group.least} %`));
 }
 for (const remark of remarks) console.log(remark);
-print(rows);
-console.log(`${Math.round((Date.now() - started) / 1000)} s`);
+print([...rows, ...totals]);
+console.log(`${Math.round((Date.now() - started) / 1000)} s${Date.now() > end ? `; ${UP}` : ''}`);
 if (args.write) writeFileSync(BASELINE, `${JSON.stringify(baseline, undefined, 2)}\n`);
 // what is still being tried when the time is up
 if (Date.now() > end) process.exit();

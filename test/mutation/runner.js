@@ -92,7 +92,9 @@ class Runner {
   }
 
   async mutantRun({ activeMutant, testFilter, mutantActivation }) {
-    if (!sampled(activeMutant, this.#options))
+    const { samples, seed } = this.#options;
+    const sample = samples[relative(process.cwd(), activeMutant.fileName)];
+    if (!sampled(activeMutant, { sample, seed }))
       return { status: MutantRunStatus.Error, errorMessage: 'not in the sample' };
     this.#measured ??= JSON.parse(readFileSync(MEASURED, 'utf8'));
     const reload = mutantActivation === 'static';
