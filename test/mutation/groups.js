@@ -57,9 +57,11 @@ export const GROUPS = {
     least: 85,
     files: filesOf('brokers'),
     tests: tests(
-      ...['memory', 'address', 'sentinels', 'stream', 'subscriptions', 'survey', 'redis'].map(
+      ...['memory', 'address', 'connections', 'sentinels', 'stream', 'subscriptions', 'survey'].map(
         name => `brokers/${name}`,
       ),
+      'twin/contract',
+      'twin/link',
       'twin/deaf',
       'twin',
     ),

@@ -78,11 +78,13 @@ export class Verifier {
     const { client } = this.#connections;
     if (!(client instanceof Cluster))
       return renews ? client.tagwaitRenew(this.#node, lease, ...watchers) : client.mget(watchers);
+    // batches are in flight together: another one may have changed it before this one fails
+    const script = this.#across;
     try {
-      return await server[this.#across](this.#node, lease, ...watchers);
+      return await server[script](this.#node, lease, ...watchers);
     } catch (error) {
       const { message } = error as Error;
-      if (this.#across === 'tagwaitRenewAcross' && /compiling script/i.test(message)) {
+      if (script === 'tagwaitRenewAcross' && /compiling script/i.test(message)) {
         this.#across = 'tagwaitRenew';
         return this.#read(server, watchers, renews);
       }

@@ -1,0 +1,407 @@
+/** The clients of Redis against scripted servers: what they send, when they reconnect, and how they fail. */
+import type { Socket } from 'node:net';
+import slotOf from 'cluster-key-slot';
+import type { Cluster, Redis } from 'ioredis';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import {
+  addressFor,
+  addressOf,
+  backoff,
+  connections,
+  serverOf,
+} from '../../src/brokers/redis/connections.js';
+import type { Store } from '../../src/brokers/redis/store.js';
+import { type Answer, speaker } from '../resp.js';
+import { PATIENCE } from '../wait.js';
+
+type Script = (name: string, args: string[], socket: Socket) => Answer | undefined;
+
+/** A server that knows what every client sends first. @param script answers the rest, and what it likes of the first */
+async function redis(script: Script = () => undefined) {
+  const got: string[] = [];
+  const sockets = new Set<Socket>();
+  const made = await speaker(([name = '', ...args], socket) => {
+    sockets.add(socket);
+    got.push([name, ...args].join(' '));
+    const answer = script(name, args, socket);
+    if (answer !== undefined) return answer;
+    if (name === 'SUBSCRIBE') return ['subscribe', args[0] as string, 1];
+    return name === 'HANG' ? undefined : 'OK';
+  });
+  return { ...made, got, sockets, at: `127.0.0.1:${made.port}` };
+}
+
+/** Waits for a condition on real sockets; the timers may be replaced. */
+async function soon(condition: () => unknown): Promise<void> {
+  const end = Date.now() + PATIENCE;
+  while (!condition()) {
+    if (Date.now() > end) throw new Error(`not so: ${condition}`);
+    await new Promise(resolve => setImmediate(resolve));
+  }
+}
+
+function open(store: Store, wait = 0) {
+  const made = connections(store, wait);
+  const all = new Set([...made.clients, made.client, made.writer, made.subscriber]);
+  const errors: string[] = [];
+  for (const client of all) client.on('error', ({ message }: Error) => errors.push(message));
+  onTestFinished(() => {
+    for (const client of all) client.disconnect();
+  });
+  return { ...made, client: made.client as Redis, errors };
+}
+const server = (at: string, more = ''): Store => ({ kind: 'server', url: `redis://${at}${more}` });
+function fake(...toFake: ('setTimeout' | 'clearTimeout' | 'performance')[]) {
+  vi.useFakeTimers({ toFake });
+  onTestFinished(() => void vi.useRealTimers());
+}
+function random(value: number) {
+  const spy = vi.spyOn(Math, 'random').mockReturnValue(value);
+  onTestFinished(() => spy.mockRestore());
+  return spy;
+}
+
+test('the delay before a reconnect doubles from 25–50 ms to 250–500 ms', () => {
+  const delays = (value: number) => {
+    random(value);
+    return [1, 2, 9, 10, 11, 1000].map(backoff);
+  };
+  expect(delays(0)).toEqual([25, 50, 225, 250, 250, 250]);
+  expect(delays(1)).toEqual([50, 100, 450, 500, 500, 500]);
+});
+
+describe('one server', () => {
+  test('sets use the client of all commands, and with `wait` one of their own; none connects by itself', () => {
+    const none = open(server('127.0.0.1:1'));
+    expect(none.writer).toBe(none.client);
+    expect(none.clients).toEqual([none.client]);
+    const one = open(server('127.0.0.1:1'), 1);
+    expect(one.writer).not.toBe(one.client);
+    expect(one.clients).toEqual([one.client, one.writer]);
+    for (const { client, writer, subscriber } of [none, one]) {
+      expect([client, writer]).not.toContain(subscriber);
+      expect([client.status, writer.status, subscriber.status]).toEqual(['wait', 'wait', 'wait']);
+    }
+  });
+
+  test.each([
+    ['', '', ['GET a']],
+    [':pw@', '', ['AUTH pw', 'GET a']],
+    ['user:pw@', '', ['AUTH user pw', 'GET a']],
+    ['user@', '/0', ['AUTH user ', 'GET a']],
+    ['user:pw@', '/3', ['AUTH user pw', 'SELECT 3', 'GET a']],
+  ])(
+    'with the access "%s" and the database "%s" each client sends it first',
+    async (access, database, sent) => {
+      const one = await redis();
+      const { client, writer, subscriber } = open(server(`${access}${one.at}`, database), 1);
+      for (const each of [client, writer, subscriber] as Redis[]) {
+        one.got.length = 0;
+        await each.connect();
+        await each.get('a');
+        expect(one.got).toEqual(sent);
+      }
+    },
+  );
+
+  test('a command fails at once while there is no connection, and one that was under way is not sent again', async () => {
+    const one = await redis();
+    const { client, errors } = open(server(one.at));
+    await expect(client.get('early')).rejects.toThrow("Stream isn't writeable");
+    await soon(() => client.status === 'ready');
+    const hung = client.call('HANG');
+    await soon(() => one.got.includes('HANG'));
+    for (const socket of one.sockets) socket.destroy();
+    await expect(hung).rejects.toThrow();
+    await soon(() => client.status === 'ready');
+    expect(await client.get('later')).toBe('OK');
+    expect(one.got).toEqual(['HANG', 'GET later']);
+    expect(errors).toEqual([]);
+  });
+
+  test('a subscriber that has reconnected subscribes only when it is told to', async () => {
+    const one = await redis();
+    const { subscriber } = open(server(one.at));
+    await subscriber.connect();
+    await subscriber.subscribe('all');
+    for (const socket of one.sockets) socket.destroy();
+    await soon(() => subscriber.status !== 'ready');
+    await soon(() => subscriber.status === 'ready');
+    await subscriber.subscribe('again');
+    expect(one.got).toEqual(['SUBSCRIBE all', 'SUBSCRIBE again']);
+  });
+
+  test('a replica is left, at most once a second, and said to be one', async () => {
+    fake('performance');
+    const one = await redis(name => {
+      if (name === 'SET') return new Error("READONLY You can't write against a read only replica.");
+      return name === 'INCR' ? new Error('WRONGTYPE') : undefined;
+    });
+    const { client, errors } = open(server(one.at));
+    await client.connect();
+    const closed = vi.fn();
+    client.on('close', closed);
+    const refused = async (command: Promise<unknown>, reconnects: number) => {
+      await expect(command).rejects.toThrow();
+      await soon(() => closed.mock.calls.length >= reconnects);
+      // what is sent now is answered before the connection is left, if it is, or after it
+      for (let count = 0; count < 3; count++) await client.get('a').catch(() => {});
+      await soon(() => client.status === 'ready');
+      return [closed.mock.calls.length, errors.length];
+    };
+    expect(await refused(client.incr('a'), 0), 'another error').toEqual([0, 0]);
+    expect(await refused(client.set('a', 1), 1)).toEqual([1, 1]);
+    vi.advanceTimersByTime(999);
+    expect(await refused(client.set('a', 1), 1)).toEqual([1, 1]);
+    vi.advanceTimersByTime(1);
+    expect(await refused(client.set('a', 1), 2)).toEqual([2, 2]);
+    expect(errors[1]).toMatch(/^READONLY/);
+  });
+
+  test('a database that is refused is asked for again after half a second to a second, and never left for database 0', async () => {
+    fake('setTimeout', 'clearTimeout');
+    const spy = random(0);
+    let refuses = true;
+    const one = await redis(name =>
+      name === 'SELECT' && refuses ? new Error('ERR DB index is out of range') : undefined,
+    );
+    const { client, errors } = open(server(one.at, '/7'));
+    const attempts = () => one.got.filter(line => line === 'SELECT 7').length;
+    const closed = vi.fn();
+    client.on('close', closed);
+    client.connect().catch(() => {});
+    await soon(() => closed.mock.calls.length === 1);
+    expect(errors).toEqual(['ERR DB index is out of range']);
+    spy.mockReturnValue(1);
+    vi.advanceTimersByTime(499);
+    expect(client.status).toBe('reconnecting');
+    vi.advanceTimersByTime(1);
+    await soon(() => closed.mock.calls.length === 2);
+    vi.advanceTimersByTime(999);
+    expect(client.status).toBe('reconnecting');
+    refuses = false;
+    vi.advanceTimersByTime(1);
+    await soon(() => attempts() === 3 && client.status === 'ready');
+    // the next reconnect has nothing to do with a refusal
+    for (const socket of one.sockets) socket.destroy();
+    await soon(() => closed.mock.calls.length === 3);
+    vi.advanceTimersByTime(50);
+    await soon(() => attempts() === 4 && client.status === 'ready');
+  });
+
+  test('no answer for 3.5 s: the connection is given up', async () => {
+    fake('setTimeout', 'clearTimeout');
+    const one = await redis();
+    const { client, errors } = open(server(one.at));
+    await client.connect();
+    let failed = false;
+    client.call('HANG').catch(() => {
+      failed = true;
+    });
+    await soon(() => one.got.includes('HANG'));
+    await vi.advanceTimersByTimeAsync(3499);
+    expect([failed, client.status]).toEqual([false, 'ready']);
+    await vi.advanceTimersByTimeAsync(1);
+    await soon(() => failed);
+    expect(errors.join()).toContain('Socket timeout');
+  });
+
+  test('half an answer, and the rest does not come: the command fails after 5 s', async () => {
+    fake('setTimeout', 'clearTimeout');
+    const one = await redis();
+    const { client } = open(server(one.at));
+    await client.connect();
+    let failure = '';
+    client.call('HANG').catch(({ message }: Error) => {
+      failure = message;
+    });
+    await soon(() => one.got.includes('HANG'));
+    await vi.advanceTimersByTimeAsync(3000);
+    const [socket] = one.sockets as Set<Socket & { bytesWritten: number }>;
+    const stream = client as unknown as { stream: Socket };
+    const before = stream.stream.bytesRead;
+    socket?.write('$10\r\nhalf');
+    await soon(() => stream.stream.bytesRead > before);
+    await vi.advanceTimersByTimeAsync(1999);
+    expect(failure).toBe('');
+    await vi.advanceTimersByTimeAsync(1);
+    await soon(() => failure);
+    expect(failure).toBe('Command timed out');
+  });
+
+  test('errors are cleaned: no arguments of a command, and a text where there was none', () => {
+    const said = (error: Error) => {
+      const { client } = open(server('127.0.0.1:1'));
+      client.emit('error', error);
+      return error.message;
+    };
+    expect(
+      said(new Error("ERR unknown command 'AUTH', with args beginning with: 'user' 'secret'\n'more'")),
+    ).toBe("ERR unknown command 'AUTH'");
+    expect(said(new AggregateError([new Error('refused by ::1'), new Error('refused by 127.0.0.1')]))).toBe(
+      'refused by ::1, refused by 127.0.0.1',
+    );
+    expect(said(new TypeError())).toBe('TypeError');
+    const last = new Error("ERR unknown command 'X' with args beginning with: 'secret'");
+    said(Object.assign(new Error('no slots'), { lastNodeError: last }));
+    expect(last.message).toBe("ERR unknown command 'X'");
+  });
+});
+
+/** A scripted Cluster. @param slots how many slots its servers have together, from 0 */
+async function clusterOf(
+  count: number,
+  { script = (() => undefined) as Script, host = '127.0.0.1', slots = 16_384, ports = [] as number[] } = {},
+) {
+  const each = Math.ceil(slots / count);
+  const map = (): Answer[] =>
+    servers.map(({ port }, index) => [
+      index * each,
+      Math.min(slots, (index + 1) * each) - 1,
+      [host, ports[index] ?? port, `id${index}`],
+    ]);
+  const servers: Awaited<ReturnType<typeof redis>>[] = [];
+  for (let index = 0; index < count; index++)
+    servers.push(
+      await redis((name, args, socket) => {
+        if (name !== 'CLUSTER') return script(name, args, socket);
+        return args[0]?.toUpperCase() === 'SLOTS' ? map() : 'cluster_state:ok\r\n';
+      }),
+    );
+  const owner = (key: string) => servers[Math.floor(slotOf(key) / each)];
+  return { servers, owner, nodes: servers.map(({ port }) => `${host}:${port}`) };
+}
+
+describe('a Cluster', () => {
+  async function ready(store: Store, wait = 0) {
+    const made = open(store, wait);
+    const client = made.client as unknown as Cluster;
+    client.connect().catch(() => {});
+    // each server has its own client, which connects with its first command
+    await soon(
+      () => client.status === 'ready' && client.nodes().every(({ status }) => /ready|wait/.test(status)),
+    );
+    return { ...made, client };
+  }
+
+  test('each key has its server, and the address of all is that of each', async () => {
+    const { nodes, owner, servers } = await clusterOf(3);
+    const { client } = await ready({ kind: 'cluster', nodes });
+    for (const key of ['a', 'b', 'c', 'd', 'e']) {
+      const { at, got } = owner(key) as (typeof servers)[0];
+      expect([addressFor(client, key), addressOf(serverOf(client, key))]).toEqual([at, at]);
+      await client.get(key);
+      expect(got).toContain(`GET ${key}`);
+    }
+    expect(addressOf(client).split(',').sort()).toEqual(nodes.toSorted());
+  });
+
+  test('sets use the client of all commands, and with `wait` one of their own', async () => {
+    const none = open({ kind: 'cluster', nodes: ['127.0.0.1:1'] });
+    expect(none.writer).toBe(none.client);
+    expect(none.clients).toEqual([none.client]);
+    const one = open({ kind: 'cluster', nodes: ['127.0.0.1:1'] }, 2);
+    expect(one.clients).toEqual([one.client, one.writer]);
+    expect(one.writer).not.toBe(one.client);
+    expect([one.client.status, one.subscriber.status]).toEqual(['wait', 'wait']);
+    const { nodes } = await clusterOf(1);
+    const { client } = open({ kind: 'cluster', nodes });
+    client.connect().catch(() => {});
+    await expect(client.get('a')).rejects.toThrow(/Cluster isn't ready/);
+  });
+
+  test('user and password are sent to every server, also by the subscriber', async () => {
+    const { nodes, servers } = await clusterOf(2);
+    const [first, ...rest] = nodes;
+    const { client, subscriber } = await ready({
+      kind: 'cluster',
+      nodes: [`redis://user:pw@${first}`, ...rest],
+    });
+    await Promise.all(['a', 'b', 'c'].map(key => client.get(key)));
+    await subscriber.connect();
+    for (const { got } of servers) {
+      expect(got).toContain('AUTH user pw');
+      expect(got).not.toContain('AUTH pw');
+    }
+    expect(servers.flatMap(({ got }) => got).filter(line => line === 'AUTH user pw').length).toBeGreaterThan(
+      2,
+    );
+  });
+
+  test('the subscriber uses any server of the settings, and after a reconnect any master that is known by then', async () => {
+    const { nodes, servers } = await clusterOf(2);
+    const spy = random(0);
+    const { client, subscriber, errors } = open({ kind: 'cluster', nodes: nodes.slice(0, 1) });
+    await subscriber.connect();
+    expect(subscriber.options.port).toBe(servers[0]?.port);
+    (client as unknown as Cluster).connect().catch(() => {});
+    await soon(() => client.status === 'ready');
+    const masters = (client as unknown as Cluster).nodes('master').map(({ options: { port } }) => port);
+    spy.mockReturnValue(0.99);
+    await subscriber.subscribe('all');
+    for (const socket of servers[0]?.sockets ?? []) socket.destroy();
+    await soon(() => subscriber.status !== 'ready');
+    await soon(() => subscriber.status === 'ready');
+    expect(subscriber.options).toMatchObject({ host: '127.0.0.1', port: masters[1] });
+    expect(servers.flatMap(({ got }) => got).filter(line => line.startsWith('SUBSCRIBE all'))).toHaveLength(
+      1,
+    );
+    expect(errors.join()).not.toMatch(/undefined/);
+  });
+
+  test('a slot that no server has: no server', async () => {
+    const { nodes } = await clusterOf(1, { slots: slotOf('a') });
+    const { client } = await ready({ kind: 'cluster', nodes });
+    expect(serverOf(client, 'b').options.port).toBe(Number(nodes[0]?.split(':')[1]));
+    expect(addressFor(client, 'a')).toBe('no server');
+    expect(() => serverOf(client, 'a')).toThrow('no server is known for the slot');
+  });
+
+  test('the addresses that servers name are replaced as the settings say', async () => {
+    const { nodes, servers } = await clusterOf(2, { ports: [7001, 7002] });
+    const nat = servers.map(({ at }, index) => `127.0.0.1:${7001 + index}=${at}`);
+    const { client } = await ready({ kind: 'cluster', nodes, nat });
+    for (const key of ['a', 'b', 'c']) await client.get(key);
+    expect(servers.flatMap(({ got }) => got).filter(line => line.startsWith('GET'))).toHaveLength(3);
+    // pipelines do not follow redirections to such addresses
+    expect(client.options.enableAutoPipelining).toBe(false);
+    expect(
+      (await ready({ kind: 'cluster', nodes: (await clusterOf(1)).nodes })).client.options,
+    ).toMatchObject({
+      enableAutoPipelining: true,
+    });
+  });
+
+  test('names of hosts stay: a certificate is for the name', async () => {
+    const { nodes } = await clusterOf(2, { host: 'localhost' });
+    const { client } = await ready({ kind: 'cluster', nodes });
+    expect(addressOf(client).split(',').sort()).toEqual(nodes.toSorted());
+  });
+
+  test('a server that refuses ASKING: the command fails, and nothing that nobody handles', async () => {
+    let asked = 0;
+    const { nodes, servers, owner } = await clusterOf(2, {
+      script: name => {
+        if (name === 'ASKING') {
+          asked++;
+          return new Error('ERR unknown command ASKING');
+        }
+        if (name !== 'GET') return undefined;
+        const other = servers.find(server => server !== owner('a'));
+        return asked > 0 ? new Error('ERR no such slot') : new Error(`ASK ${slotOf('a')} ${other?.at}`);
+      },
+    });
+    const { client } = await ready({ kind: 'cluster', nodes });
+    await expect(client.get('a')).rejects.toThrow('ERR no such slot');
+    expect(asked).toBe(1);
+  });
+});
+
+test('the address of a client is its server, its socket, or the name of the master that is not found yet', () => {
+  expect(addressOf(open(server('127.0.0.1:7')).client)).toBe('127.0.0.1:7');
+  expect(addressOf(open({ kind: 'server', url: 'unix:/run/redis.sock' }).client)).toBe('/run/redis.sock');
+  const named = open({ kind: 'sentinel', sentinels: ['127.0.0.1:1'], master: 'tag' });
+  expect(addressOf(named.client)).toBe('tag');
+  expect(addressFor(named.client, 'a')).toBe('tag');
+  expect(serverOf(named.client, 'a')).toBe(named.client);
+});

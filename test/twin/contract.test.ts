@@ -1,0 +1,208 @@
+/** The Redis broker keeps the promises of a broker over the store of the deterministic run: its TypeScript, in a second. */
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { type Broker, Conflict, type Events, RECEIPTS, Unavailable } from '../../src/brokers/broker.js';
+import { brokerContract, HISTORY } from '../../src/brokers/contract/contract.js';
+import { RedisBroker } from '../../src/brokers/redis/redis.js';
+import { Random } from '../chaos/random.js';
+import { until } from '../wait.js';
+import { fakeConnections } from './clients.js';
+import { Line, Server } from './server.js';
+
+const log = { info() {}, warn() {} };
+const TTL = { ttl: 60_000 };
+
+function servers(count: number): Server[] {
+  const all = Array.from({ length: count }, (_, index) => new Server(7001 + index));
+  for (const one of all) one.others = all.filter(other => other !== one);
+  return all;
+}
+
+function brokerOn(all: Server[], node = 'n', { wait = 0, lease = undefined as number | undefined } = {}) {
+  const store =
+    all.length > 1
+      ? ({ kind: 'cluster', nodes: all.map(({ port }) => `fake:${port}`) } as const)
+      : ({ kind: 'server', url: 'redis://fake:7001' } as const);
+  return new RedisBroker({ store, prefix: 'tagwait', history: HISTORY, wait, node, lease, log }, () =>
+    fakeConnections(new Line(new Random(1), 0.2), all, all.length > 1),
+  );
+}
+
+describe.each([
+  ['one server', servers(1)],
+  ['a Cluster', servers(3)],
+])('Redis, %s, keeps the promises of a broker', (_, all) => {
+  test.each(brokerContract(2))('$name', ({ run }) => run(node => brokerOn(all, node)));
+});
+
+const quiet: Events = {
+  entry() {},
+  gap() {},
+  held: () => 1,
+  drop() {},
+  describe: () => ({ id: 'n', held: 0, version: '0', uptime: 0 }),
+};
+async function started<T extends Broker>(broker: T, events: Partial<Events> = {}): Promise<T> {
+  onTestFinished(() => broker.close());
+  await broker.start({ ...quiet, ...events });
+  await until(() => broker.status().up);
+  return broker;
+}
+const refusal = async (work: Promise<unknown>) => {
+  const error = (await work.then(
+    () => undefined,
+    error => error,
+  )) as Error;
+  expect(error).toBeInstanceOf(Unavailable);
+  return error.message;
+};
+
+test('the sets of a tick go in scripts of 50, one of one key alone', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server]));
+  const scripts = vi.spyOn(server.store, 'set');
+  const set = (count: number) =>
+    Promise.all(Array.from({ length: count }, (_, number) => broker.set(`k${number}`, '1', TTL)));
+  await set(120);
+  expect(scripts.mock.calls.map(([names]) => names.length / 2)).toEqual([50, 50, 20]);
+  const [, args] = scripts.mock.calls[0] as unknown as [string[], string[]];
+  expect(args.slice(0, 2)).toEqual([String(HISTORY), String(RECEIPTS)]);
+  const epochs = scripts.mock.calls.map(([, [, , epoch]]) => epoch);
+  expect(new Set(epochs).size).toBe(3);
+});
+
+test('a set lives for a millisecond at least, whatever its time to live is rounded to', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server]));
+  const scripts = vi.spyOn(server.store, 'set');
+  for (const ttl of [0.2, 1.6]) await broker.set('k', '1', { ttl });
+  expect(scripts.mock.calls.map(([, args]) => args[7])).toEqual(['1', '2']);
+});
+
+test.each(['tagwaitSet', 'tagwaitSetMany', 'tagwaitSubscribe', 'tagwaitPeek', 'tagwaitRenew'])(
+  'a refused %s is unavailable, with the words of Redis',
+  async command => {
+    const [server] = servers(1) as [Server];
+    const broker = await started(brokerOn([server]));
+    server.refusals.set(command, 'OOM command not allowed');
+    const work: Record<string, () => Promise<unknown>> = {
+      tagwaitSet: () => broker.set('k', '1', TTL),
+      tagwaitSetMany: () => Promise.all([broker.set('k', '1', TTL), broker.set('l', '1', TTL)]),
+      tagwaitSubscribe: () => broker.subscribe('k', ''),
+      tagwaitPeek: () => broker.peek('k'),
+      tagwaitRenew: () => broker.verify([{ key: 'k', position: '' }]),
+    };
+    expect(await refusal(work[command]?.() as Promise<unknown>)).toBe('Redis: OOM command not allowed');
+    server.refusals.clear();
+    await work[command]?.();
+  },
+);
+
+test('a set that is refused says nothing of another set of the same tick', async () => {
+  const all = servers(3);
+  const broker = await started(brokerOn(all));
+  all[0]?.refusals.set('tagwaitSet', 'OOM');
+  const results = await Promise.allSettled(
+    Array.from({ length: 12 }, (_, number) => `k${number}`).map(key => broker.set(key, '1', TTL)),
+  );
+  expect(new Set(results.map(({ status }) => status))).toEqual(new Set(['fulfilled', 'rejected']));
+});
+
+test('a reply that no script gives drops the connection, and the next subscribe goes through', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server]));
+  const odd = vi.spyOn(server.store, 'subscribe').mockReturnValue([42]);
+  expect(await refusal(broker.subscribe('k', ''))).toMatch(/^Redis: an unexpected reply: \S/);
+  odd.mockRestore();
+  await until(() => broker.status().up && broker.status().reconnects === 1);
+  expect(await broker.subscribe('k', '')).toMatchObject({ entries: [] });
+});
+
+test('with `wait` a set is acknowledged when enough replicas have it, and is refused after a second without', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server], 'n', { wait: 2 }));
+  const waits: string[][] = [];
+  let confirmed = 2;
+  const execute = server.execute.bind(server);
+  server.execute = (connection, name, names, args) => {
+    if (name !== 'wait') return execute(connection, name, names, args);
+    waits.push([...args]);
+    return confirmed;
+  };
+  expect(await broker.set('k', '1', TTL)).toMatchObject({ watched: false });
+  expect(waits).toEqual([['2', '1000']]);
+  confirmed = 1;
+  expect(await refusal(broker.set('k', '2', TTL))).toBe('stored, but on 1 of 2 replicas within a second');
+  // a conflict waits for nobody
+  waits.length = 0;
+  await expect(broker.set('k', '3', { ...TTL, expect: 'x-1' })).rejects.toBeInstanceOf(Conflict);
+  expect(waits).toEqual([]);
+});
+
+test('with `wait` the sets of the next tick start when those before are done', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server], 'n', { wait: 1 }));
+  const order: string[] = [];
+  const execute = server.execute.bind(server);
+  server.execute = (connection, name, names, args) => {
+    if (name.startsWith('tagwaitSet') || name === 'wait') order.push(name);
+    return execute(connection, name, names, args);
+  };
+  const first = broker.set('a', '1', TTL);
+  await new Promise(resolve => setImmediate(resolve));
+  const next = ['b', 'c'].map(key => broker.set(key, '1', TTL));
+  await Promise.all([first, ...next]);
+  expect(order).toEqual(['tagwaitSet', 'wait', 'tagwaitSetMany', 'wait']);
+});
+
+test('peek asks the nodes who watches only if it is told to', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server]));
+  await broker.set('k', '1', TTL);
+  expect(await broker.peek('k', false)).toMatchObject({ waiters: {} });
+  expect(await broker.peek('k')).toMatchObject({ waiters: { n: 1 } });
+});
+
+test('a subscription is kept in Redis for eight leases, and renewed in every fourth verification', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server], 'n', { lease: 1000 }));
+  const subscribed = vi.spyOn(server.store, 'subscribe');
+  const renewed = vi.spyOn(server.store, 'renew');
+  await broker.subscribe('k', '');
+  expect(subscribed.mock.calls[0]?.[1].slice(0, 2)).toEqual(['n', '8000']);
+  for (let round = 0; round < 8; round++)
+    expect(await broker.verify([{ key: 'k', position: '' }])).toEqual([]);
+  expect(renewed.mock.calls.map(([args]) => args.slice(0, 2))).toEqual([
+    ['n', '8000'],
+    ['n', '8000'],
+  ]);
+  expect(brokerOn([server]).lease).toBe(15_000);
+});
+
+test.each([
+  ['one server', 1],
+  ['a Cluster', 3],
+])('many keys are verified in batches, and each that is stale is found: %s', async (_, count) => {
+  const broker = await started(brokerOn(servers(count)));
+  const keys = Array.from({ length: 1201 }, (_, number) => `k${number}`);
+  await Promise.all(keys.map(key => broker.subscribe(key, '')));
+  const known = keys.map(key => ({ key, position: '' }));
+  expect(await broker.verify(known)).toEqual([]);
+  const stale = known.map((one, number) => (number % 100 === 0 ? { ...one, position: 'x-1' } : one));
+  const expected = keys.filter((_, number) => number % 100 === 0);
+  for (let round = 0; round < 2; round++)
+    expect((await broker.verify(stale)).toSorted()).toEqual(expected.toSorted());
+});
+
+test('a Cluster whose servers know no flags, or whose slots move, is verified all the same', async () => {
+  const all = servers(2);
+  const broker = await started(brokerOn(all));
+  const keys = Array.from({ length: 12 }, (_, number) => `k${number}`);
+  const known = keys.map(key => ({ key, position: '' }));
+  await Promise.all(known.map(({ key }) => broker.subscribe(key, '')));
+  for (const one of all) one.refusals.set('tagwaitRenewAcross', 'ERR Error compiling script (new function)');
+  expect(await broker.verify(known)).toEqual([]);
+  for (const one of all) one.refusals.set('tagwaitRenew', 'ERR Script attempted to access a non local key');
+  expect(await broker.verify(known)).toHaveLength(keys.length);
+  for (const one of all) one.refusals.set('tagwaitRenew', 'ERR another');
+  expect(await refusal(broker.verify(known))).toBe('Redis: ERR another');
+});
