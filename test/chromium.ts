@@ -1,10 +1,10 @@
 /** Debian's Chromium, through playwright-core. */
 import { createServer, type Server } from 'node:http';
 import { type Browser, chromium } from 'playwright-core';
-import { onTestFinished } from 'vitest';
 import { quiet } from './browsers/engines.js';
 import { listen } from './harness.js';
 import { chromium as found } from './needs.js';
+import { onTestFinished } from './owner.js';
 
 /** One browser for a file; close it with the file's tests. Quiet: it looks nothing up outside this machine. */
 export const launch = (): Promise<Browser> =>

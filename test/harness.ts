@@ -1,12 +1,11 @@
 /** What tests share: a service in this process, and requests to it. */
 import type { Server } from 'node:http';
-import { onTestFinished } from 'vitest';
 import { configOf } from '../src/config.js';
 import { type Service, startService } from '../src/service.js';
 import type { Config } from '../src/settings.js';
 import { onFetchablePorts } from './fetchable.js';
+import { type Owner, onTestFinished } from './owner.js';
 import { listenOnFree } from './ports.js';
-import type { Owner } from './redis.js';
 import { until } from './wait.js';
 
 export { onFetchablePorts } from './fetchable.js';

@@ -1,8 +1,7 @@
 /** A TCP line between a client and a server on this machine. The test decides what goes wrong on it. */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
-import { onTestFinished } from 'vitest';
-import type { Owner } from './redis.js';
+import { type Owner, onTestFinished } from './owner.js';
 
 /** up: from the client to the server; down: from the server to the client */
 export type Direction = 'up' | 'down' | 'both';

@@ -8,7 +8,8 @@ import { LongPoll } from '../src/hold/longpoll.js';
 import { textOf } from '../src/protocol/answers.js';
 import { PATIENCE, spawned, until } from './harness.js';
 import { type Line, line } from './line.js';
-import { type Owner, type RedisServer, redisCluster, redisServer } from './redis.js';
+import type { Owner } from './owner.js';
+import { type RedisServer, redisCluster, redisServer } from './redis.js';
 
 /** What a page was answered. */
 interface Answer {

@@ -1,6 +1,6 @@
 /** A page without a browser: asks as the client does, and writes down what it hears. */
-import { onTestFinished } from 'vitest';
 import { PATIENCE, poll, type Reply, until } from './harness.js';
+import { onTestFinished } from './owner.js';
 
 export interface Page {
   /** values in the order in which they came */

@@ -1,8 +1,8 @@
 /** Any program, run by a test: ended with it, and with what it wrote at hand. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { onTestFinished } from 'vitest';
 import { until } from './harness.js';
+import { onTestFinished } from './owner.js';
 
 export interface Program {
   output(): string;

@@ -1,9 +1,10 @@
 /** Two real nodes and Redis behind each proxy of deploy/, over TLS: what an operator and a page are promised. */
 import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SETTINGS } from '../src/settings.js';
 import { launch } from './chromium.js';
 import { held, type Spawned, set, spawned, until } from './harness.js';
+import { beside, onTestFinished } from './owner.js';
 import { ask, deployed, fetchBy, hangUp, KNOWN, program, proxy } from './proxies.js';
 import { raw, request } from './raw.js';
 import { freePort, redisServer } from './redis.js';
@@ -17,6 +18,8 @@ for (const kind of KNOWN.filter(name => !program(name)))
 
 /** Seconds: half of it is longer than a proxy takes to ask a node that is back. */
 const DRAIN = 5;
+/** Milliseconds between a backend's values. */
+const PACE = 20;
 
 async function twoNodes(kind: string, env: Record<string, string> = {}) {
   const { url } = await redisServer();
@@ -81,53 +84,61 @@ async function tabs(front: string) {
   };
 }
 
-describe.each(KNOWN)('behind a real %s', kind => {
+// what is below runs side by side: most of it waits, for a drain or for a whole hold; behind one proxy, test after test
+describe.concurrent.each(KNOWN)('behind a real %s', kind => {
   const here = test.skipIf(!program(kind));
+  const inTurn = { concurrent: false, timeout: 180_000 };
 
-  here('a scan login, and ten tabs over one HTTP/2 connection', async () => {
-    const { nodes, front } = await twoNodes(kind, { TAGWAIT_SECRET: 's'.repeat(32) });
-    const [one, two] = nodes as [Spawned, Spawned];
-    const ticket = async () => {
-      const made = await fetch(`${one.internalUrl}/status/new`, {
-        method: 'POST',
-        headers: { 'Content-Type': 'application/json' },
-        body: '{}',
-      });
-      expect(made.status).toBe(200);
-      return (await made.json()) as { key: string; proof: string };
-    };
-    const open = await tabs(front);
-    const opened = await Promise.all(
-      Array.from({ length: 10 }, async () => {
-        const { key, proof } = await ticket();
-        return { key, tab: await open(key, proof) };
-      }),
-    );
-    // over HTTP/1.1 there would never be more than six
-    await until(async () => (await heldNow(nodes)) === 10, { within: 60_000 });
-    for (const { key } of opened) {
-      expect((await set(one.internalUrl, { key, value: 'scanned', expect: '' })).status).toBe(200);
-      expect((await set(two.internalUrl, { key, value: 'scanned by another', expect: '' })).status).toBe(409);
-      await set(two.internalUrl, { key, value: { code: 'once' }, final: true });
-    }
-    for (const { tab } of opened) {
-      await until(async () => (await tab.heard())?.length === 3, { within: 60_000, every: 50 });
-      expect(await tab.heard()).toEqual(['scanned', { code: 'once' }, 'final']);
-      expect(await tab.faults()).toEqual([]);
-      const protocols = await tab.page.evaluate(() =>
-        performance
-          .getEntriesByType('resource')
-          .filter(entry => entry.name.includes('/status/get?'))
-          .map(entry => (entry as PerformanceResourceTiming).nextHopProtocol),
+  here(
+    'a scan login, and ten tabs over one HTTP/2 connection',
+    inTurn,
+    beside(async () => {
+      const { nodes, front } = await twoNodes(kind, { TAGWAIT_SECRET: 's'.repeat(32) });
+      const [one, two] = nodes as [Spawned, Spawned];
+      const ticket = async () => {
+        const made = await fetch(`${one.internalUrl}/status/new`, {
+          method: 'POST',
+          headers: { 'Content-Type': 'application/json' },
+          body: '{}',
+        });
+        expect(made.status).toBe(200);
+        return (await made.json()) as { key: string; proof: string };
+      };
+      const open = await tabs(front);
+      const opened = await Promise.all(
+        Array.from({ length: 10 }, async () => {
+          const { key, proof } = await ticket();
+          return { key, tab: await open(key, proof) };
+        }),
       );
-      expect(new Set(protocols)).toEqual(new Set(['h2']));
-    }
-  });
+      // over HTTP/1.1 there would never be more than six
+      await until(async () => (await heldNow(nodes)) === 10, { within: 60_000 });
+      for (const { key } of opened) {
+        expect((await set(one.internalUrl, { key, value: 'scanned', expect: '' })).status).toBe(200);
+        expect((await set(two.internalUrl, { key, value: 'scanned by another', expect: '' })).status).toBe(
+          409,
+        );
+        await set(two.internalUrl, { key, value: { code: 'once' }, final: true });
+      }
+      for (const { tab } of opened) {
+        await until(async () => (await tab.heard())?.length === 3, { within: 60_000, every: 50 });
+        expect(await tab.heard()).toEqual(['scanned', { code: 'once' }, 'final']);
+        expect(await tab.faults()).toEqual([]);
+        const protocols = await tab.page.evaluate(() =>
+          performance
+            .getEntriesByType('resource')
+            .filter(entry => entry.name.includes('/status/get?'))
+            .map(entry => (entry as PerformanceResourceTiming).nextHopProtocol),
+        );
+        expect(new Set(protocols)).toEqual(new Set(['h2']));
+      }
+    }),
+  );
 
   here(
     'both nodes restart one after the other under load: no value lost, no error shown',
-    { timeout: 180_000 },
-    async () => {
+    inTurn,
+    beside(async () => {
       // more than what is set while a page is sent elsewhere, and no limit: on a quick machine these pages, all of one
       // address, hear and ask more often a second than an address may
       const { nodes, start, front } = await twoNodes(kind, {
@@ -168,26 +179,31 @@ describe.each(KNOWN)('behind a real %s', kind => {
         crowd.reduce((sum, one) => sum + one.moves, 0),
         'pages that a closing node sent on',
       ).toBeGreaterThan(0);
-    },
+    }),
   );
 
-  here('a node dies with its pages: the proxy asks the other, and no page notices', async () => {
-    const { nodes, front } = await twoNodes(kind);
-    const [dying, other] = nodes as [Spawned, Spawned];
-    const keys = Array.from({ length: 8 }, (_, number) => `d${number}`);
-    const answers = Promise.all(keys.map(key => ask(`${front}/status/get?key=${key}`)));
-    await until(async () => (await heldNow(nodes)) === keys.length);
-    expect(await heldNow([dying])).toBeGreaterThan(0);
-    dying.process.kill('SIGKILL');
-    await until(async () => (await heldNow([other])) === keys.length);
-    for (const key of keys) await set(other.internalUrl, { key, value: key });
-    expect((await answers).map(({ reply }) => reply.data)).toEqual(keys);
-  });
+  here(
+    'a node dies with its pages: the proxy asks the other, and no page notices',
+    inTurn,
+    beside(async () => {
+      const { nodes, front } = await twoNodes(kind);
+      const [dying, other] = nodes as [Spawned, Spawned];
+      const keys = Array.from({ length: 8 }, (_, number) => `d${number}`);
+      const answers = Promise.all(keys.map(key => ask(`${front}/status/get?key=${key}`)));
+      await until(async () => (await heldNow(nodes)) === keys.length);
+      expect(await heldNow([dying])).toBeGreaterThan(0);
+      dying.process.kill('SIGKILL');
+      await until(async () => (await heldNow([other])) === keys.length);
+      for (const key of keys) await set(other.internalUrl, { key, value: key });
+      expect((await answers).map(({ reply }) => reply.data)).toEqual(keys);
+    }),
+  );
 });
 
 test.skipIf(!program('nginx'))(
   'behind nginx, with health checks, preflights and split packets between them, 95 % of polls are on the fast path',
-  async () => {
+  { concurrent: true },
+  beside(async () => {
     const { nodes, front } = await twoNodes('nginx', { TAGWAIT_MAX_POLLS_PER_IP: '0' });
     const poll = '/status/get?key=a&hold=0';
     for (let round = 0; round < 20; round++) {
@@ -213,7 +229,7 @@ test.skipIf(!program('nginx'))(
     // the cookies, and nothing that nginx or anything above makes of a poll
     expect(slow).toBe(5);
     expect((slow as number) / (polls as number)).toBeLessThan(0.05);
-  },
+  }),
 );
 
 /** Sends a request in three packets, and waits for its response. */
@@ -235,11 +251,10 @@ async function sumOf(nodes: Spawned[], metric: string): Promise<number> {
   return samples.reduce((sum, [, value]) => sum + value, 0);
 }
 
-// together, because a hold takes its time
 test.skipIf(installed.length === 0)(
   "behind each of them a whole hold fits under the time-outs, and each page's own address is counted, whatever it says",
-  { timeout: 150_000 },
-  async () => {
+  { concurrent: true, timeout: 150_000 },
+  beside(async () => {
     const whole: Promise<{ kind: string; code: number; took: number }>[] = [];
     for (const kind of installed) {
       const { front } = await twoNodes(kind, { TAGWAIT_MAX_POLLS_PER_IP: '1' });
@@ -260,7 +275,7 @@ test.skipIf(installed.length === 0)(
       expect(code, kind).toBe(-1);
       expect(took, kind).toBeGreaterThan(Number(SETTINGS.hold.fallback) * 1000 - 100);
     }
-  },
+  }),
 );
 
 /** A page without the script: asks and asks, and takes everything but a value, a time-out or `moved` as a fault. */
@@ -306,6 +321,8 @@ function setter(nodes: Spawned[], keys: string[]) {
     for (let value = 1; setting; value++) {
       for (const key of keys) await one(key, value);
       acknowledged = value;
+      // a backend, and no benchmark: some hundred values of each key while a node restarts
+      await new Promise(resolve => setTimeout(resolve, PACE));
     }
   })();
   onTestFinished(async () => {

@@ -6,9 +6,9 @@ import { Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { onTestFinished } from 'vitest';
 import { type Reply, until } from './harness.js';
 import { find } from './needs.js';
+import { onTestFinished } from './owner.js';
 import { freePort } from './redis.js';
 
 export const deployed = (name: string) =>

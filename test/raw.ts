@@ -1,6 +1,6 @@
 /** A bare socket: what no HTTP client would send. */
 import { connect, type Socket } from 'node:net';
-import { onTestFinished } from 'vitest';
+import { onTestFinished } from './owner.js';
 
 export interface Raw {
   socket: Socket;

@@ -6,11 +6,8 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { onTestFinished } from 'vitest';
 import { until } from './harness.js';
-
-/** What ends when a test, or a file's tests, are over. */
-export type Owner = (end: () => Promise<void> | void) => void;
+import { type Owner, onTestFinished } from './owner.js';
 
 const passwordIn = (args: string[]): { password?: string } =>
   args.includes('--requirepass') ? { password: args[args.indexOf('--requirepass') + 1] as string } : {};

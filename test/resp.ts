@@ -1,7 +1,7 @@
 /** A server that speaks the protocol of Redis and answers as a test says. */
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { onTestFinished } from 'vitest';
+import { onTestFinished } from './owner.js';
 
 /** An error is sent as one, with its message. */
 export type Answer = string | number | null | Error | Answer[];

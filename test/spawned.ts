@@ -2,10 +2,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { onTestFinished } from 'vitest';
 import { TAGWAIT } from '../bench/command.js';
 import { onFetchablePorts } from './fetchable.js';
-import type { Owner } from './redis.js';
+import { type Owner, onTestFinished } from './owner.js';
 import { PATIENCE, until } from './wait.js';
 
 export const CLI = fileURLToPath(new URL('../dist/cli.js', import.meta.url));

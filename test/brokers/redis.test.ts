@@ -5,7 +5,8 @@ import { connections } from '../../src/brokers/redis/connections.js';
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import type { Store } from '../../src/brokers/redis/store.js';
 import { until } from '../harness.js';
-import { type Owner, redisCluster, redisSentinels, redisServer } from '../redis.js';
+import type { Owner } from '../owner.js';
+import { redisCluster, redisSentinels, redisServer } from '../redis.js';
 
 const log = { info() {}, warn() {} };
 
