@@ -164,8 +164,11 @@ describe.each(stores)('over $name', store => {
     // for longer than it takes until keys without waiters are looked for, each second
     await until(
       async () => {
-        expect((await set(internalUrl, { key, value: 1 })).body.watched).toBe(true);
-        return performance.now() > answered + 1500;
+        const { watched } = (await set(internalUrl, { key, value: 1 })).body;
+        const over = performance.now() > answered + 1500;
+        // what a busy machine answers later says nothing
+        if (!over) expect(watched).toBe(true);
+        return over;
       },
       { every: 100 },
     );

@@ -1,4 +1,5 @@
 /** The cost of one request, the limits that count it, and the limit of a key. */
+import { STATUS_CODES } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { QUERY_BYTES } from '../src/protocol/query.js';
 import { held, poll, service, set, until } from './harness.js';
@@ -325,6 +326,9 @@ describe('what costs much in small pieces is refused before it is read', () => {
     expect(await ends(publicUrl, '/status/get?key=a&hold=0', most + 1)).toBe(431);
     expect(await ends(internalUrl, '/healthz', most)).toBe(200);
     expect(await ends(internalUrl, '/healthz', 3000)).toBe(431);
+    const refused = raw(publicUrl, request('/healthz', [...headers, ...lines(most + 1)]));
+    await refused.ended;
+    expect(refused.text).toBe(`HTTP/1.1 431 ${STATUS_CODES[431]}\r\nConnection: close\r\n\r\n`);
   });
 
   test('a body in tiny chunks; one in 256 chunks, or in any number of larger ones, is read', async () => {

@@ -5,8 +5,7 @@ import type { HeaderBlock } from './exchange.js';
 /** For a client that is too slow with its request; the same text as Node's HTTP server. */
 export const TIMED_OUT = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n';
 /** For a request with too many headers. */
-export const TOO_MANY_HEADERS =
-  'HTTP/1.1 431 Request Header HeaderBlock Too Large\r\nConnection: close\r\n\r\n';
+export const TOO_MANY_HEADERS = 'HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n';
 
 /** For a body in too many small chunks. */
 export const TOO_FINE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n';
