@@ -6,6 +6,7 @@ import { type Node, parse } from 'acorn';
 import { describe, expect, test } from 'vitest';
 import { literalOf, starterText } from './page.js';
 import { scenarios } from './scenarios.js';
+import { mutation, script } from './virtual.js';
 
 const source = readFileSync('client/tagwait.js', 'utf8');
 const built = readFileSync('dist/client/tagwait.js', 'utf8');
@@ -55,12 +56,13 @@ describe('the tag that the script takes for its own', () => {
       getElementsByTagName: (name: string) => (name === 'html' ? [root] : tags),
     };
     const window = {
+      ...mutation,
       document,
       addEventListener() {},
       setTimeout: (run: () => void, ms: number) => ms < 100 && run(),
     };
     const page = createContext(Object.assign(window, { window, clearTimeout() {} }));
-    runInContext(built, page, { filename: address });
+    runInContext(script, page, { filename: address });
     runInContext(`tagwait.watch('k', ${JSON.stringify(options)})`, page);
     return polls[0]?.src?.replace(/\/status\/get.*/, '') ?? 'nothing';
   }

@@ -2,7 +2,13 @@
 import { readFileSync } from 'node:fs';
 import { createContext, runInContext } from 'node:vm';
 
-const built = readFileSync('dist/client/tagwait.js', 'utf8');
+const given = globalThis as { __stryker__?: object };
+/** What is handed out; under `npm run mutate` the source, which is what that changes. */
+export const script = given.__stryker__
+  ? `${readFileSync('client/tagwait.js', 'utf8')}\nvar tagwait = create(window, document, true);`
+  : readFileSync('dist/client/tagwait.js', 'utf8');
+/** The state of `npm run mutate`, for the window that the script runs in. */
+export const mutation = given.__stryker__ ? { __stryker__: given.__stryker__ } : {};
 const ADDRESS = 'https://status.example.com/client.js';
 
 /** What the script put into the page to ask. */
@@ -10,11 +16,18 @@ export interface Asked {
   src: string;
   /** when, by the page's clock */
   at: number;
+  nonce?: string;
+  /** what `setAttribute` and `createElementNS` were given */
+  attributes: Record<string, string>;
+  parentNode?: { removeChild(script: Asked): void } | undefined;
+  onload(): void;
   onerror(): void;
 }
 export interface Channel {
+  name: string;
   sent: number[];
   closed: boolean;
+  onmessage?(event: { data: number }): void;
 }
 export type Values = Record<string, unknown>;
 /** What `tagwait.watch` returns. */
@@ -31,34 +44,63 @@ export class Page {
   readonly channels: Channel[] = [];
   /** what handlers were called with: `[name, value]` */
   readonly told: [string, unknown][] = [];
-  readonly tag: { src: string; isConnected: boolean; getAttribute(name: string): string | null };
+  readonly tag: {
+    src: string;
+    isConnected: boolean;
+    nonce?: string;
+    getAttribute(name: string): string | null;
+  };
+  /** what timers run with: a sandbox's copy of the window is another object */
+  readonly real: Values = {};
+  /** scripts in the document now */
+  readonly attached = new Set<Asked>();
+  readonly document: Values;
+  readonly window: Values;
   /** what Math.random says */
   random = 0.5;
   now = 1_000_000;
   #timers: { at: number; run: () => void }[] = [];
   readonly #listeners: [type: string, listener: (event: object) => void][] = [];
-  readonly #window: Values;
 
-  constructor(attributes: Record<string, string> = {}) {
+  /** @param more of the window @param namespaceURI of the document's root */
+  constructor(attributes: Record<string, string> = {}, more: Values = {}, namespaceURI?: string) {
     const page = this;
     this.tag = { src: ADDRESS, isConnected: true, getAttribute: name => attributes[name] ?? null };
     const root = {
+      namespaceURI,
+      removeChild(script: Asked) {
+        page.attached.delete(script);
+        script.parentNode = undefined;
+      },
       appendChild(script: Asked) {
         script.at = page.now;
+        script.parentNode = root;
+        page.attached.add(script);
         (new URL(script.src).searchParams.has('drop') ? page.drops : page.polls).push(script);
       },
     };
-    const document = {
+    const element = (made: Record<string, string>) => {
+      const attributes: Record<string, string> = { ...made };
+      return {
+        attributes,
+        setAttribute: (name: string, value: string) => {
+          attributes[name] = value;
+        },
+      };
+    };
+    this.document = {
       readyState: 'complete',
       hidden: false,
       currentScript: this.tag,
-      createElement: () => ({ setAttribute: () => {} }),
+      createElement: (name: string) => element({ name }),
+      createElementNS: (space: string, name: string) => element({ space, name }),
       getElementsByTagName: (name: string) => (name === 'html' ? [root] : [page.tag]),
     };
     const math = Object.create(Math);
     math.random = () => page.random;
-    this.#window = {
-      document,
+    this.window = {
+      ...mutation,
+      document: this.document,
       Promise,
       Math: math,
       Date: class {
@@ -67,7 +109,7 @@ export class Page {
       BroadcastChannel: class implements Channel {
         sent: number[] = [];
         closed = false;
-        constructor() {
+        constructor(readonly name: string) {
           page.channels.push(this);
         }
         postMessage(age: number) {
@@ -79,24 +121,30 @@ export class Page {
       },
       addEventListener: (type: string, listener: (event: object) => void) =>
         page.#listeners.push([type, listener]),
-      setTimeout: (run: () => void, ms: number) => {
+      setTimeout: (run: () => void, ms = 0) => {
         const timer = { at: page.now + ms, run };
         page.#timers.push(timer);
         return timer;
       },
+      ...more,
     };
-    this.#window.window = this.#window;
-    createContext(this.#window);
-    runInContext(built, this.#window, { filename: ADDRESS });
+    this.window.window = this.window;
+    createContext(this.window);
+    runInContext(script, this.window, { filename: ADDRESS });
   }
 
   watch(key: string, options: Values = {}): Watching {
-    const { watch } = this.#window.tagwait as { watch(key: string, options: Values): Watching };
+    const { watch } = this.window.tagwait as { watch(key: string, options: Values): Watching };
     const tells = (name: string) => (value: unknown) => this.told.push([name, value]);
     const handlers = { onvalue: tells('value'), onstate: tells('state'), onend: tells('end') };
     const watching = watch(key, { ...handlers, ...options });
     this.pass(100);
     return watching;
+  }
+
+  /** Runs a script of the page's own. */
+  run(text: string): void {
+    runInContext(text, this.window);
   }
 
   pass(ms: number): void {
@@ -106,7 +154,7 @@ export class Page {
       if (!next) break;
       this.#timers = this.#timers.filter(timer => timer !== next);
       this.now = Math.max(this.now, next.at);
-      next.run();
+      next.run.call(this.real);
     }
     this.now = end;
   }
@@ -127,14 +175,14 @@ export class Page {
   /** The answer to the newest poll, or to another. */
   answer(answer: Values, poll = this.newest): void {
     const [registry = '', watch = '', name = ''] = callbackOf(poll);
-    const calls = this.#window[registry] as Record<string, Record<string, (answer: Values) => void>>;
+    const calls = this.window[registry] as Record<string, Record<string, (answer: Values) => void>>;
     calls[watch]?.[name]?.(answer);
   }
 
   /** Of one watch, the functions that answers may call, and its own. */
   get callbacks(): number {
     const [registry = '', watch = ''] = callbackOf(this.newest);
-    return Object.keys((this.#window[registry] as Record<string, object>)[watch] ?? {}).length;
+    return Object.keys((this.window[registry] as Record<string, object>)[watch] ?? {}).length;
   }
 }
 

@@ -74,5 +74,11 @@ export const GROUPS = {
     tests: tests('get', 'set', 'requests', 'login'),
     sample: 0.15,
   },
+  client: {
+    least: 75,
+    files: ['client/tagwait.js'],
+    tests: tests('client', 'browsers/watch', 'browsers/script'),
+    sample: 0.3,
+  },
   wire: { least: 75, files: filesOf('wire'), tests: tests('plain', 'wire', 'slowpath'), sample: 0.15 },
 };
