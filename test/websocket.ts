@@ -1,8 +1,7 @@
 /** A client of `GET /status/socket`. */
-import { onTestFinished } from 'vitest';
 import { type ClientOptions, WebSocket } from 'ws';
 import type { Reply } from './harness.js';
-import type { Owner } from './redis.js';
+import { type Owner, onTestFinished } from './owner.js';
 
 export interface Client {
   socket: WebSocket;
