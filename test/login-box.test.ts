@@ -21,7 +21,7 @@ const from = <T>(name: string, declared: string): T =>
 
 describe.each([
   ['login', 'texts', LIMIT],
-  ['phone', 'phone-texts', 6656],
+  ['phone', 'phone-texts', 6912],
 ] as const)('the script %s', (name, part, limit) => {
   const built = readFileSync(`dist/client/${name}.js`, 'utf8');
 

@@ -218,7 +218,7 @@ test('its two pages sign in, in a browser', async () => {
   await hand.context().addCookies([{ name: 'phone', value: 'ada', url: site }]);
   await hand.goto((await page.getAttribute('.tagwait-code', 'href')) as string);
   await page.waitForSelector('.tagwait-scanned');
-  expect(await hand.textContent('h1')).toMatch(/^Sign in to Example on Mozilla/);
+  expect(await hand.textContent('h1')).toMatch(/^Sign in to Example on Chrome/);
   await hand.getByRole('button', { name: 'Sign in' }).click();
   await page.waitForURL(`${site}/`);
   await hand.waitForSelector('.tagwait-approved');
@@ -248,7 +248,7 @@ test("the README's app signs in: a page, and a second browser that plays the pho
   const phone = await (await browser.newContext()).newPage();
   await phone.goto((await page.getAttribute('.tagwait-code', 'href')) as string);
   await page.waitForSelector('.tagwait-scanned');
-  expect(await phone.textContent('h1')).toMatch(/^Sign in to My shop on Mozilla/);
+  expect(await phone.textContent('h1')).toMatch(/^Sign in to My shop on Chrome/);
   await phone.getByRole('button', { name: 'Sign in' }).click();
   await page.waitForFunction(() => document.body.textContent === 'Hello ada');
   const again = await page.request.post(`http://127.0.0.1:${own}/login/redeem`, {

@@ -23,7 +23,7 @@ const SCRIPTS = {
   },
   phone: {
     parts: 'phone-texts phone-look tag elements phone',
-    limit: 6656,
+    limit: 6912,
   },
 };
 

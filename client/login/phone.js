@@ -6,6 +6,32 @@ function keyOf() {
   return found ? decodeURIComponent(found[1].replace(/%(?![\da-f]{2})/gi, '')) : '';
 }
 
+/** The last of these words that a text has. A more special one comes later: Edge also says Chrome, and Chrome Safari. */
+function lastIn(text, words) {
+  var found = '';
+  words.replace(/\w+/g, function (word) {
+    if (text.indexOf(word) > 0) found = word;
+  });
+  return found;
+}
+
+/** A User-Agent header as people call it: "Chrome (Windows)". Any other text stays. */
+function browserOf(text) {
+  if (!/^Mozilla\/\d/.test(text)) return text;
+  var name = lastIn(text, 'Safari Chrome CriOS Firefox FxiOS Samsung OPR Edg');
+  var system = lastIn(text, 'Linux Android CrOS Mac iPad iPhone Windows');
+  var names = { Edg: 'Edge', OPR: 'Opera', FxiOS: 'Firefox', CriOS: 'Chrome' };
+  return (names[name] || name) + ' (' + system + ')';
+}
+
+/** The step that this tab has taken for a key, also after a reload; undefined without storage. @param state is noted */
+function taken(key, state) {
+  try {
+    if (state) sessionStorage.setItem('tagwait ' + key, state);
+    return sessionStorage.getItem('tagwait ' + key);
+  } catch (e) {}
+}
+
 /** The question, with the names of site, browser and place in it, and without the marks around those that are not known. */
 function questionOf(text, show) {
   return text
@@ -75,14 +101,27 @@ function ask(option, parent, before) {
       var buttons = root.getElementsByTagName('button');
       for (var i = buttons.length; i--; ) buttons[i].disabled = true;
       post(option, name, fields, function (status) {
-        if (status > 199 && status < 300)
-          title(name === 'deny' ? 'denied' : 'approved', texts[name === 'deny' ? 'denied' : 'approved']);
-        else trouble(outcome(status), step(name));
+        if (status > 199 && status < 300) done(name);
+        else refused(status, step(name));
       });
     };
   }
 
+  /** @param name `approve` or `deny` */
+  function done(name) {
+    var state = name === 'deny' ? 'denied' : 'approved';
+    taken(fields.key, name);
+    title(state, texts[state]);
+  }
+
   /** @param retry is offered where asking again may help */
+  function refused(status, retry) {
+    var signin = option('signin');
+    if (status === 401 && signin)
+      location.href = signin.replace('{here}', encodeURIComponent(location.pathname + location.search));
+    else trouble(outcome(status), retry);
+  }
+
   function trouble(state, retry) {
     title(state, state === 'busy' ? texts.failed : texts[state]);
     if (state === 'busy') button(add(root, 'div', 'acts'), 'again', retry);
@@ -92,6 +131,7 @@ function ask(option, parent, before) {
     var show = login.show || {};
     if (typeof show !== 'object') show = { site: show };
     show.site = show.site || location.hostname;
+    show.browser = show.browser && browserOf(show.browser);
     title('asked', questionOf(texts.ask, show));
     var list = add(root, 'dl');
     var rows = rowsOf(show, login.created, texts);
@@ -109,9 +149,11 @@ function ask(option, parent, before) {
     title('loading', texts.busy);
     post(option, 'scan', fields, function (status, answer) {
       login = answer;
+      var before = taken(fields.key);
       if (status === 200) question();
-      else if (status === 401 && option('signin')) location.href = option('signin');
-      else trouble(outcome(status), scan);
+      // a phone reloads the page that it has put away: the answer is 410 then
+      else if (status === 410 && before) done(before);
+      else refused(status, scan);
     });
   }
   scan();

@@ -1,0 +1,100 @@
+/** The phone's page of a scan login, in Chromium: what the user reads for each answer of the site. */
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { launch } from './chromium.js';
+import { listen, service } from './harness.js';
+
+vi.setConfig({ testTimeout: 60_000 });
+
+let browser: Browser;
+let publicUrl: string;
+beforeAll(async () => {
+  browser = await launch();
+});
+afterAll(() => browser.close());
+
+/** A site that answers each path with the status in `answers`, 200 by default, and a page of it on a phone. */
+async function phone(answers: Record<string, number>, show: object = {}, attributes = '') {
+  ({ publicUrl } = await service({ secret: ['0123456789abcdef0123456789abcdef'] }));
+  const html = `<!doctype html><html lang="en"><head><title>Sign in</title></head><body><main id="ask"></main>
+<script src="${publicUrl}/login/phone.js" data-scan="/scan" data-approve="/approve" data-deny="/deny" data-into="#ask" ${attributes}></script></body></html>`;
+  const asked: string[] = [];
+  const server = createServer((request, response) => {
+    const path = request.url as string;
+    if (request.method === 'GET')
+      return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8' }).end(html);
+    asked.push(path);
+    request.resume();
+    response.writeHead(answers[path] ?? 200).end(JSON.stringify({ show, created: 1_800_000_000 }));
+  });
+  const url = await listen(server);
+  const page = await browser.newPage({ viewport: { width: 390, height: 800 } });
+  onTestFinished(async () => {
+    await page.close();
+    server.closeAllConnections();
+    server.close();
+  });
+  await page.goto(`${url}/here?key=k1`);
+  return { page, url, asked };
+}
+const heading = (page: Page, text: string) =>
+  page.getByRole('heading', { name: text, exact: true }).waitFor();
+
+/** The function of the script by itself. */
+const browserOf = new Function(
+  `${readFileSync('client/login/phone.js', 'utf8').split('var own =')[0]}\nreturn browserOf`,
+)() as (header: string) => string;
+const CHROME = 'AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0';
+test.each([
+  [`Mozilla/5.0 (X11; Linux x86_64) ${CHROME} Safari/537.36`, 'Chrome (Linux)'],
+  [`Mozilla/5.0 (Windows NT 10.0; Win64; x64) ${CHROME} Safari/537.36 Edg/140.0.0.0`, 'Edge (Windows)'],
+  [`Mozilla/5.0 (Windows NT 10.0; Win64; x64) ${CHROME} Safari/537.36 OPR/124.0.0.0`, 'Opera (Windows)'],
+  ['Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:143.0) Gecko/20100101 Firefox/143.0', 'Firefox (Mac)'],
+  [
+    'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 CriOS/140.0 Mobile/15E148 Safari/604.1',
+    'Chrome (iPhone)',
+  ],
+  [
+    `Mozilla/5.0 (Linux; Android 15; SM-S931B) AppleWebKit/537.36 SamsungBrowser/28.0 Chrome/130 Mobile Safari/537.36`,
+    'Samsung (Android)',
+  ],
+  ['the till in the shop', 'the till in the shop'],
+])('the browser of %s is called %s', (header, name) => expect(browserOf(header)).toBe(name));
+
+test('the question and the table name the browser as people do', async () => {
+  const browser = `Mozilla/5.0 (X11; Linux x86_64) ${CHROME} Safari/537.36`;
+  const { page } = await phone({}, { site: 'My shop', browser, place: 'Berlin' });
+  await heading(page, 'Sign in to My shop on Chrome (Linux), Berlin?');
+  expect(await page.locator('dd').allTextContents()).toContain('Chrome (Linux)');
+});
+
+test.each([
+  ['Sign in', '/approve', 'Signed in there. You can close this page.'],
+  ['Refuse', '/deny', 'Refused. Nobody was signed in.'],
+])('still says what was decided when the page is loaded again after "%s"', async (button, path, text) => {
+  const answers: Record<string, number> = {};
+  const { page, asked } = await phone(answers);
+  await page.getByRole('button', { name: button, exact: true }).click();
+  await heading(page, text);
+  expect(asked).toEqual(['/scan', path]);
+  answers['/scan'] = 410;
+  await page.reload();
+  await heading(page, text);
+});
+
+test('says that a code has expired when this tab has decided nothing', async () => {
+  const { page } = await phone({ '/scan': 410 });
+  await heading(page, 'Code expired. Scan the new one.');
+});
+
+test.each(['/scan', '/approve', '/deny'])(
+  'goes to the sign-in with the way back when %s is answered 401',
+  async path => {
+    const { page, url } = await phone({ [path]: 401 }, {}, 'data-signin="/signin?next={here}"');
+    if (path !== '/scan')
+      await page.getByRole('button', { name: path === '/deny' ? 'Refuse' : 'Sign in', exact: true }).click();
+    await page.waitForURL(`${url}/signin?next=%2Fhere%3Fkey%3Dk1`);
+  },
+);
