@@ -225,23 +225,62 @@ test.skipIf(!prometheus)(
   },
 );
 
-/** For each alert, what makes it go off, a sample a minute; and with what it does not. */
-const TROUBLE: Record<string, Record<string, string>> = {
-  TagwaitNoNode: { 'tagwait_ready{job="tagwait",instance="a"}': '0x60' },
-  TagwaitNodeGone: { 'up{job="tagwait",instance="a"}': '0x60' },
-  TagwaitStoreAway: { 'tagwait_store_up{job="tagwait",instance="a"}': '0x60' },
-  TagwaitSetsRefused: { 'tagwait_sets_total{job="tagwait",result="unavailable"}': '0+1x60' },
+interface Trouble {
+  severity: 'page' | 'ticket';
+  /** minutes from its begin until the alert goes off */
+  after: number;
+  /** a sample a minute */
+  series: Record<string, string>;
+}
+/** For each alert, what makes it go off, whom it wakes, and when. A rate has its first number after a minute. */
+const TROUBLE: Record<string, Trouble> = {
+  TagwaitNoNode: {
+    severity: 'page',
+    after: 1,
+    series: { 'tagwait_ready{job="tagwait",instance="a"}': '0x60' },
+  },
+  TagwaitNodeGone: {
+    severity: 'ticket',
+    after: 5,
+    series: { 'up{job="tagwait",instance="a"}': '0x60' },
+  },
+  TagwaitStoreAway: {
+    severity: 'page',
+    after: 1,
+    series: { 'tagwait_store_up{job="tagwait",instance="a"}': '0x60' },
+  },
+  TagwaitSetsRefused: {
+    severity: 'page',
+    after: 6,
+    series: { 'tagwait_sets_total{job="tagwait",result="unavailable"}': '0+1x60' },
+  },
   TagwaitSlow: {
-    'tagwait_set_to_answer_seconds_bucket{job="tagwait",le="1"}': '0x60',
-    'tagwait_set_to_answer_seconds_bucket{job="tagwait",le="2"}': '0+60x60',
-    'tagwait_set_to_answer_seconds_bucket{job="tagwait",le="+Inf"}': '0+60x60',
+    severity: 'page',
+    after: 6,
+    series: {
+      'tagwait_set_to_answer_seconds_bucket{job="tagwait",le="1"}': '0x60',
+      'tagwait_set_to_answer_seconds_bucket{job="tagwait",le="2"}': '0+60x60',
+      'tagwait_set_to_answer_seconds_bucket{job="tagwait",le="+Inf"}': '0+60x60',
+    },
   },
-  TagwaitFull: { 'tagwait_limits_reached_total{job="tagwait",instance="a",limit="held"}': '0+6x60' },
+  TagwaitFull: {
+    severity: 'page',
+    after: 3,
+    series: { 'tagwait_limits_reached_total{job="tagwait",instance="a",limit="held"}': '0+6x60' },
+  },
   TagwaitDescriptorsShort: {
-    'process_open_fds{job="tagwait",instance="a"}': '95x60',
-    'process_max_fds{job="tagwait",instance="a"}': '100x60',
+    severity: 'page',
+    after: 5,
+    series: {
+      'process_open_fds{job="tagwait",instance="a"}': '91x60',
+      'process_max_fds{job="tagwait",instance="a"}': '100x60',
+    },
   },
-  TagwaitValuesLost: { 'tagwait_lost_values_total{job="tagwait"}': '0+1x60' },
+  TagwaitValuesLost: {
+    severity: 'ticket',
+    after: 2,
+    series: { 'tagwait_lost_values_total{job="tagwait"}': '0+1x60' },
+  },
 };
 const WELL = {
   'up{job="tagwait",instance="a"}': '1x60',
@@ -252,7 +291,7 @@ const WELL = {
   'tagwait_set_to_answer_seconds_bucket{job="tagwait",le="2"}': '0+60x60',
   'tagwait_set_to_answer_seconds_bucket{job="tagwait",le="+Inf"}': '0+60x60',
   'tagwait_limits_reached_total{job="tagwait",instance="a",limit="held"}': '5x60',
-  'process_open_fds{job="tagwait",instance="a"}': '50x60',
+  'process_open_fds{job="tagwait",instance="a"}': '89x60',
   'process_max_fds{job="tagwait",instance="a"}': '100x60',
   'tagwait_lost_values_total{job="tagwait"}': '2x60',
 };
@@ -263,24 +302,26 @@ test.skipIf(!promtool)('each alert goes off at its trouble, and none when all is
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const series = (values: Record<string, string>) =>
     Object.entries({ ...WELL, ...values }).map(([name, numbers]) => ({ series: name, values: numbers }));
-  const firing = 'count by (alertname) (ALERTS{alertstate="firing"}) > 0';
-  const seen = (values: Record<string, string>, names: string[]) => ({
+  const firing = 'count by (alertname, severity) (ALERTS{alertstate="firing"}) > 0';
+  const at = (minute: number, names: string[]) => ({
+    expr: firing,
+    eval_time: `${minute}m`,
+    exp_samples: names.map(name => ({
+      labels: `{alertname="${name}",severity="${TROUBLE[name]?.severity}"}`,
+      value: 1,
+    })),
+  });
+  const seen = (values: Record<string, string>, promql_expr_test: object[]) => ({
     interval: '1m',
     input_series: series(values),
-    promql_expr_test: [
-      {
-        expr: firing,
-        // some minutes of it are enough: its window, and the time that it waits
-        eval_time: '12m',
-        exp_samples: names.map(name => ({ labels: `{alertname="${name}"}`, value: 1 })),
-      },
-    ],
+    promql_expr_test,
   });
-  const nothing = { ...seen({}, ['TagwaitNoNode']), input_series: [] };
   const tests = [
-    nothing,
-    seen({}, []),
-    ...Object.entries(TROUBLE).map(([alert, values]) => seen(values, [alert])),
+    { ...seen({}, [at(12, ['TagwaitNoNode'])]), input_series: [] },
+    seen({}, [at(12, [])]),
+    ...Object.entries(TROUBLE).map(([alert, { series: values, after }]) =>
+      seen(values, [at(after - 1, []), at(after, [alert]), at(12, [alert])]),
+    ),
   ];
   const file = join(folder, 'test.yml');
   writeFileSync(file, stringify({ rule_files: [ALERTS], evaluation_interval: '1m', tests }));

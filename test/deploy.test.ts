@@ -16,6 +16,10 @@ import { find } from './needs.js';
 import { deployed as text } from './proxies.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const manifest = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
+  version: string;
+  bin: Record<string, string>;
+};
 
 describe('read, not run', () => {
   const files = [
@@ -149,6 +153,254 @@ describe('read, not run', () => {
     });
     // else no node may ever be drained
     expect(of('PodDisruptionBudget')[0]?.minAvailable).toBeLessThan(deployment.replicas);
+  });
+
+  test('Kubernetes: a restart takes no node away too early, and the internal port is for backends alone', () => {
+    const documents = yaml('kubernetes/tagwait.yaml') as Record<string, unknown>[];
+    const one = (kind: string, name = 'tagwait') =>
+      documents.find(({ kind: is, metadata }) => is === kind && (metadata as { name: string }).name === name);
+    const app = { app: 'tagwait' };
+    const [publicPort, internalPort] = [SETTINGS.publicPort.fallback, SETTINGS.internalPort.fallback].map(
+      Number,
+    );
+    expect(one('Deployment')).toMatchObject({
+      apiVersion: 'apps/v1',
+      metadata: { labels: app },
+      spec: {
+        replicas: 2,
+        selector: { matchLabels: app },
+        strategy: { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+        template: {
+          metadata: {
+            annotations: { 'prometheus.io/scrape': 'true', 'prometheus.io/port': String(internalPort) },
+          },
+          spec: {
+            securityContext: { runAsUser: 1000, seccompProfile: { type: 'RuntimeDefault' } },
+            topologySpreadConstraints: [
+              {
+                maxSkew: 1,
+                topologyKey: 'kubernetes.io/hostname',
+                whenUnsatisfiable: 'ScheduleAnyway',
+                labelSelector: { matchLabels: app },
+              },
+            ],
+            containers: [
+              {
+                image: `tagwait:${manifest.version}`,
+                envFrom: [{ secretRef: { name: 'tagwait' } }],
+                ports: [
+                  { name: 'public', containerPort: publicPort },
+                  { name: 'internal', containerPort: internalPort },
+                ],
+              },
+            ],
+          },
+        },
+      },
+    });
+    const [container] = (one('Deployment') as never as { spec: { template: { spec: Pods } } }).spec.template
+      .spec.containers;
+    interface Pods {
+      containers: [Container];
+    }
+    interface Probe {
+      periodSeconds: number;
+      failureThreshold: number;
+    }
+    interface Container {
+      env: { name: string; value: string }[];
+      readinessProbe: Probe;
+      livenessProbe: Probe;
+      lifecycle: { preStop: { exec: { command: string[] } } };
+      resources: { requests: Record<string, string>; limits: Record<string, string> };
+    }
+    const env = Object.fromEntries(container.env.map(({ name, value }) => [name, value]));
+    // its own pod reaches the ports by the pod's address; one proxy is before it; the drain is the default
+    expect(env).toEqual({
+      TAGWAIT_INTERNAL_HOST: '0.0.0.0',
+      TAGWAIT_TRUST_PROXY: '1',
+      TAGWAIT_DRAIN: SETTINGS.drain.fallback,
+    });
+    const notice = ({ periodSeconds, failureThreshold }: Probe) => periodSeconds * failureThreshold;
+    const [command, before] = container.lifecycle.preStop.exec.command;
+    expect(command).toBe('sleep');
+    // the pod is off the Service before it begins to drain; it is not restarted for one slow answer
+    expect(notice(container.readinessProbe)).toBeLessThan(Number(before));
+    expect(container.livenessProbe.failureThreshold).toBeGreaterThan(1);
+    expect(notice(container.livenessProbe)).toBeGreaterThanOrEqual(30);
+    expect(container.resources).toEqual({
+      requests: { cpu: '250m', memory: '256Mi' },
+      limits: { memory: '1Gi' },
+    });
+    expect(one('Service')).toMatchObject({ spec: { selector: app, ports: [{ name: 'public', port: 80 }] } });
+    expect(one('Service', 'tagwait-internal')).toMatchObject({
+      spec: { selector: app, ports: [{ name: 'internal', port: internalPort }] },
+    });
+    expect(one('PodDisruptionBudget')).toMatchObject({ apiVersion: 'policy/v1', spec: { minAvailable: 1 } });
+    expect(one('NetworkPolicy')).toMatchObject({
+      apiVersion: 'networking.k8s.io/v1',
+      spec: {
+        podSelector: { matchLabels: app },
+        policyTypes: ['Ingress'],
+        ingress: [
+          { ports: [{ port: 'public' }] },
+          {
+            from: [{ podSelector: { matchLabels: { 'tagwait-backend': 'true' } } }],
+            ports: [{ port: 'internal' }],
+          },
+        ],
+      },
+    });
+    expect(
+      (one('NetworkPolicy') as never as { spec: { ingress: object[] } }).spec.ingress[0],
+    ).not.toHaveProperty('from');
+  });
+
+  test('compose.yaml: the nodes wait for Redis, which evicts nothing and keeps what it has; all start again', () => {
+    const [{ services, volumes }] = yaml('compose.yaml') as [
+      { services: Record<string, Record<string, unknown>>; volumes: object },
+    ];
+    const settings = {
+      TAGWAIT_REDIS_URL: 'redis://redis:6379',
+      TAGWAIT_INTERNAL_HOST: '0.0.0.0',
+      TAGWAIT_TRUST_PROXY: '1',
+      TAGWAIT_DRAIN: SETTINGS.drain.fallback,
+      // Compose ends with this text when one is not given
+      ...Object.fromEntries(
+        ['TAGWAIT_SET_TOKENS', 'TAGWAIT_SECRET'].map(name => [
+          name,
+          `$\{${name}:?32 random characters or more}`,
+        ]),
+      ),
+    };
+    const node = {
+      build: { context: '..', dockerfile: 'deploy/Dockerfile' },
+      environment: settings,
+      depends_on: { redis: { condition: 'service_healthy' } },
+      ulimits: { nofile: 200_000 },
+      security_opt: ['no-new-privileges:true'],
+    };
+    expect(services.one).toMatchObject(node);
+    expect(services.two).toMatchObject({
+      ...node,
+      environment: { ...settings, TAGWAIT_PUBLIC_PORT: '11100', TAGWAIT_INTERNAL_PORT: '11101' },
+    });
+    for (const [name, { restart }] of Object.entries(services)) expect(restart, name).toBe('unless-stopped');
+    expect(services.net?.ports).toEqual(['443:443', '127.0.0.1:11001:11001', '127.0.0.1:11101:11101']);
+    const healthy = { condition: 'service_healthy' };
+    expect(services.nginx).toMatchObject({
+      network_mode: 'service:net',
+      volumes: ['./nginx.conf:/etc/nginx/nginx.conf:ro', './tls:/etc/nginx/tls:ro'],
+      ulimits: { nofile: 200_000 },
+      depends_on: { one: healthy, two: healthy },
+    });
+    const {
+      command,
+      healthcheck,
+      volumes: mounted,
+    } = services.redis as never as {
+      command: string[];
+      healthcheck: { test: string[]; interval: string };
+      volumes: string[];
+    };
+    const flags = command.join(' ');
+    expect(flags).toBe('redis-server --appendonly yes --appendfsync everysec --maxmemory-policy noeviction');
+    expect(healthcheck.test).toEqual(['CMD', 'redis-cli', 'ping']);
+    expect(Number.parseInt(healthcheck.interval, 10)).toBeLessThanOrEqual(5);
+    expect(mounted).toEqual(['redis:/data']);
+    expect(Object.keys(volumes)).toEqual(['redis']);
+  });
+
+  test('nginx.conf: descriptors for two sides, connections that nginx closes first, no answer kept back', () => {
+    const conf = text('nginx.conf').replace(/^ *#.*$/gm, '');
+    const given = (name: string, within = conf) => new RegExp(`^ *${name} (.+);$`, 'm').exec(within)?.[1];
+    const [, upstream = ''] = /upstream tagwait \{(.*?)\}/s.exec(conf) ?? [];
+    const [, server = ''] = /\n {4}server \{(.*)/s.exec(conf) ?? [];
+    const [, location = ''] = /location \/ \{(.*?)\}/s.exec(server) ?? [];
+    expect(Number(given('worker_rlimit_nofile'))).toBe(2 * Number(given('worker_connections')));
+    expect(upstream.match(/server .*;/g)).toEqual(
+      [11_000, 11_100].map(port => `server 127.0.0.1:${port} max_fails=1 fail_timeout=1s;`),
+    );
+    expect(Number(given('keepalive', upstream))).toBeGreaterThanOrEqual(1000);
+    // the service promises 65 s or more on an idle connection: the test in plain.test.ts
+    expect(Number.parseInt(given('keepalive_timeout', upstream) ?? '', 10)).toBeLessThanOrEqual(60);
+    // a page's connection is idle for no longer than a hold and a wait
+    expect(Number.parseInt(given('keepalive_timeout', server) ?? '', 10)).toBeGreaterThan(
+      Number(SETTINGS.hold.fallback),
+    );
+    expect(Number(given('keepalive_requests', server))).toBeGreaterThanOrEqual(1_000_000);
+    expect(Number(given('http2_max_concurrent_streams', server))).toBeGreaterThanOrEqual(128);
+    expect(server).toMatch(/listen 443 ssl http2;\s+listen \[::\]:443 ssl http2;/);
+    expect(given('ssl_protocols', server)).toBe('TLSv1.2 TLSv1.3');
+    expect(given('access_log', server)).toBe('off');
+    expect(given('server_tokens')).toBe('off');
+    for (const [name, value] of Object.entries({
+      proxy_pass: 'http://tagwait',
+      proxy_http_version: '1.1',
+      'proxy_set_header Connection': '""',
+      'proxy_set_header Host': '$host',
+      'proxy_set_header X-Forwarded-For': '$proxy_add_x_forwarded_for',
+      'proxy_set_header X-Forwarded-Proto': '$scheme',
+      proxy_connect_timeout: '2s',
+      proxy_next_upstream: 'error timeout',
+      proxy_next_upstream_tries: '2',
+      proxy_buffering: 'off',
+      proxy_ignore_client_abort: 'off',
+      proxy_cache: 'off',
+    }))
+      expect(given(name, location), name).toBe(value);
+  });
+
+  test('the systemd unit: the command, time to drain, a start again for all but wrong settings', () => {
+    const unit = Object.fromEntries(
+      text('tagwait.service')
+        .split('\n')
+        .flatMap(line => (/^[A-Z]/.test(line) ? [line.split(/=(.*)/s).slice(0, 2)] : [])),
+    );
+    expect(unit).toMatchObject({
+      ExecStart: `/usr/bin/env ${Object.keys(manifest.bin)[0]}`,
+      EnvironmentFile: '-/etc/tagwait.env',
+      Restart: 'always',
+      RestartSec: '1',
+      // wrong settings: cli.test.ts
+      RestartPreventExitStatus: '2',
+      // workers are drained by their primary
+      KillMode: 'mixed',
+      After: 'network-online.target',
+      Wants: 'network-online.target',
+      WantedBy: 'multi-user.target',
+      DynamicUser: 'yes',
+      UMask: '0077',
+      CapabilityBoundingSet: '',
+      RestrictAddressFamilies: 'AF_INET AF_INET6 AF_UNIX',
+      SystemCallArchitectures: 'native',
+      SystemCallFilter: '@system-service',
+      ProtectProc: 'invisible',
+      ProtectSystem: 'strict',
+    });
+    const switches = Object.entries(unit).filter(([name]) =>
+      /^(Protect|Private|Restrict|Lock|No)/.test(name),
+    );
+    const on = switches.filter(([, value]) => value === 'yes').map(([name]) => name);
+    expect(on.sort()).toEqual([
+      ...[
+        'LockPersonality',
+        'NoNewPrivileges',
+        'PrivateDevices',
+        'PrivateTmp',
+        'PrivateUsers',
+        'ProtectClock',
+      ],
+      ...[
+        'ProtectControlGroups',
+        'ProtectHome',
+        'ProtectHostname',
+        'ProtectKernelLogs',
+        'ProtectKernelModules',
+      ],
+      ...['ProtectKernelTunables', 'RestrictNamespaces', 'RestrictRealtime', 'RestrictSUIDSGID'],
+    ]);
+    expect(Number(unit.TimeoutStopSec)).toBeGreaterThan(Number(SETTINGS.drain.fallback));
   });
 
   test('the systemd unit: every line is one of a section, and it may open many files', () => {

@@ -27,6 +27,7 @@ const NEVER_KEPT: Row[] = [
   ['public', 'GET', '/status/events?key=k', 403],
   ['public', 'HEAD', '/status/events?key=k', 403],
   ['public', 'GET', '/status/socket', 426],
+  ['public', 'GET', `/healthz?${'x'.repeat(4100)}`, 414],
   ['internal', 'POST', '/status/set', 200, json(set1)],
   ['internal', 'POST', '/status/set', 400, json({ key: 'h' })],
   ['internal', 'POST', '/status/set', 401, { body: '{}' }],

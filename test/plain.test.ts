@@ -9,7 +9,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { Connections } from '../src/wire/connections.js';
 import { type Exchange, HeaderBlock } from '../src/wire/exchange.js';
 import { readHead } from '../src/wire/fast-path.js';
-import { held, service, set, until } from './harness.js';
+import { held, poll, service, set, until } from './harness.js';
 import { type Raw, raw, request } from './raw.js';
 import { scrape } from './scrape.js';
 
@@ -291,6 +291,45 @@ describe('a connection', () => {
     connection.socket.resume();
     await held(internalUrl, 'small', 1);
     await until(() => connection.text.length > 16_000_000);
+  });
+
+  test.each([
+    ['an extension of a chunk', '1;a=b\r\n{\r\n0\r\n\r\n'],
+    ['a trailer', '1\r\n{\r\n0\r\nX: y\r\n\r\n'],
+  ])('whose body has %s is answered with `Connection: close`, and closed', async (_, body) => {
+    const { internalUrl } = await service();
+    const headers = ['Content-Type: application/json', 'Transfer-Encoding: chunked'];
+    const connection = raw(internalUrl, request('/status/set', headers, 'POST') + body);
+    await connection.ended;
+    expect(connection.text).toMatch(/^HTTP\/1\.1 400 .*\r\nConnection: close\r\n/is);
+  });
+
+  test('whose body is too large is refused, and closed, before it has come', async () => {
+    const { internalUrl } = await service();
+    const headers = ['Content-Type: application/json', 'Content-Length: 200000'];
+    const connection = raw(internalUrl, `${request('/status/set', headers, 'POST')}{`);
+    // a body may take 15 s
+    expect(await connection.ended).toBeLessThan(10_000);
+    expect(connection.text).toMatch(/^HTTP\/1\.1 413 .*\r\nConnection: close\r\n/is);
+  });
+
+  test('whose answer was read late may be idle as long as any other', async () => {
+    const { publicUrl, internalUrl } = await service({ maxValueBytes: 1_048_576, history: 16 });
+    for (let count = 0; count < 16; count++)
+      await set(internalUrl, { key: 'big', value: 'x'.repeat(1_000_000) });
+    const connection = raw(publicUrl, request('/status/get?key=big'));
+    connection.socket.pause();
+    await until(
+      async () =>
+        (await scrape(internalUrl)).get('tagwait_answers_total{mode="json",answer="success"}') === 1,
+    );
+    connection.socket.resume();
+    await until(() => connection.text.length > 16_000_000);
+    // a second is as long as the hold of another
+    await poll(publicUrl, { key: 'clock', hold: '1' });
+    connection.socket.write(request('/status/get?key=small&hold=0'));
+    await until(() => connection.text.includes('"code":-1') || connection.socket.destroyed);
+    expect(connection.text).toContain('"code":-1');
   });
 
   test('is counted among those that are held while it is, and no longer', async () => {

@@ -106,7 +106,14 @@ describe.each(READERS)('the limit of an address, read by %s', (_, headers) => {
     await ask(publicUrl, '/healthz');
     const { status, body, head } = await ask(publicUrl, target, { headers });
     expect([status, body]).toEqual([code, expect.stringMatching(text)]);
-    if (text.source.startsWith('^busy')) expect(head).toMatch(/^content-type: text\/plain/im);
+    if (!text.source.startsWith('^busy')) return;
+    expect(head).toMatch(/^content-type: text\/plain/im);
+    expect(head).toMatch(/^x-content-type-options: nosniff\r?$/im);
+    expect(head).toMatch(/^cache-control: no-store\r?$/im);
+    const wait = Number(/\d+/.exec(body)?.[0]);
+    // a poll says it in its text alone
+    if (!target.startsWith('/status/get'))
+      expect(Number(/^retry-after: (\d+)/im.exec(head)?.[1])).toBe(Math.ceil(wait / 1000));
   });
 
   test('a thousand bad names one after the other: refused by limit, and every one is counted', async () => {

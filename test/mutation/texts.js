@@ -22,7 +22,13 @@ const TARGETS = {
     tests: ['test/brokers/redis.test.ts', 'test/brokers/watchers.test.ts', 'test/twin/store.test.ts'],
     comment: /^\s*(?:--|$)/,
   },
-  alerts: { files: ['deploy/alerts.yml'], tests: ['test/dashboard.test.ts'], comment: /^\s*(?:#|$)/ },
+  // but for the prose, which is for a person
+  alerts: {
+    files: ['deploy/alerts.yml'],
+    tests: ['test/dashboard.test.ts'],
+    only: 'each alert|an alert says|every query|in the unit',
+    comment: /^\s*(?:#|$|summary:|description:)/,
+  },
   deploy: {
     files: ['deploy/nginx.conf', 'deploy/compose.yaml', 'deploy/kubernetes/*.yaml', 'deploy/tagwait.service'],
     tests: ['test/deploy.test.ts'],
