@@ -1,7 +1,7 @@
 /** The nodes of a deployment, over a channel that the test delivers, in virtual time. */
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { encode, type Message } from '../../src/brokers/messages.js';
-import { DEAD_AFTER, HEARTBEAT_INTERVAL, Survey } from '../../src/brokers/survey.js';
+import { DEAD_AFTER, HEARTBEAT_INTERVAL, nodesIn, Survey, waitersIn } from '../../src/brokers/survey.js';
 
 const info = (id: string) => ({ id, held: 0, version: '0', uptime: 0 });
 
@@ -10,6 +10,7 @@ function surveyOf(receivers: () => number | undefined) {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
   onTestFinished(() => void vi.useRealTimers());
   let asked = '';
+  const sent: [node: string, message: string][] = [];
   const survey = new Survey(
     'me',
     {
@@ -17,13 +18,14 @@ function surveyOf(receivers: () => number | undefined) {
         asked = message.split(' ')[2] as string;
         return receivers();
       },
-      send: () => {},
+      send: (node, message) => sent.push([node, message]),
     },
     { held: () => 1, describe: () => info('me') },
   );
   survey.listening(true);
   return {
     survey,
+    sent,
     hears: (message: Message) => survey.receive(message),
     heartbeat: (node: string) => survey.receive({ kind: 'heartbeat', node, server: '0', count: 1 }),
     replies: (node: string) =>
@@ -77,4 +79,95 @@ test('a survey whose replies do not come ends without them, within a second', as
 test('the goodbye of a node is what the others take it for', () => {
   const { survey } = surveyOf(() => 1);
   expect(survey.goodbye()).toBe(encode({ kind: 'goodbye', node: 'me' }));
+});
+
+test('a node knows all others 2.5 s after it began to listen, and again after it stopped', async () => {
+  const { survey, pass } = surveyOf(() => 1);
+  const complete = async (ms: number) => {
+    await pass(ms);
+    return survey.isComplete();
+  };
+  expect([await complete(2500), await complete(1)]).toEqual([false, true]);
+  survey.listening(false);
+  expect(await complete(60_000)).toBe(false);
+  survey.listening(true);
+  expect([await complete(2500), await complete(1)]).toEqual([false, true]);
+});
+
+test('a node greets another whose heartbeat is the first, once, and neither itself nor one that greets', () => {
+  const { survey, sent, hears, heartbeat } = surveyOf(() => 1);
+  for (const node of ['me', 'new', 'new']) heartbeat(node);
+  for (const node of ['me', 'greets']) hears({ kind: 'greeting', node });
+  heartbeat('greets');
+  expect(sent).toEqual([['new', 'h me']]);
+  expect(survey.alive()).toEqual(['me', 'new', 'greets']);
+});
+
+test('a node that has heard nothing for long takes nobody for dead until it hears again', async () => {
+  const { survey, heartbeat, pass } = surveyOf(() => 1);
+  for (const node of ['a', 'b']) heartbeat(node);
+  await pass(DEAD_AFTER);
+  heartbeat('a');
+  expect(survey.alive()).toEqual(['me', 'a', 'b']);
+  await pass(60_000);
+  expect(survey.alive()).toEqual(['me', 'a', 'b']);
+  heartbeat('b');
+  expect(survey.alive()).toEqual(['me', 'b']);
+});
+
+test('a survey of another node is answered with what this node is and holds', () => {
+  const { sent, hears } = surveyOf(() => 1);
+  hears({ kind: 'survey', node: 'other', id: 'ff', key: 'k' });
+  hears({ kind: 'survey', node: 'other', id: 'ee', key: '' });
+  expect(sent).toEqual([
+    ['other', encode({ kind: 'reply', id: 'ff', reply: { info: info('me'), held: 1 } })],
+    ['other', encode({ kind: 'reply', id: 'ee', reply: { info: info('me'), held: 0 } })],
+  ]);
+});
+
+test('replies that are early, late, repeated or of another survey: each node counts once', async () => {
+  const { survey, hears, replies, pass } = surveyOf(() => {
+    // the message comes back before its sender knows how many have got it
+    for (const node of ['me', 'early']) replies(node);
+    return 3;
+  });
+  let found: string[] | undefined;
+  void survey.ask('k').then(all => {
+    found = all.map(reply => reply.info.id);
+  });
+  await pass(0);
+  replies('early');
+  hears({ kind: 'reply', id: 'other', reply: { info: info('stranger'), held: 1 } });
+  await pass(699);
+  expect(found).toBe(undefined);
+  await pass(1);
+  expect(found).toEqual(['me', 'early']);
+  replies('late');
+  expect(found).toEqual(['me', 'early']);
+  const all = surveyOf(() => {
+    for (const node of ['me', 'early']) all.replies(node);
+    return 2;
+  });
+  expect((await all.survey.ask('k')).map(({ held }) => held)).toEqual([1, 2]);
+});
+
+test('a survey that cannot be sent is rejected', async () => {
+  const { survey, replies } = surveyOf(() => {
+    throw new Error('away');
+  });
+  await expect(survey.ask('k')).rejects.toThrow('away');
+  replies('late');
+});
+
+test('nodes that hold nothing are listed as nodes, and not as waiting', () => {
+  const replies = [
+    { info: info('a'), held: 2 },
+    { info: info('b'), held: 0 },
+  ];
+  expect(waitersIn(replies)).toEqual({ a: 2 });
+  expect(nodesIn(replies)).toEqual([info('a'), info('b')]);
+});
+
+test('a heartbeat names its node, its server and its number', () => {
+  expect(surveyOf(() => 1).survey.heartbeat('3', 12)).toBe('b me 3 12');
 });

@@ -57,9 +57,16 @@ export const GROUPS = {
     least: 85,
     files: filesOf('brokers'),
     tests: tests(
-      ...['memory', 'address', 'connections', 'sentinels', 'stream', 'subscriptions', 'survey'].map(
-        name => `brokers/${name}`,
-      ),
+      ...[
+        'memory',
+        'messages',
+        'address',
+        'connections',
+        'sentinels',
+        'stream',
+        'subscriptions',
+        'survey',
+      ].map(name => `brokers/${name}`),
       'twin/contract',
       'twin/link',
       'twin/deaf',
