@@ -97,6 +97,14 @@ test.each(['tagwaitSet', 'tagwaitSetMany', 'tagwaitSubscribe', 'tagwaitPeek', 't
   },
 );
 
+test('a script that is refused fails each of its sets', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server]));
+  server.refusals.set('tagwaitSetMany', 'OOM');
+  const sets = ['a', 'b', 'c'].map(key => refusal(broker.set(key, '1', TTL)));
+  expect(await Promise.all(sets)).toEqual(['Redis: OOM', 'Redis: OOM', 'Redis: OOM']);
+});
+
 test('a set that is refused says nothing of another set of the same tick', async () => {
   const all = servers(3);
   const broker = await started(brokerOn(all));
