@@ -141,3 +141,78 @@ test('a wrong password of all Sentinels ends the start, and no password is shown
   expect(child.output.stderr).toMatch(/^tagwait: Redis refuses this node: tag: .*WRONGPASS/m);
   expect(child.output.stdout + child.output.stderr).not.toContain('shhh');
 });
+
+test('a connector that finds no master asks again, also Sentinels that are named, and ends when its client does', async () => {
+  const field = (port: number) => ['name', 'x', 'ip', '127.0.0.1', 'port', String(port)];
+  // they name each other and twenty more, none of which answers
+  const one = await sentinel(
+    7000,
+    undefined,
+    Array.from({ length: 20 }, (_, number) => field(number + 1)),
+  );
+  const nat = { '127.0.0.1:1': { host: '127.0.0.1', port: one.port } };
+  const sentinels = new Sentinels({ ...given, name: 'none', nat, at: at(one) });
+  const options = { host: 'old', port: 7 };
+  const connector = new sentinels.connector(options);
+  const causes: string[] = [];
+  const connected = connector.connect((event, { message }) => causes.push(`${event} ${message}`));
+  expect(options.host, 'the address is not known until it is found').toBe('');
+  expect(connector.at).toBe(undefined);
+  const known = () => causes.at(-1)?.split('; ').length;
+  await until(() => known() === 16, { seen: () => causes.at(-1) });
+  connector.disconnect();
+  await expect(connected).rejects.toThrow('Connection is closed.');
+  expect(causes[0]).toBe(
+    `error no Sentinel names the master: 127.0.0.1:${one.port}: knows no master of the name none`,
+  );
+  expect(known(), 'sixteen are known at most').toBe(16);
+});
+
+test('the delay before a connector asks again is that of so many failures', async () => {
+  const one = await sentinel(7000);
+  const attempts: number[] = [];
+  const backoff = (attempt: number) => attempts.push(attempt);
+  const sentinels = new Sentinels({ ...given, name: 'none', backoff, at: at(one) });
+  const connector = new sentinels.connector({});
+  const connected = connector.connect(() => {});
+  await until(() => attempts.length >= 4);
+  connector.disconnect();
+  await expect(connected).rejects.toThrow('Connection is closed.');
+  expect(attempts.slice(0, 4)).toEqual([1, 2, 3, 4]);
+});
+
+test('the Sentinels are watched as long as a client follows the master, with one connection each', async () => {
+  const sockets = new Set<object>();
+  const subscribed: string[] = [];
+  const one = await speaker((command, socket) => {
+    if (!sockets.has(socket)) {
+      sockets.add(socket);
+      socket.on('close', () => sockets.delete(socket));
+    }
+    const [name, ...args] = command;
+    if (name === 'SUBSCRIBE') {
+      subscribed.push(args.join());
+      return ['subscribe', args[0] as string, 1];
+    }
+    if (name === 'SENTINEL') return args[0] === 'SENTINELS' ? [] : ['127.0.0.1', String(one.port)];
+    return 'PONG';
+  });
+  const sentinels = new Sentinels({ ...given, at: at(one) });
+  const connectors = [new sentinels.connector({}), new sentinels.connector({})];
+  const streams = await Promise.all(connectors.map(connector => connector.connect(() => {})));
+  onTestFinished(() => {
+    for (const stream of streams) stream.destroy();
+  });
+  expect(connectors.map(connector => connector.at)).toEqual([
+    `127.0.0.1:${one.port}`,
+    `127.0.0.1:${one.port}`,
+  ]);
+  await until(() => subscribed.length > 0 && sockets.size === 1);
+  connectors[0]?.disconnect();
+  one.say(['message', '+switch-master', 'another 127.0.0.1 1 127.0.0.1 2']);
+  await new Promise(resolve => setImmediate(resolve));
+  expect(sockets.size).toBe(1);
+  connectors[1]?.disconnect();
+  await until(() => sockets.size === 0);
+  expect(subscribed).toEqual(['+switch-master']);
+});

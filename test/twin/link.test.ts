@@ -366,3 +366,15 @@ test('one server of a Cluster is lost: it is named, and the subscriber connects 
   await clock.runUntil(8000);
   expect(one.broker.status()).toMatchObject({ up: true, reconnects: 1 });
 });
+
+test('no server of a Cluster owns a slot: Redis is away until one does', async () => {
+  const { clock, one } = await ready(3);
+  const client = one.clients.client as Cluster & { slots: string[][] };
+  const { slots } = client;
+  Object.assign(client, { slots: [] });
+  await clock.runUntil(3000);
+  expect(one.broker.status()).toEqual({ up: false, cause: 'no server is known', reconnects: 0 });
+  Object.assign(client, { slots });
+  await clock.runUntil(6000);
+  expect(one.broker.status()).toEqual({ up: true, cause: undefined, reconnects: 1 });
+});
