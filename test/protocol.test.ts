@@ -46,13 +46,27 @@ describe('split', () => {
   });
 
   test.each([
-    ['key=a&key=b', { given: { key: 'a' }, twice: ['key'], garbled: [] }],
-    ['key=a&key=b&key=c&var=1&var', { given: { key: 'a', var: '1' }, twice: ['key', 'var'], garbled: [] }],
-    ['key&key=b', { given: { key: '' }, twice: ['key'], garbled: [] }],
+    ['key=a&key=b', { given: { key: 'a' }, further: { key: ['b'] }, twice: ['key'], garbled: [] }],
+    [
+      'key=a&key=b&key=c&var=1&var',
+      { given: { key: 'a', var: '1' }, further: { key: ['b', 'c'] }, twice: ['key', 'var'], garbled: [] },
+    ],
+    ['key&key=b', { given: { key: '' }, further: { key: ['b'] }, twice: ['key'], garbled: [] }],
     ['key=%ff&var=%', { given: { key: '', var: '' }, twice: [], garbled: ['key', 'var'] }],
-    ['key=%ff&key=a', { given: { key: '' }, twice: ['key'], garbled: ['key'] }],
+    ['key=%ff&key=a', { given: { key: '' }, further: { key: ['a'] }, twice: ['key'], garbled: ['key'] }],
   ])('%s: twice, or garbled', (query, parameters) => {
     expect(split(query)).toEqual({ ...parameters, tooLong: false });
+  });
+
+  test('of a list at most 17 values are decoded', () => {
+    const query = Array.from({ length: 40 }, () => 'since=%ff').join('&');
+    expect(split(query)).toEqual({
+      given: { since: '' },
+      further: { since: Array.from({ length: 16 }, () => '') },
+      twice: ['since'],
+      garbled: ['since'],
+      tooLong: false,
+    });
   });
 
   test('of a query that is too long the whole pairs of its first bytes are read', () => {

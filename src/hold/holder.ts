@@ -73,10 +73,14 @@ export class Holder {
 
   /** Answers `timeout` only if the newest position is known, because a wrong cursor would skip entries. */
   #timeOut(waiter: Waiter): void {
-    const { watch } = waiter;
-    if (waiter.state === 'caughtUp' && isKnown(watch) && this.#broker.status().up)
-      this.finish(waiter, { kind: 'timeout', cursor: advance(waiter.since, watch.position) });
-    else this.finish(waiter, away());
+    const cursor = this.cursorOf(waiter);
+    this.finish(waiter, cursor === undefined ? away() : { kind: 'timeout', cursor });
+  }
+
+  /** The cursor of a waiter that has seen everything; undefined: that is not certain. */
+  cursorOf({ watch, since, state }: Waiter): string | undefined {
+    const certain = state === 'caughtUp' && isKnown(watch) && this.#broker.status().up;
+    return certain ? advance(since, watch.position) : undefined;
   }
 
   /** An entry arrived: answers the waiters that it is next for. */
@@ -115,7 +119,8 @@ export class Holder {
   }
 }
 
-const away = (): Answer => ({
+/** The store is away: ask again later. */
+export const away = (): Answer => ({
   kind: 'unavailable',
   retry: AWAY.min + Math.random() * (AWAY.max - AWAY.min),
 });

@@ -14,6 +14,12 @@ export interface Responder {
   answer(answer: Answer): void;
   /** Whether it is the poll of that name and address. Absent: it has no name. */
   isNamed?(name: string, from: string): boolean;
+  /** Whether it is a poll of that address. Absent: it is none. */
+  isFrom?(from: string): boolean;
+  /** It is a further key of a request that is held, and counted, for another one. */
+  readonly uncounted?: boolean;
+  /** Its page has stopped watching, and is answered next. Absent: nothing else waits with it. */
+  abandon?(): void;
 }
 
 export interface Waiter extends Timed<Waiter> {
@@ -129,13 +135,14 @@ export class Hub {
     if (next) next.previous = waiter;
     watch.first = waiter;
     watch.held++;
-    this.#held++;
+    if (!responder.uncounted) this.#held++;
     return waiter;
   }
 
   /** Removes a waiter. @returns false if it was removed before */
   leave(waiter: Waiter): boolean {
     if (!waiter.responder) return false;
+    if (!waiter.responder.uncounted) this.#held--;
     waiter.responder = undefined;
     const { watch, next, previous } = waiter;
     if (previous) previous.next = next;
@@ -145,7 +152,6 @@ export class Hub {
     waiter.next = undefined;
     waiter.previous = undefined;
     watch.held--;
-    this.#held--;
     return true;
   }
 

@@ -115,6 +115,7 @@ export class LongPoll {
     const responder = waiter?.responder;
     if (!waiter || !responder) return false;
     this.leave(waiter);
+    responder.abandon?.();
     responder.answer({ kind: 'timeout', cursor: waiter.since });
     return true;
   }
@@ -122,6 +123,16 @@ export class LongPoll {
   /** The client has disconnected: removes its waiter. */
   leave(waiter: Waiter): void {
     if (this.#holder.release(waiter)) this.#sync.unsubscribeIdle(waiter.watch);
+  }
+
+  /** The request of a waiter was answered for another of its keys: removes the waiter. The page polls again soon. */
+  letGo(waiter: Waiter): void {
+    if (this.#holder.release(waiter)) waiter.watch.lastAnsweredAt = performance.now();
+  }
+
+  /** The cursor of a waiter that has seen everything; undefined: that is not certain. */
+  cursorOf(waiter: Waiter): string | undefined {
+    return this.#holder.cursorOf(waiter);
   }
 
   /**

@@ -19,7 +19,8 @@ export type Kind = keyof typeof ANSWERS;
 export type Answer =
   /** `entries`: at least one, oldest first; `cursor`: the client's, after them; `lost`: entries that are no longer kept */
   | { kind: 'success'; entries: readonly Entry[]; lost: number; cursor: string }
-  | { kind: 'timeout'; cursor: string }
+  /** `cursors`: of a poll of several keys, in its order; then `cursor` says nothing */
+  | { kind: 'timeout'; cursor: string; cursors?: readonly string[] }
   | { kind: 'expired' | 'forbidden' }
   /** `detail`: which parameter, and what is allowed; never text of the request */
   | { kind: 'badRequest'; detail: string }
@@ -33,11 +34,13 @@ export const FORBIDDEN: Answer = { kind: 'forbidden' };
  * The object of the protocol, as text that is JSON and safe script alike.
  * Example: `{"code":-1,"message":"timeout","cursor":"a1-7"}`.
  * @param left seconds until the ticket ends, where there is one: a page needs no clock that agrees
+ * @param key of a poll of several keys: the one that the answer is for
  */
-export function textOf(answer: Answer, left?: number): string {
+export function textOf(answer: Answer, left?: number, key?: string): string {
   const { code, message } = ANSWERS[answer.kind];
+  const its = key === undefined ? '' : `,"key":"${key}"`;
   const more = left === undefined || answer.kind === 'expired' ? '' : `,"left":${left}`;
-  return `{"code":${code},"message":"${message}"${membersOf(answer)}${more}}`;
+  return `{"code":${code},"message":"${message}"${its}${membersOf(answer)}${more}}`;
 }
 
 function membersOf(answer: Answer): string {
@@ -45,7 +48,7 @@ function membersOf(answer: Answer): string {
     case 'success':
       return valuesOf(answer);
     case 'timeout':
-      return `,"cursor":"${answer.cursor}"`;
+      return answer.cursors ? `,"cursors":${JSON.stringify(answer.cursors)}` : `,"cursor":"${answer.cursor}"`;
     case 'badRequest':
       return `,"detail":${JSON.stringify(answer.detail).replaceAll('<', '\\u003c')}`;
     case 'busy':

@@ -8,12 +8,16 @@ export interface Form {
   name: string;
 }
 
-export interface Query {
+/** A key that is watched, from where, and the proof of its ticket. */
+export interface KeyQuery {
   key: string;
   since: string;
+  proof: string;
+}
+
+export interface Query extends KeyQuery {
   /** seconds; the requested hold, but at most the service's */
   hold: number;
-  proof: string;
   /** this poll's name, by which it can be dropped; '' for none */
   poll: string;
   /** the name of a poll to drop; '' for none */
@@ -41,6 +45,10 @@ const POLL_ALLOWED = 'give 1 to 32 of A-Z a-z 0-9 _ -';
 /** The parameters of a poll. Others are ignored, such as the `_` of jQuery. */
 const NAMES = ['key', 'callback', 'var', 'since', 'hold', 'proof', 'poll', 'drop'] as const;
 type Name = (typeof NAMES)[number];
+/** Those that a poll of several keys gives once for each key. */
+export const LISTS = ['key', 'since', 'proof'] as const;
+/** Keys of one poll. */
+export const MAX_KEYS = 16;
 /** A longer query is refused, and only this many of its bytes are read. */
 export const QUERY_BYTES = 2048;
 const AMPERSAND = 38;
@@ -67,7 +75,10 @@ const UTF8_ESCAPED = new RegExp(
 
 /** Parsed parameters. `twice`: names given more than once; `garbled`: names with a value that is not UTF-8. */
 export interface Parameters {
+  /** the first value of each name */
   given: Partial<Record<Name, string>>;
+  /** further values, in order, of names that may be given several times; at most `MAX_KEYS` of each */
+  further?: Partial<Record<Name, string[]>>;
   twice: Name[];
   garbled: Name[];
   /** the query has more than `QUERY_BYTES` */
@@ -81,8 +92,8 @@ export function queryOf(target: string): string {
 }
 
 /**
- * Parses a query string. If it is too long, parses the complete pairs in its first `QUERY_BYTES`. Decodes each
- * parameter at most once: a thousand times `key=%&` costs no more than one `key=a`.
+ * Parses a query string. If it is too long, parses the complete pairs in its first `QUERY_BYTES`. Decodes no parameter
+ * more than 17 times, most of them once: a thousand times `hold=%&` costs no more than one `hold=1`.
  */
 export function split(query: string): Parameters {
   const tooLong = query.length > QUERY_BYTES;
@@ -100,14 +111,24 @@ export function split(query: string): Parameters {
   return parameters;
 }
 
-function take({ given, twice, garbled }: Parameters, name: Name, escaped: string): void {
-  if (given[name] !== undefined) {
-    if (!twice.includes(name)) twice.push(name);
+function take(parameters: Parameters, name: Name, escaped: string): void {
+  const { given, twice } = parameters;
+  if (given[name] === undefined) {
+    given[name] = decode(parameters, name, escaped);
     return;
   }
+  if (!twice.includes(name)) twice.push(name);
+  if (!(LISTS as readonly Name[]).includes(name)) return;
+  parameters.further ??= {};
+  const values = parameters.further[name] ?? [];
+  if (values.length < MAX_KEYS) values.push(decode(parameters, name, escaped));
+  parameters.further[name] = values;
+}
+
+function decode({ garbled }: Parameters, name: Name, escaped: string): string {
   const value = decodeEscapes(escaped);
-  if (value === undefined) garbled.push(name);
-  given[name] = value ?? '';
+  if (value === undefined && !garbled.includes(name)) garbled.push(name);
+  return value ?? '';
 }
 
 /** The parameter with this name, which may be escaped. Rules most other names out by their length. */
@@ -138,7 +159,7 @@ export function formOf({ given, twice, garbled }: Parameters, names: Names): For
   return { mode, name };
 }
 
-/** The query, or its first fault. @param longest the service's longest hold, seconds */
+/** The query of one key, or its first fault. @param longest the service's longest hold, seconds */
 export function questionOf(
   { given, twice, garbled, tooLong }: Parameters,
   longest: number,
@@ -147,11 +168,10 @@ export function questionOf(
   for (const name of twice) return new BadParameter(`${name}: give it once`);
   for (const name of garbled) return new BadParameter(`${name}: its percent-encoding is broken; give UTF-8`);
   const { key = '', since = '', hold, proof = '', poll, drop } = given;
-  if (!KEY.test(key)) return new BadParameter(KEY_ALLOWED);
-  if (!CURSOR.test(since)) return new BadParameter('since: give the cursor of the last answer, or nothing');
+  const fault = faultOf(key, since, proof);
+  if (fault) return fault;
   if (hold !== undefined && (!HOLD.test(hold) || Number(hold) > Math.max(longest, SHORT_HOLD)))
     return new BadParameter(`hold: give seconds from 0 to ${longest}`);
-  if (proof.length > MAX_PROOF_LENGTH) return new BadParameter('proof: give the proof of the ticket');
   if (poll !== undefined && !POLL.test(poll)) return new BadParameter(`poll: ${POLL_ALLOWED}`);
   if (drop !== undefined && !POLL.test(drop)) return new BadParameter(`drop: ${POLL_ALLOWED}`);
   return {
@@ -162,4 +182,11 @@ export function questionOf(
     poll: poll ?? '',
     drop: drop ?? '',
   };
+}
+
+export function faultOf(key: string, since: string, proof: string): BadParameter | undefined {
+  if (!KEY.test(key)) return new BadParameter(KEY_ALLOWED);
+  if (!CURSOR.test(since)) return new BadParameter('since: give the cursor of the last answer, or nothing');
+  if (proof.length > MAX_PROOF_LENGTH) return new BadParameter('proof: give the proof of the ticket');
+  return undefined;
 }

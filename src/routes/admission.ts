@@ -5,6 +5,7 @@
 import type { LongPoll, Responder } from '../hold/longpoll.js';
 import type { Limits } from '../limits.js';
 import { type Answer, EXPIRED, FORBIDDEN } from '../protocol/answers.js';
+import type { KeyQuery } from '../protocol/query.js';
 import { verify } from '../protocol/ticket.js';
 import type { Exchange } from '../wire/exchange.js';
 import { Origins } from './origins.js';
@@ -43,6 +44,19 @@ export interface Admission {
   retry: number;
   /** close the connection, so that another client can use it */
   close: boolean;
+}
+
+/** A request for several keys that may be held. */
+export interface SeveralAdmission extends Admission {
+  /** when each ticket expires, unix ms, in the order of the keys; empty without tickets. `expires` is the first of all */
+  tickets: readonly number[];
+}
+
+/** A request for several keys that is refused for one of them. */
+export interface KeyRefused {
+  kind: 'refused';
+  key: string;
+  answer: Answer;
 }
 
 export class Admissions {
@@ -95,23 +109,62 @@ export class Admissions {
     { network, key, proof, hold }: HoldRequest,
     isOfClient: (held: Responder) => boolean,
   ): Admission | Answer {
-    const { secrets, several } = this.#options;
-    const admission: Admission = { kind: 'admitted', hold, expires: undefined, retry: 0, close: false };
-    if (secrets) {
-      const seconds = verify(secrets, key, proof);
-      if (seconds === undefined) return FORBIDDEN;
-      admission.expires = seconds * 1000;
-      const left = admission.expires - Date.now();
-      if (left <= 0) return EXPIRED;
-      admission.hold = Math.min(hold, left);
-    }
-    if (hold === 0) return admission;
-    const longpoll = this.#longpoll;
-    const limits = this.#limits;
-    if (limits.fullFor(longpoll.heldFor(key))) longpoll.giveWay(key, isOfClient);
-    admission.retry = limits.hold(network, longpoll.held, longpoll.heldFor(key));
-    admission.close = admission.retry > 0 && (several === true || limits.full(longpoll.held));
+    const expires = this.#expiryOf(key, proof);
+    if (typeof expires === 'object') return expires;
+    const admission: Admission = { kind: 'admitted', hold, expires, retry: 0, close: false };
+    if (expires !== undefined) admission.hold = Math.min(hold, expires - Date.now());
+    if (hold > 0) this.#limit(admission, network, this.#makeRoom(key, isOfClient));
     return admission;
+  }
+
+  /** `admit` for several keys, of which one is enough to refuse the request. It counts as one held request. */
+  admitSeveral(
+    { network, hold }: Pick<HoldRequest, 'network' | 'hold'>,
+    keys: readonly KeyQuery[],
+    isOfClient: (held: Responder) => boolean,
+  ): SeveralAdmission | KeyRefused {
+    const tickets: number[] = [];
+    for (const { key, proof } of keys) {
+      const expires = this.#expiryOf(key, proof);
+      if (typeof expires === 'object') return { kind: 'refused', key, answer: expires };
+      if (expires !== undefined) tickets.push(expires);
+    }
+    const expires = tickets.length > 0 ? Math.min(...tickets) : undefined;
+    const most = expires === undefined ? hold : Math.min(hold, expires - Date.now());
+    const admission: SeveralAdmission = {
+      kind: 'admitted',
+      hold: most,
+      expires,
+      retry: 0,
+      close: false,
+      tickets,
+    };
+    if (hold > 0) {
+      const held = keys.map(({ key }) => this.#makeRoom(key, isOfClient));
+      this.#limit(admission, network, Math.max(...held));
+    }
+    return admission;
+  }
+
+  /** When the ticket of a key expires, unix ms; undefined without tickets. @returns an answer if it is refused */
+  #expiryOf(key: string, proof: string): number | undefined | Answer {
+    const { secrets } = this.#options;
+    if (!secrets) return undefined;
+    const seconds = verify(secrets, key, proof);
+    if (seconds === undefined) return FORBIDDEN;
+    return seconds * 1000 > Date.now() ? seconds * 1000 : EXPIRED;
+  }
+
+  /** If the key's limit is reached, answers the oldest request of the client. @returns requests held for the key then */
+  #makeRoom(key: string, isOfClient: (held: Responder) => boolean): number {
+    if (this.#limits.fullFor(this.#longpoll.heldFor(key))) this.#longpoll.giveWay(key, isOfClient);
+    return this.#longpoll.heldFor(key);
+  }
+
+  #limit(admission: Admission, network: string, heldForKey: number): void {
+    const { held } = this.#longpoll;
+    admission.retry = this.#limits.hold(network, held, heldForKey);
+    admission.close = admission.retry > 0 && (this.#options.several === true || this.#limits.full(held));
   }
 
   /** A request that was admitted with a hold and `retry` 0 has ended. */

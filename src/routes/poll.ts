@@ -1,10 +1,8 @@
 /** `GET /status/get`: a poll, as a script or as JSON. */
 
-import type { LongPoll, Responder, Waiter } from '../hold/longpoll.js';
+import type { LongPoll, Responder } from '../hold/longpoll.js';
 import { type Logger, shortHash } from '../log.js';
-import type { Metrics } from '../metrics.js';
-import { ANSWERS, type Answer, EXPIRED, FORBIDDEN, textOf } from '../protocol/answers.js';
-import { assign, call } from '../protocol/jsonp.js';
+import { FORBIDDEN } from '../protocol/answers.js';
 import { Names } from '../protocol/names.js';
 import {
   BadParameter,
@@ -15,9 +13,21 @@ import {
   questionOf,
   split,
 } from '../protocol/query.js';
+import { type SeveralQuery, severalOf } from '../protocol/several.js';
 import { type Exchange, HeaderBlock, type Route } from '../wire/exchange.js';
 import { tooMany } from '../wire/http.js';
 import type { Admissions } from './admission.js';
+import {
+  JSON_FOR_ALL,
+  JSON_FOR_NONE,
+  JSON_TYPE,
+  Poll,
+  type PollCounter,
+  type PollDeps,
+  SCRIPT,
+  SeveralPoll,
+  TEXT,
+} from './responders.js';
 
 export interface PollOptions {
   /** seconds */
@@ -27,101 +37,8 @@ export interface PollOptions {
   log: Logger;
 }
 
-/** Headers of every answer: no caching, no content sniffing, allowed under COEP, no URL with a key in Referer. */
-const COMMON = {
-  'Cache-Control': 'no-store',
-  'X-Content-Type-Options': 'nosniff',
-  'Cross-Origin-Resource-Policy': 'cross-origin',
-  'Referrer-Policy': 'no-referrer',
-};
-const SCRIPT = new HeaderBlock({
-  ...COMMON,
-  'Content-Type': 'text/javascript; charset=utf-8',
-  'Content-Disposition': 'attachment; filename=f.txt',
-});
-const JSON_TYPE = { ...COMMON, 'Content-Type': 'application/json; charset=utf-8' };
-const JSON_FOR_ALL = new HeaderBlock({ ...JSON_TYPE, 'Access-Control-Allow-Origin': '*' });
-const JSON_FOR_NONE = new HeaderBlock({ ...JSON_TYPE, Vary: 'Origin' });
-const TEXT = new HeaderBlock({ ...COMMON, 'Content-Type': 'text/plain; charset=utf-8' });
-
 /** Limit of origins whose headers are cached. */
 const MAX_CACHED_ORIGINS = 1000;
-
-/** Counts polls and answers. */
-export type PollCounter = Pick<Metrics, 'asked' | 'answered'>;
-
-/** The dependencies of a poll. */
-interface PollDeps {
-  longpoll: LongPoll;
-  admissions: Admissions;
-  metrics: PollCounter;
-}
-
-/** One poll: the form of its answer, and its exchange. Nothing else of the request is retained while it is held. */
-class Poll implements Responder {
-  readonly #deps: PollDeps;
-  readonly exchange: Exchange;
-  readonly #mode: Form['mode'];
-  readonly #name: string;
-  readonly #fields: HeaderBlock;
-  readonly network: string;
-  /** it counts as held for its network */
-  counted = false;
-  /** retry delay if a limit is reached, ms: it is not held, and answered `busy` unless there is a newer value */
-  retry = 0;
-  /** its ticket expires before the end of its hold */
-  ends = false;
-  /** when its ticket ends, unix ms; undefined without tickets */
-  expires: number | undefined;
-  /** its name, see `drop`; '' for none */
-  named = '';
-  waiter: Waiter | undefined;
-
-  constructor(
-    deps: PollDeps,
-    exchange: Exchange,
-    { mode, name }: Form,
-    fields: HeaderBlock,
-    network: string,
-  ) {
-    this.#deps = deps;
-    this.exchange = exchange;
-    this.#mode = mode;
-    this.#name = name;
-    this.#fields = fields;
-    this.network = network;
-  }
-
-  answer(given: Answer): void {
-    const { metrics, longpoll } = this.#deps;
-    const answer = this.#outcome(given);
-    metrics.answered(this.#mode, answer.kind);
-    if (longpoll.draining) this.exchange.closeAfterResponse();
-    const text = textOf(answer, this.#left());
-    if (this.#mode === 'callback') this.exchange.send(200, SCRIPT, call(this.#name, text));
-    else if (this.#mode === 'var') this.exchange.send(200, SCRIPT, assign(this.#name, text));
-    else this.exchange.send(ANSWERS[answer.kind].status, this.#fields, text);
-  }
-
-  #outcome(given: Answer): Answer {
-    if (given.kind !== 'timeout' && given.kind !== 'unavailable') return given;
-    if (this.retry > 0) return { kind: 'busy', retry: this.retry };
-    return this.ends ? EXPIRED : given;
-  }
-
-  #left(): number | undefined {
-    return this.expires === undefined ? undefined : Math.max(0, this.expires - Date.now()) / 1000;
-  }
-
-  isNamed(name: string, network: string): boolean {
-    return this.named === name && this.network === network;
-  }
-
-  onClose(): void {
-    if (this.waiter) this.#deps.longpoll.leave(this.waiter);
-    if (this.counted) this.#deps.admissions.leave(this.network);
-  }
-}
 
 export class PollRoute implements Route {
   readonly method = 'GET';
@@ -149,11 +66,17 @@ export class PollRoute implements Route {
     if (form instanceof BadParameter) return this.#refuse(exchange, form, retry);
     metrics.asked(form.mode);
     const fields = this.#fieldsFor(exchange, form);
-    const poll = new Poll(this.#deps, exchange, form, fields ?? JSON_FOR_NONE, network);
+    const Kind = parameters.further ? SeveralPoll : Poll;
+    const poll = new Kind(this.#deps, exchange, form, fields ?? JSON_FOR_NONE, network);
     if (retry > 0) return poll.answer({ kind: 'busy', retry });
     if (!fields) return poll.answer(FORBIDDEN);
-    const question = bodyOf(exchange) ?? questionOf(parameters, this.#options.hold);
-    if (!(question instanceof BadParameter)) return this.#hold(poll, question);
+    const { hold } = this.#options;
+    const question =
+      bodyOf(exchange) ?? (parameters.further ? severalOf(parameters, hold) : questionOf(parameters, hold));
+    if (!(question instanceof BadParameter)) {
+      if (poll instanceof SeveralPoll) return this.#holdSeveral(poll, question as SeveralQuery);
+      return this.#hold(poll, question);
+    }
     if (question.unreadable) exchange.closeAfterResponse();
     poll.answer({ kind: 'badRequest', detail: question.message });
   }
@@ -168,30 +91,43 @@ export class PollRoute implements Route {
     else exchange.send(400, TEXT, `${message}\n`);
   }
 
-  #hold(poll: Poll, { key, since, proof, hold: seconds, poll: named, drop }: Query): void {
+  #hold(poll: Poll, query: Query): void {
+    const { key, since, proof, drop } = query;
     const { longpoll, admissions } = this.#deps;
     const { exchange, network } = poll;
-    const wanted = exchange.headOfLine && exchange.method !== 'HEAD' && drop === '' ? seconds * 1000 : 0;
+    const wanted = wantedHold(exchange, query);
     // a request that has already disconnected would call no listener
     if (exchange.closed) return;
-    const admission = admissions.admit(
-      { network, key, proof, hold: wanted },
-      other => other instanceof Poll && other.network === network,
-    );
+    const request = { network, key, proof, hold: wanted };
+    const admission = admissions.admit(request, other => other.isFrom?.(network) ?? false);
     if (admission.kind !== 'admitted') return poll.answer(admission);
-    const { hold, retry, close } = admission;
-    this.#log?.debug({ key: shortHash(key), hold }, 'asked');
-    poll.expires = admission.expires;
+    this.#log?.debug({ key: shortHash(key), hold: admission.hold }, 'asked');
+    const hold = poll.admitted(admission, query, wanted);
     if (drop !== '') {
       longpoll.drop(key, drop, network);
       return poll.answer({ kind: 'timeout', cursor: since });
     }
-    poll.named = named;
-    poll.ends = hold < wanted;
-    poll.retry = retry;
-    poll.counted = wanted > 0 && retry === 0;
-    if (close) exchange.closeAfterResponse();
-    poll.waiter = longpoll.get({ key, since, hold: poll.counted ? hold : 0 }, poll);
+    poll.waiter = longpoll.get({ key, since, hold }, poll);
+    exchange.onClose(poll);
+  }
+
+  #holdSeveral(poll: SeveralPoll, query: SeveralQuery): void {
+    const { keys, drop } = query;
+    const { longpoll, admissions } = this.#deps;
+    const { exchange, network } = poll;
+    const wanted = wantedHold(exchange, query);
+    if (exchange.closed) return;
+    const isOfClient = (other: Responder) => other.isFrom?.(network) ?? false;
+    const admission = admissions.admitSeveral({ network, hold: wanted }, keys, isOfClient);
+    if (admission.kind === 'refused') return poll.refuse(admission.answer, admission.key);
+    this.#log?.debug({ keys: keys.map(({ key }) => shortHash(key)), hold: admission.hold }, 'asked');
+    const hold = poll.admitted(admission, query, wanted);
+    if (drop !== '') {
+      // a poll of several keys is found by any of them
+      longpoll.drop(query.key, drop, network);
+      return poll.answer({ kind: 'timeout', cursor: '', cursors: keys.map(({ since }) => since) });
+    }
+    poll.hold(keys, admission.tickets, hold);
     exchange.onClose(poll);
   }
 
@@ -217,6 +153,11 @@ export class PollRoute implements Route {
     this.#json.set(origin, fields);
     return fields;
   }
+}
+
+/** The hold that a request asks for, ms. */
+function wantedHold(exchange: Exchange, { hold, drop }: Query): number {
+  return exchange.headOfLine && exchange.method !== 'HEAD' && drop === '' ? hold * 1000 : 0;
 }
 
 /** The fault of a poll with a body: it would only keep the connection busy. */

@@ -37,14 +37,14 @@ export const GROUPS = {
   protocol: {
     least: 85,
     files: filesOf('protocol').filter(file => file !== TICKET),
-    tests: tests('protocol', 'numbers', 'names', 'script'),
+    tests: tests('protocol', 'numbers', 'names', 'script', 'several'),
     sample: 0.3,
   },
   tickets: { least: 85, files: [TICKET], tests: tests('ticket'), sample: 1 },
   hold: {
     least: 85,
     files: filesOf('hold'),
-    tests: tests('hub', 'longpoll', 'brokers/memory', 'storms', 'twin'),
+    tests: tests('hub', 'longpoll', 'several', 'brokers/memory', 'storms', 'twin'),
     sample: 0.3,
   },
   limits: {

@@ -12,7 +12,8 @@ const MORE: Record<Kind, [Record<string, Schema>, Record<string, Schema>?]> = {
       final: is(true),
     },
   ],
-  timeout: [{ cursor: ref('Cursor') }],
+  // of one key `cursor`, of several `cursors`
+  timeout: [{}, { cursor: ref('Cursor'), cursors: { type: 'array', items: ref('Cursor') } }],
   expired: [{}],
   busy: [{ retry: count }],
   badRequest: [{ detail: text }],
@@ -32,7 +33,7 @@ export const pollSchemas = Object.fromEntries(
       nameOf(kind),
       object(
         { code: is(code), message: is(message), ...more },
-        { ...optional, left: { type: 'number', minimum: 0 } },
+        { ...optional, key: ref('Key'), left: { type: 'number', minimum: 0 } },
       ),
     ];
   }),

@@ -1,4 +1,5 @@
 /** The paths of the public port, in OpenAPI. */
+import { MAX_KEYS } from '../../protocol/query.js';
 import { pollResponses, socketResponses, streamResponses } from './polls.js';
 import { is, keyParameter, OPEN, parameter, plain, ref, type Schema, text, tooMany } from './schemas.js';
 
@@ -6,11 +7,15 @@ const PUBLIC = { servers: [{ url: '/', description: 'the public port, TAGWAIT_PU
 const pollName: Schema = { type: 'string', pattern: '^[A-Za-z0-9_-]{1,32}$' };
 const since = parameter('since', 'the cursor of the last answer', ref('Cursor'));
 const proof = parameter('proof', "the ticket's", text);
+/** Of a poll: one, or one for each key. */
+const each = (one: Schema, more: Schema = {}): Schema => ({
+  anyOf: [one, { type: 'array', items: one, minItems: 2, maxItems: MAX_KEYS, ...more }],
+});
 
 /** @param hold longest hold, seconds */
 const pollParameters = (hold: number) => [
-  keyParameter,
-  since,
+  { ...keyParameter, schema: each(ref('Key'), { uniqueItems: true }) },
+  { ...since, schema: each(ref('Cursor')) },
   parameter('hold', 'seconds to hold; 0 answers at once', { type: 'number', minimum: 0, maximum: hold }),
   parameter(
     'callback',
@@ -22,7 +27,7 @@ const pollParameters = (hold: number) => [
     'a variable that the script assigns, instead of callback: one part, no global of browsers',
     text,
   ),
-  proof,
+  { ...proof, schema: each(text) },
   parameter('poll', 'a name for this poll, so that it can be dropped', pollName),
   parameter(
     'drop',
