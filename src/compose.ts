@@ -145,11 +145,14 @@ function connect(config: Config, log: Logger, broker: Broker, fds: FdBudget) {
   const longpoll: LongPoll = new LongPoll(broker, {
     id: log.bindings().node as string,
     version,
+    // sets that wait for a receipt leave room on the internal port
+    maxReceipts: Math.ceil(fds.internal / 2),
     observer: {
       delivered: ms => metrics.delivered(ms),
       lost: values => metrics.lost(values),
       subscribed: () => metrics.subscribed(),
       gap: () => metrics.gap(),
+      receipt: received => metrics.receipt(received),
       repaired: keys => metrics.repaired(keys),
     },
   });

@@ -60,6 +60,7 @@ export class Metrics {
   readonly #polls: Increment;
   readonly #answers: Increment;
   readonly #sets: Increment;
+  readonly #receipts: Increment;
   readonly #logins: Increment;
   readonly #cuts: Increment;
   readonly #slow: Increment;
@@ -95,6 +96,12 @@ export class Metrics {
     this.#repaired = make.counter('tagwait_repaired_keys_total', 'Keys with a loss that verification found');
     this.#gaps = make.counter('tagwait_gaps_total', 'Times all held keys were read again from the store');
     this.#sets = make.counterBy('result', SET_RESULTS, 'tagwait_sets_total', 'Sets');
+    this.#receipts = make.counterBy(
+      'received',
+      ['true', 'false'],
+      'tagwait_receipts_total',
+      'Sets that waited for a receipt',
+    );
     this.#logins = make.labelled(
       'tagwait_logins_total',
       `Calls of scan logins, by step (${STEPS.join(', ')}) and result (${LOGIN_RESULTS.join(', ')})`,
@@ -179,6 +186,11 @@ export class Metrics {
   /** A set ended. */
   wasSet(result: SetResult): void {
     this.#sets(result);
+  }
+
+  /** A set that waited for a receipt is answered. */
+  receipt(received: boolean): void {
+    this.#receipts(received ? 'true' : 'false');
   }
 
   /** A call of a scan login ended. */

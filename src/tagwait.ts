@@ -33,12 +33,14 @@ export interface Tagwait {
   /**
    * Stores a value and delivers it to every page that waits for the key.
    * @param value anything that JSON can represent @param options.ttl time to live of the key, s; default: `ttl`
+   * @param options.receipt seconds to wait, at most 10, until a page has proved that it has taken the value
+   * @returns with `receipt` also `received`
    * @throws {TypeError} invalid key, value or option @throws {Conflict} @throws {Unavailable}
    */
   set(
     key: string,
     value: unknown,
-    options?: { ttl?: number; final?: boolean; expect?: string; id?: string },
+    options?: { ttl?: number; final?: boolean; expect?: string; id?: string; receipt?: number },
   ): Promise<Receipt>;
   /** The five calls of a scan login; they need `secret`. */
   login: LoginCalls;

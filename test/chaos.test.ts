@@ -4,7 +4,14 @@
  */
 import { writeSync } from 'node:fs';
 import { afterAll, describe, expect, test } from 'vitest';
-import { isBehind, isUnwatched, isWrongTimeout, notReady, steadyAfter } from './chaos/invariants.js';
+import {
+  isBehind,
+  isUnproved,
+  isUnwatched,
+  isWrongTimeout,
+  notReady,
+  steadyAfter,
+} from './chaos/invariants.js';
 import { judge } from './chaos/judge.js';
 import type { Page, Poll } from './chaos/page.js';
 import { type Report, tables } from './chaos/report.js';
@@ -115,6 +122,22 @@ describe('the rules that hold at every moment', () => {
     expect(isUnwatched(pageOf(quiet), { ...set, watched: true }, facts)).toBe(false);
     expect(isUnwatched(pageOf(quiet), { ...set, sent: 51_000 }, facts)).toBe(false);
     expect(isUnwatched(pageOf({ ...quiet, missedAt: 40_000 }), set, facts)).toBe(false);
+  });
+
+  test('`received` needs a page that asked again after it had the value', () => {
+    const heard = [1, 2].map(number => ({ number, at: 0, lost: 0 }));
+    expect(isUnproved([{ heard, proved: 1 }], { number: 2, received: true })).toBe(true);
+    expect(isUnproved([{ heard, proved: 2 }], { number: 2, received: true })).toBe(false);
+    expect(isUnproved([], { number: 2, received: false })).toBe(false);
+    expect(
+      isUnproved(
+        [
+          { heard: [], proved: 0 },
+          { heard, proved: 2 },
+        ],
+        { number: 3, received: true },
+      ),
+    ).toBe(true);
   });
 
   test('a node is ready 10 s after its Redis can be reached', () => {

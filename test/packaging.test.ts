@@ -184,7 +184,7 @@ describe('installed from the packed file', () => {
       `import { brokerContract, HISTORY } from 'tagwait/broker-contract';
       const silent = { lease: 1000, start: async () => {}, status: () => ({ up: true, reconnects: 0 }), close: async () => {},
         set: async () => ({ cursor: 'a-1', watched: false }), subscribe: () => ({ entries: [], lost: 0, cursor: '', final: false }),
-        unsubscribe() {}, verify: async () => [], peek: async () => ({ entries: [], cursor: '', final: false, ttl: 0, waiters: {} }),
+        unsubscribe() {}, prove() {}, verify: async () => [], peek: async () => ({ entries: [], cursor: '', final: false, ttl: 0, waiters: {} }),
         nodes: async () => [] };
       const results = await Promise.allSettled(brokerContract(1).map(({ run }) => run(() => silent)));
       console.log(HISTORY, results.filter(({ status }) => status === 'rejected').length, results.length);`,

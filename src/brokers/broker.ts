@@ -13,6 +13,8 @@ export interface Entry {
   prev: string;
   /** the last entry of the key */
   final: boolean;
+  /** its set waits for a receipt: a page that ends with this entry polls once more */
+  receipt?: boolean | undefined;
   /** when the set request arrived, unix ms by the clock of its node; only in delivered entries, not in a backlog */
   at?: number | undefined;
 }
@@ -27,6 +29,8 @@ export interface Backlog {
   cursor: string;
   /** the key has had its final entry */
   final: boolean;
+  /** positions of entries whose sets wait for a receipt, until a page has proved them; absent: none */
+  wanted?: readonly string[] | undefined;
 }
 
 /** The newest position that a node knows of a key that it is subscribed to. */
@@ -44,6 +48,11 @@ export interface SetOptions {
   expect?: string | undefined;
   /** idempotency key: a second set with the same id stores nothing and returns the receipt of the first */
   id?: string | undefined;
+  /**
+   * how long the long poll waits for a page's proof that it has taken the entry, ms; absent: not at all. A broker notes that
+   * the entry, or that of the first set with this id, is wanted: see `prove`
+   */
+  receipt?: number | undefined;
 }
 
 export interface Receipt {
@@ -52,6 +61,8 @@ export interface Receipt {
   watched: boolean;
   /** true if the id was used before: nothing was stored */
   repeated?: boolean;
+  /** with `receipt`: a page has proved that it has taken the entry. A broker says so of a repeat; otherwise the long poll */
+  received?: boolean | undefined;
 }
 
 /** Receipts kept per key, for sets with an id. Older ones are dropped: a retry comes within seconds. */
@@ -86,6 +97,11 @@ export interface Events {
   held(key: string): number;
   /** Another node was asked to drop a poll that it does not hold. @param from the address that the poll counts for */
   drop(key: string, name: string, from: string): void;
+  /**
+   * A set waits for a receipt of this entry, which was stored before (wanted), or a page has proved it (proved). Only from
+   * brokers with `prove`.
+   */
+  receipt?(key: string, position: string, state: 'wanted' | 'proved'): void;
   /** This node, for the list of nodes. */
   describe(): NodeInfo;
 }
@@ -129,6 +145,12 @@ export interface Broker {
   verify?(known: readonly Known[]): Promise<string[]>;
   /** Calls `drop` on all other nodes, now or never: a hint, like `entry`. Never throws. Absent: there are no others. */
   drop?(key: string, name: string, from: string): void;
+  /**
+   * A page has proved, by its next poll, that it has taken an entry whose set waits for a receipt. If the entry is still
+   * kept, and so no page has lost it: notes it, and calls `receipt` with `proved` on every node whose set waits. Now or
+   * never. Never throws. Absent: every set is answered that its value is not known to be received.
+   */
+  prove?(key: string, position: string): void;
   /**
    * Reads what is stored under a key.
    * @param waiters false: the caller does not need `waiters`, which may then be empty @throws {Unavailable}
@@ -198,3 +220,12 @@ export function advance(since: string, position: string): string {
 /** Whether a page at `since` has seen everything up to `position`. */
 export const isAt = (since: string, position: string) =>
   since === position || since.startsWith(`${position}.`);
+
+/** Whether a page at `since` has seen the entry at `position`, as far as can be told without the store. */
+export function hasSeen(since: string, position: string): boolean {
+  const epoch = epochOf(position);
+  const offset = Number(position.slice(epoch.length + 1));
+  return positionsOf(since).some(
+    seen => epochOf(seen) === epoch && Number(seen.slice(epoch.length + 1)) >= offset,
+  );
+}

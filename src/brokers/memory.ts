@@ -29,6 +29,8 @@ interface Stored {
   final: boolean;
   /** by the `id` of their set; most sets have none */
   receipts: Map<string, Receipt> | undefined;
+  /** entries whose sets waited for a page's proof, by position */
+  proofs: Map<string, 'wanted' | 'proved'> | undefined;
   /** when the key expires, ms on the monotonic clock: the wall clock may jump */
   expiresAt: number;
   timer: NodeJS.Timeout | undefined;
@@ -57,7 +59,10 @@ export class MemoryBroker implements Broker {
     const existing = this.#stored.get(key);
     const cursor = newest(existing);
     const repeated = id === undefined ? undefined : existing?.receipts?.get(id);
-    if (repeated) return { ...repeated, repeated: true };
+    if (repeated) {
+      const wants = existing && options.receipt !== undefined;
+      return { ...repeated, repeated: true, ...(wants && this.#want(key, existing, repeated.cursor)) };
+    }
     if (existing?.final) throw new Conflict('final', cursor);
     if (expect !== undefined && expect !== cursor) throw new Conflict('expect', cursor);
 
@@ -75,7 +80,14 @@ export class MemoryBroker implements Broker {
       at: Date.now(),
     };
     stored.entries.push(entry);
-    if (stored.entries.length > this.#history) stored.entries.shift();
+    if (options.receipt !== undefined) {
+      entry.receipt = true;
+      proofsOf(stored).set(entry.cursor, 'wanted');
+    }
+    if (stored.entries.length > this.#history) {
+      const oldest = stored.entries.shift() as Entry;
+      stored.proofs?.delete(oldest.cursor);
+    }
     this.#expireAfter(key, stored, options.ttl);
     const receipt = { cursor: entry.cursor, watched: this.#watched.has(key) };
     if (id !== undefined) {
@@ -97,7 +109,16 @@ export class MemoryBroker implements Broker {
       lost: newer - entries.length,
       cursor: newest(stored),
       final: stored.final,
+      ...(stored.proofs && { wanted: wantedOf(stored.proofs) }),
     };
+  }
+
+  prove(key: string, position: string): void {
+    const proofs = this.#stored.get(key)?.proofs;
+    // without a state it is no longer kept
+    if (proofs?.get(position) !== 'wanted') return;
+    proofs.set(position, 'proved');
+    this.#events.receipt?.(key, position, 'proved');
   }
 
   unsubscribe(key: string): void {
@@ -129,6 +150,18 @@ export class MemoryBroker implements Broker {
     this.#stored.clear();
   }
 
+  /** A repeated set waits for a receipt of an entry, if that is still kept. */
+  #want(key: string, stored: Stored, position: string): { received: boolean } {
+    const entry = stored.entries.find(({ cursor }) => cursor === position);
+    const received = stored.proofs?.get(position) === 'proved';
+    if (entry && !received) {
+      entry.receipt = true;
+      proofsOf(stored).set(position, 'wanted');
+      if (this.#watched.has(key)) this.#events.receipt?.(key, position, 'wanted');
+    }
+    return { received };
+  }
+
   #create(key: string): Stored {
     const epoch = randomBytes(6).readUIntLE(0, 6).toString(36);
     const stored = {
@@ -137,6 +170,7 @@ export class MemoryBroker implements Broker {
       entries: [],
       final: false,
       receipts: undefined,
+      proofs: undefined,
       expiresAt: 0,
       timer: undefined,
     };
@@ -167,6 +201,14 @@ function seen({ epoch, last }: Stored, since: string): number {
   const position = positionsOf(since).find(one => one.startsWith(`${epoch}-`));
   return position ? Math.min(Number(position.slice(epoch.length + 1)), last) : 0;
 }
+
+function proofsOf(stored: Stored): Map<string, 'wanted' | 'proved'> {
+  stored.proofs ??= new Map();
+  return stored.proofs;
+}
+
+const wantedOf = (proofs: ReadonlyMap<string, 'wanted' | 'proved'>) =>
+  [...proofs].filter(([, state]) => state === 'wanted').map(([position]) => position);
 
 function remember(receipts: Map<string, Receipt>, id: string, receipt: Receipt): void {
   receipts.set(id, receipt);

@@ -1,11 +1,14 @@
 /**
  * Encodes and decodes the messages between nodes. Each is one line of text, except entries: one line per entry.
  *
- *   e\n<key> <cursor> <prev> <final> <at> <value>\n…   to one node: new entries of keys that it is subscribed to
+ *   e\n<key> <cursor> <prev> <flags> <at> <value>\n…   to one node: new entries of keys that it is subscribed to; flags: 1
+ *                                                     for the final entry, r if its set waits for a receipt
  *   b <node> <server> <count>                         to all: heartbeat number `count`, sent through that Redis server
  *   h <node>                                          to one node: greeting, answers the first heartbeat of an unknown node
  *   x <node>                                          to all: goodbye, the node is closing
  *   q <node> <id> <key>                               to all: survey `id`, reply to `node`; `key` may be empty
+ *   w <key> <position>                                to one node: a set waits for a receipt of this earlier entry
+ *   p <key> <position>                                to one node: a page has proved that it has taken this entry
  *   d <key> <name> <from>                             to all: drop this poll, its page has stopped watching
  *   r <id> <JSON of { info, held }>                   to one node: reply to a survey
  */
@@ -24,6 +27,7 @@ export type Message =
   | { kind: 'greeting'; node: string }
   | { kind: 'goodbye'; node: string }
   | { kind: 'survey'; node: string; id: string; key: string }
+  | { kind: 'receipt'; key: string; position: string; state: 'wanted' | 'proved' }
   | { kind: 'drop'; key: string; name: string; from: string }
   | { kind: 'reply'; id: string; reply: Reply };
 
@@ -39,6 +43,8 @@ export function encode(message: Message): string {
       return `x ${message.node}`;
     case 'survey':
       return `q ${message.node} ${message.id} ${message.key}`;
+    case 'receipt':
+      return `${message.state === 'wanted' ? 'w' : 'p'} ${message.key} ${message.position}`;
     case 'drop':
       return `d ${message.key} ${message.name} ${message.from}`;
     case 'reply':
@@ -46,12 +52,12 @@ export function encode(message: Message): string {
   }
 }
 
-const encodeEntry = (key: string, { cursor, prev, final, at, value }: Entry) =>
-  `\n${key} ${cursor} ${prev} ${final ? '1' : ''} ${at ?? ''} ${value}`;
+const encodeEntry = (key: string, { cursor, prev, final, receipt, at, value }: Entry) =>
+  `\n${key} ${cursor} ${prev} ${final ? '1' : ''}${receipt ? 'r' : ''} ${at ?? ''} ${value}`;
 
-/** `encodeEntry` in Lua, for scripts that publish what they store; `final` is "1" or "". */
-export const ENCODE_ENTRY_LUA = `local function encode_entry(key, cursor, prev, final, at, value)
-  return '\\n' .. key .. ' ' .. cursor .. ' ' .. prev .. ' ' .. final .. ' ' .. at .. ' ' .. value
+/** `encodeEntry` in Lua, for scripts that publish what they store; `flags` is "", "1", "r" or "1r". */
+export const ENCODE_ENTRY_LUA = `local function encode_entry(key, cursor, prev, flags, at, value)
+  return '\\n' .. key .. ' ' .. cursor .. ' ' .. prev .. ' ' .. flags .. ' ' .. at .. ' ' .. value
 end
 `;
 
@@ -68,6 +74,10 @@ export function decode(text: string): Message | undefined {
       return { kind: 'goodbye', node: first };
     case 'q':
       return { kind: 'survey', node: first, id: second, key: third };
+    case 'w':
+      return { kind: 'receipt', key: first, position: second, state: 'wanted' };
+    case 'p':
+      return { kind: 'receipt', key: first, position: second, state: 'proved' };
     case 'd':
       return { kind: 'drop', key: first, name: second, from: third };
     case 'r':
@@ -78,7 +88,15 @@ export function decode(text: string): Message | undefined {
 }
 
 function decodeEntry(line: string): [string, Entry] {
-  const [key = '', cursor = '', prev = '', final = '', at = ''] = line.split(' ', 5);
-  const value = line.slice(key.length + cursor.length + prev.length + final.length + at.length + 5);
-  return [key, { value, cursor, prev, final: final === '1', at: at === '' ? undefined : Number(at) }];
+  const [key = '', cursor = '', prev = '', flags = '', at = ''] = line.split(' ', 5);
+  const value = line.slice(key.length + cursor.length + prev.length + flags.length + at.length + 5);
+  const entry: Entry = {
+    value,
+    cursor,
+    prev,
+    final: flags.startsWith('1'),
+    at: at === '' ? undefined : Number(at),
+  };
+  if (flags.endsWith('r')) entry.receipt = true;
+  return [key, entry];
 }

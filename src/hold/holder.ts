@@ -2,7 +2,8 @@
 import { advance, type Backlog, type Broker, type Entry, isAt, Unavailable } from '../brokers/broker.js';
 import { type Answer, EXPIRED } from '../protocol/answers.js';
 import { Hub, isKnown, type Responder, type Waiter, type Watch, waitersOf } from './hub.js';
-import type { Observer, Question } from './options.js';
+import type { LongPollOptions, Observer, Question } from './options.js';
+import { Receipts } from './receipts.js';
 import { HoldTimers } from './timers.js';
 
 /** Retry delay while the store is away, ms: random in this range, so that pages do not all come back at once. */
@@ -10,13 +11,15 @@ const AWAY = { min: 1000, max: 4000 };
 
 export class Holder {
   readonly hub = new Hub();
+  readonly receipts: Receipts;
   readonly #broker: Broker;
   readonly #observer: Observer | undefined;
   readonly #timers = new HoldTimers<Waiter>(waiter => this.#timeOut(waiter));
 
-  constructor(broker: Broker, observer: Observer | undefined) {
+  constructor(broker: Broker, { observer, maxReceipts }: Pick<LongPollOptions, 'observer' | 'maxReceipts'>) {
     this.#broker = broker;
     this.#observer = observer;
+    this.receipts = new Receipts(broker, maxReceipts);
   }
 
   /** @returns the waiter, which may be answered already */
@@ -25,6 +28,7 @@ export class Holder {
     const waiter = this.hub.park(key, since, responder);
     if (hold > 0 && hold !== Number.POSITIVE_INFINITY) this.#timers.add(waiter, hold, this.hub.held);
     const { watch } = waiter;
+    if (watch.wanted && responder.proves) this.receipts.noticePoll(watch, since);
     if (isKnown(watch) && isAt(since, watch.position)) this.#settle(waiter, hold === 0);
     else void this.refetch(waiter, hold === 0);
     return waiter;
@@ -49,6 +53,7 @@ export class Holder {
       }
       const current = watch.generation === generation;
       if (current) this.#learn(watch, backlog, askedAt + this.#broker.lease);
+      for (const position of backlog.wanted ?? []) this.receipts.want(watch, position);
       if (backlog.entries.length > 0) return this.#answerWith(waiter, backlog.entries, backlog.lost);
       if (backlog.final) return this.finish(waiter, EXPIRED);
       if (current) return this.#settle(waiter, atOnce);
@@ -90,6 +95,7 @@ export class Holder {
     if (!watch) return this.#broker.unsubscribe(key);
     const order = this.hub.receive(watch, entry);
     if (order === 'known') return;
+    if (entry.receipt) this.receipts.want(watch, entry.cursor);
     for (const waiter of waitersOf(watch)) {
       if (order === 'gap' && waiter.state !== 'asking') void this.refetch(waiter);
       if (order !== 'next' || waiter.state !== 'caughtUp') continue;

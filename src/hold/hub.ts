@@ -20,6 +20,8 @@ export interface Responder {
   readonly uncounted?: boolean;
   /** Its page has stopped watching, and is answered next. Absent: nothing else waits with it. */
   abandon?(): void;
+  /** It is a poll: its cursor proves that its page has taken what came before. Absent: a cursor proves nothing. */
+  readonly proves?: boolean;
 }
 
 export interface Waiter extends Timed<Waiter> {
@@ -53,6 +55,8 @@ export interface Watch {
   leaseExpiresAt: number;
   /** changes with each entry: a reply of the broker is stale if it changed since the request */
   generation: number;
+  /** positions of entries whose sets wait for a receipt, oldest first; undefined: none */
+  wanted: string[] | undefined;
   /** when a waiter was last answered, ms on the monotonic clock */
   lastAnsweredAt: number;
 }
@@ -116,6 +120,7 @@ export class Hub {
         final: false,
         leaseExpiresAt: 0,
         generation: 0,
+        wanted: undefined,
         lastAnsweredAt: Number.NEGATIVE_INFINITY,
       };
       this.#watches.set(key, watch);

@@ -29,7 +29,7 @@ export class LongPoll {
   constructor(broker: Broker, options: LongPollOptions) {
     this.#broker = broker;
     this.#options = options;
-    this.#holder = new Holder(broker, options.observer);
+    this.#holder = new Holder(broker, options);
     this.#hub = this.#holder.hub;
     this.#sync = new Sync({
       hub: this.#hub,
@@ -46,6 +46,7 @@ export class LongPoll {
       gap: key => this.#sync.resync(key),
       held: key => this.#hub.caughtUpFor(key),
       drop: (key, name, from) => void this.#dropHere(key, name, from),
+      receipt: (key, position, state) => this.#onReceipt(key, position, state),
       describe: () => this.describe(),
     });
   }
@@ -87,10 +88,26 @@ export class LongPoll {
    */
   get(question: Question, responder: Responder): Waiter | undefined {
     if (this.#draining !== undefined) {
+      if (responder.proves) this.noticePoll(question.key, question.since);
       responder.answer({ kind: 'moved', retry: Math.random() * this.#draining });
       return undefined;
     }
     return this.#holder.hold(question, responder);
+  }
+
+  /**
+   * A page has polled with this cursor, and `get` is not called: it may prove that the page has taken a value. `get` notices
+   * it by itself.
+   */
+  noticePoll(key: string, since: string): void {
+    const watch = this.#hub.find(key);
+    if (watch) this.#holder.receipts.noticePoll(watch, since);
+  }
+
+  #onReceipt(key: string, position: string, state: 'wanted' | 'proved'): void {
+    if (state === 'proved') return this.#holder.receipts.proved(key, position);
+    const watch = this.#hub.find(key);
+    if (watch) this.#holder.receipts.want(watch, position);
   }
 
   /** Answers the oldest waiter of a key for which `alike` is true with `timeout`, to make room for another one. */
@@ -138,6 +155,7 @@ export class LongPoll {
   /**
    * Stores a value and delivers it to every request that waits for the key.
    * @param value anything that JSON can represent
+   * @param options.receipt ms to wait for a page's proof that it has taken the value; then the receipt has `received`
    * @throws {TypeError} the value cannot be stored @throws {Conflict} @throws {Unavailable}
    */
   set(key: string, value: unknown, options: SetOptions): Promise<Receipt> {
@@ -146,7 +164,15 @@ export class LongPoll {
 
   /** `set` for a value that is already rendered. */
   setRendered(key: string, value: string, options: SetOptions): Promise<Receipt> {
-    return this.#broker.set(key, value, options);
+    const { receipt } = options;
+    const store = () => this.#broker.set(key, value, options);
+    return receipt === undefined ? store() : this.#awaitReceipt(key, receipt, store);
+  }
+
+  async #awaitReceipt(key: string, wait: number, store: () => Promise<Receipt>): Promise<Receipt> {
+    const receipt = await this.#holder.receipts.await(key, wait, store);
+    this.#options.observer?.receipt?.(receipt.received === true);
+    return receipt;
   }
 
   /** @param waiters false: leaves out the number of held requests, which takes a survey of all nodes */
@@ -161,6 +187,7 @@ export class LongPoll {
   /** Answers every held and every later request with `moved`. @param spread range of the random retry delays, ms */
   drain(spread: number): void {
     this.#draining = spread;
+    setTimeout(() => this.#holder.receipts.close(), spread).unref();
     for (const watch of this.#hub.watches())
       for (const waiter of waitersOf(watch))
         this.#holder.finish(waiter, { kind: 'moved', retry: Math.random() * spread });
@@ -168,6 +195,7 @@ export class LongPoll {
 
   async close(): Promise<void> {
     this.#sync.stop();
+    this.#holder.receipts.close();
     this.drain(this.#draining ?? 0);
     await this.#broker.close();
   }

@@ -11,6 +11,8 @@ export interface LongPollOptions {
   /** unique name of this node */
   id: string;
   version: string;
+  /** sets that may wait for a receipt at the same time; default: any number */
+  maxReceipts?: number;
   /** for metrics */
   observer?: Observer;
 }
@@ -24,6 +26,8 @@ export interface Observer {
   subscribed(): void;
   /** Entries may have been missed: all held keys are read again. */
   gap(): void;
+  /** A set that waited for a receipt is answered. @param received a page has proved that it has taken the value */
+  receipt?(received: boolean): void;
   /** Verification found lost subscriptions or entries. */
   repaired(keys: number): void;
 }

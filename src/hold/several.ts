@@ -34,6 +34,10 @@ class Part implements Responder {
     this.#of.answered(this, answer);
   }
 
+  get proves(): boolean {
+    return this.#of.responder.proves ?? false;
+  }
+
   isNamed(name: string, from: string): boolean {
     return this.#of.responder.isNamed?.(name, from) ?? false;
   }

@@ -26,8 +26,15 @@ export interface LoginCalls {
    * The phone said yes: the page hears `{"state":"approved","code":"…"}`, and the code can be redeemed for 60 seconds.
    * A repeat keeps code and user, and renews the 60 seconds until the code is redeemed.
    * @param options.user any JSON: what `redeem` gives back; pages never hear it
+   * @param options.receipt seconds to wait, at most 10, until the page has proved that it has heard of it
+   * @returns with `receipt` also `received`
    */
-  approve(options: { key: string; phone: string; user: unknown }): Promise<object>;
+  approve(options: {
+    key: string;
+    phone: string;
+    user: unknown;
+    receipt?: number;
+  }): Promise<{ received?: boolean }>;
   /** The phone said no: the page hears `{"state":"denied"}`. */
   deny(options: { key: string; phone: string }): Promise<object>;
   /**

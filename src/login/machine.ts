@@ -76,15 +76,23 @@ export class Logins {
     return { show, created, ends, repeated };
   }
 
-  /** @param user JSON text @throws {LoginError} @throws {Unavailable} */
-  async approve(key: string, phone: string, user: string): Promise<Repeatable> {
+  /**
+   * @param user JSON text @param receipt ms to wait for the page's proof that it has heard of it; undefined: not at all
+   * @returns with `receipt` also `received` @throws {LoginError} @throws {Unavailable}
+   */
+  async approve(
+    key: string,
+    phone: string,
+    user: string,
+    receipt?: number,
+  ): Promise<Repeatable & { received: boolean | undefined }> {
     const code = randomBytes(16).toString('base64url');
     const { login, repeated } = await this.#advance(key, found => {
       const now = Date.now();
       return approve(found, phone, { user, code, until: now + CODE_LIFE }, now);
     });
-    await this.#tell(key, login, 'approved');
-    return { repeated };
+    const told = await this.#tell(key, login, 'approved', receipt);
+    return { repeated, received: receipt === undefined ? undefined : (told?.received ?? false) };
   }
 
   /** @throws {LoginError} @throws {Unavailable} */
@@ -149,19 +157,23 @@ export class Logins {
   }
 
   /** Tells the page of a step, once: a repeat of the id stores nothing, and after a final value there is nothing to tell. */
-  async #tell(key: string, login: Login, state: 'scanned' | 'approved' | 'denied'): Promise<void> {
+  async #tell(
+    key: string,
+    login: Login,
+    state: 'scanned' | 'approved' | 'denied',
+    receipt?: number,
+  ): Promise<Receipt | undefined> {
     const value = 'code' in login ? { state, code: login.code } : { state };
     const options = { ttl: lifeOf(login, Date.now()), final: state !== 'scanned', id: `login-${state}` };
-    await this.#set(key, value, options);
+    return this.#set(key, value, receipt === undefined ? options : { ...options, receipt });
   }
 
-  /** @returns whether it was stored; false: something else was, before */
-  async #set(key: string, value: object, options: SetOptions): Promise<boolean> {
+  /** @returns undefined: something else was stored before */
+  async #set(key: string, value: object, options: SetOptions): Promise<Receipt | undefined> {
     try {
-      await this.#store.setRendered(key, render(value), options);
-      return true;
+      return await this.#store.setRendered(key, render(value), options);
     } catch (error) {
-      if (error instanceof Conflict) return false;
+      if (error instanceof Conflict) return undefined;
       throw error;
     }
   }

@@ -66,6 +66,6 @@ function valuesOf({ entries, lost, cursor }: Extract<Answer, { kind: 'success' }
   let more = `,"data":${newest.value},"cursor":"${cursor}"`;
   if (entries.length > 1) more += `,"earlier":[${entries.slice(0, -1).map(entry => entry.value)}]`;
   if (lost > 0) more += `,"lost":${lost}`;
-  if (newest.final) more += ',"final":true';
+  if (newest.final) more += newest.receipt ? ',"final":true,"receipt":true' : ',"final":true';
   return more;
 }

@@ -138,6 +138,8 @@ function valueOfForm(name: string, text: string): unknown {
 
 const LONGEST_TTL = 31_536_000;
 const TTL_ALLOWED = `ttl: give seconds, more than 0 and at most ${LONGEST_TTL}`;
+const LONGEST_RECEIPT = 10;
+const RECEIPT_ALLOWED = `receipt: give seconds from 0 to ${LONGEST_RECEIPT}`;
 const FINAL_ALLOWED = 'final: give true or false';
 const text = (allowed: string, pattern: RegExp) => z.string(allowed).regex(pattern, allowed);
 const object = <Shape extends z.ZodRawShape>(shape: Shape) =>
@@ -164,6 +166,12 @@ const key = text(KEY_ALLOWED, KEY);
 const id = orAbsent(
   text('id: give 1 to 64 printable ASCII characters without spaces', /^[\x21-\x7e]{1,64}$/),
 );
+const receipt = orAbsent(
+  z.preprocess(
+    numberOfForm,
+    z.number(RECEIPT_ALLOWED).min(0, RECEIPT_ALLOWED).max(LONGEST_RECEIPT, RECEIPT_ALLOWED),
+  ),
+);
 const anyJson = (name: string) => z.unknown().refine(given => given !== undefined, `${name}: give any JSON`);
 const setFields = object({
   key,
@@ -172,6 +180,7 @@ const setFields = object({
   final: orAbsent(z.preprocess(booleanOfForm, z.boolean(FINAL_ALLOWED))),
   expect: text('expect: give a cursor, or "" for nothing set yet', CURSOR).optional(),
   id,
+  receipt,
 });
 const newFields = object({ ttl });
 
@@ -186,7 +195,7 @@ const visitor = characters('visitor', 1);
 const loginFields = {
   new: object({ visitor, ttl, show: z.unknown().optional() }),
   scan: object({ key, phone }),
-  approve: object({ key, phone, user: anyJson('user') }),
+  approve: object({ key, phone, user: anyJson('user'), receipt }),
   deny: object({ key, phone }),
   redeem: object({ key, code: characters('code', 0), visitor, id }),
 };

@@ -129,9 +129,10 @@ export class LoginRoutes {
       return { answer: { show: JSON.parse(show), ...times }, repeated };
     },
     approve: async body => {
-      const { key, phone, user } = checkLogin('approve', body);
-      const { repeated } = await this.#logins.approve(key, phone, this.#render('user', user));
-      return { answer: {}, repeated };
+      const { key, phone, user, receipt } = checkLogin('approve', body);
+      const wait = receipt === undefined ? undefined : receipt * 1000;
+      const { repeated, received } = await this.#logins.approve(key, phone, this.#render('user', user), wait);
+      return { answer: received === undefined ? {} : { received }, repeated };
     },
     deny: async body => {
       const { key, phone } = checkLogin('deny', body);

@@ -100,7 +100,11 @@ export class PollRoute implements Route {
     if (exchange.closed) return;
     const request = { network, key, proof, hold: wanted };
     const admission = admissions.admit(request, other => other.isFrom?.(network) ?? false);
-    if (admission.kind !== 'admitted') return poll.answer(admission);
+    if (admission.kind !== 'admitted') {
+      // the proof is good, but its ticket has ended: the page has taken the values before
+      if (admission.kind === 'expired') longpoll.noticePoll(key, since);
+      return poll.answer(admission);
+    }
     this.#log?.debug({ key: shortHash(key), hold: admission.hold }, 'asked');
     const hold = poll.admitted(admission, query, wanted);
     if (drop !== '') {

@@ -104,6 +104,10 @@ export class Poll implements Responder {
     return this.ends ? EXPIRED : given;
   }
 
+  get proves(): boolean {
+    return true;
+  }
+
   isNamed(name: string, network: string): boolean {
     return this.named === name && this.network === network;
   }

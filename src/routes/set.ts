@@ -79,9 +79,10 @@ export class SetRoute implements Route {
   /** @param body `{ key, value, … }` @throws {Refusal} 400 or 413 @throws {Conflict} @throws {Unavailable} */
   store(body: unknown): Promise<Receipt> {
     const { maxValueBytes } = this.#options;
-    const { key, value, ttl = this.#options.ttl, ...more } = checkSet(body);
+    const { key, value, ttl = this.#options.ttl, receipt: wait, ...more } = checkSet(body);
     const rendered = renderWithin('value', value, maxValueBytes);
-    const receipt = this.#longpoll.setRendered(key, rendered, { ttl: ttl * 1000, ...more });
+    const options = { ttl: ttl * 1000, ...more, ...(wait !== undefined && { receipt: wait * 1000 }) };
+    const receipt = this.#longpoll.setRendered(key, rendered, options);
     const log = this.#log;
     if (!log) return receipt;
     return receipt.then(given => {
@@ -105,8 +106,11 @@ export class SetRoute implements Route {
 }
 
 /** The answer to a set. The cursor needs no escaping: letters, digits and a dash. */
-const stored = ({ cursor, watched, repeated }: Receipt) =>
-  `{"code":0,"message":"success","cursor":"${cursor}","watched":${watched}${repeated ? ',"repeated":true' : ''}}`;
+function stored({ cursor, watched, repeated, received }: Receipt): string {
+  const again = repeated ? ',"repeated":true' : '';
+  const taken = received === undefined ? '' : `,"received":${received}`;
+  return `{"code":0,"message":"success","cursor":"${cursor}","watched":${watched}${again}${taken}}`;
+}
 
 export const unauthorized = () =>
   new Refusal(401, 'unauthorized', {

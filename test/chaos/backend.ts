@@ -11,6 +11,8 @@ export interface Stored {
   acknowledged: number;
   tries: number;
   watched?: boolean;
+  /** a page is said to have taken it; only of sets that wait for a receipt */
+  received?: boolean;
 }
 
 /** A set, as a backend makes it. @returns undefined: no answer */
@@ -18,20 +20,23 @@ export async function trySet(
   node: Node,
   body: Record<string, unknown>,
   over: AbortSignal,
-): Promise<{ status: number; watched: boolean } | undefined> {
+): Promise<{ status: number; watched: boolean; received: boolean } | undefined> {
   try {
     const { status, reply } = await within(5000, over, signal =>
-      call<{ watched?: boolean }>(`${node.now.internalUrl}/status/set`, {
+      call<{ watched?: boolean; received?: boolean }>(`${node.now.internalUrl}/status/set`, {
         agent: node.agent,
         signal,
         body: JSON.stringify(body),
       }),
     );
-    return { status, watched: reply.watched === true };
+    return { status, watched: reply.watched === true, received: reply.received === true };
   } catch {
     return undefined;
   }
 }
+
+/** Every third set waits so long for a receipt, s. */
+const RECEIPT = 0.3;
 
 /** The backend of one key: numbers in order, each tried with one id until a node says 200. */
 export class Backend {
@@ -68,14 +73,15 @@ export class Backend {
   async set(over: AbortSignal, final = false): Promise<void> {
     const number = this.#next++;
     const body = { key: this.key, value: number, id: `${this.key}-${number}`, final, ttl: 600 };
+    if (number % 3 === 0) Object.assign(body, { receipt: RECEIPT });
     const tried = performance.now();
     for (let tries = 1; !over.aborted; tries++) {
       const node = this.random.pick(this.world.alive());
       const sent = performance.now();
       const result = node && (await trySet(node, body, over));
       if (result?.status === 200) {
-        const { watched } = result;
-        const stored = { number, tried, sent, acknowledged: performance.now(), tries, watched };
+        const { watched, received } = result;
+        const stored = { number, tried, sent, acknowledged: performance.now(), tries, watched, received };
         this.stored.push(stored);
         return this.acknowledged(stored, node, this.key);
       }

@@ -25,6 +25,7 @@ export const RULES = {
   wrongTimeout: '-1 while a newer value is acknowledged and known',
   watchedDead: 'watched is true for a node that died 10 s ago',
   unwatched: 'watched is false for a page that is held',
+  unproved: 'received is true, and no page has polled after the value',
   unanswered: 'a poll is not answered at the end of its hold',
   notRecovered: 'a page has heard nothing 60 s after a fault',
 } as const;
@@ -82,6 +83,16 @@ export function isUnwatched(page: Page, stored: Stored, facts: Facts): boolean {
     reachableSince < poll.at &&
     missedAt + BOUND + MARGIN + facts.late < poll.at
   );
+}
+
+/** A set that says `received`, and no page has asked again after it had the value. */
+export function isUnproved(
+  pages: readonly Pick<Page, 'heard' | 'proved'>[],
+  { number, received }: Pick<Stored, 'number' | 'received'>,
+): boolean {
+  const proves = ({ heard, proved }: Pick<Page, 'heard' | 'proved'>) =>
+    heard.slice(0, proved).some(one => one.number === number);
+  return received === true && !pages.some(proves);
 }
 
 /** What a node's page meets that is no fault of the node: its time begins again. */

@@ -7,6 +7,7 @@ import {
   DEAD,
   type Facts,
   isBehind,
+  isUnproved,
   isUnwatched,
   isWrongTimeout,
   notReady,
@@ -84,6 +85,8 @@ export class Monitor {
   /** For a backend's `acknowledged`. */
   setAcknowledged(stored: Stored, node: Node, key: string): void {
     const facts = this.#facts(key, performance.now());
+    if (isUnproved(this.#pages.get(key) ?? [], stored))
+      this.#violate('unproved', `${node.name} said so of ${stored.number} of ${key}`);
     if (node.health.missedAt + BOUND > stored.sent) return;
     const page = this.#pages.get(key)?.find(one => isUnwatched(one, stored, facts));
     if (page) this.#violate('unwatched', `${node.name} said so of ${stored.number}`, page);

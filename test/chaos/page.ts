@@ -48,6 +48,8 @@ export class Page {
   readonly heard: Heard[] = [];
   /** the newest number heard */
   number = 0;
+  /** how many of `heard` its polls have proved: they were taken before it asked */
+  proved = 0;
   answers = 0;
   /** it has heard the final value */
   ended = false;
@@ -108,6 +110,7 @@ export class Page {
     }
     const poll: Poll = { node: targets[0], at: performance.now(), seen: this.number, hold: hold * 1000 };
     this.poll = poll;
+    this.proved = this.heard.length;
     this.#note(`asks ${targets.map(({ name }) => name).join(' and ')} since "${this.#since}"`);
     const limit = poll.hold + WATCHDOG;
     const givesUpAfter = this.#givesUpAfter();

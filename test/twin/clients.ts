@@ -31,6 +31,7 @@ function keysOf(name: string, args: readonly string[]): [names: string[], rest: 
       return [args.slice(1, 1 + count), args.slice(1 + count)];
     }
     case 'tagwaitHeartbeat':
+    case 'tagwaitProve':
     case 'tagwaitPeek':
     case 'del':
       return [args.slice(0, 1), args.slice(1)];
@@ -48,6 +49,7 @@ const COMMANDS = [
   'tagwaitSetMany',
   'tagwaitSubscribe',
   'tagwaitUnsubscribe',
+  'tagwaitProve',
   'tagwaitPeek',
   'tagwaitHeartbeat',
   'tagwaitRenew',

@@ -33,6 +33,8 @@ export class Page {
   departures = 0;
   /** its next answer gets lost */
   loses = false;
+  /** values that it has taken; what it has lost is not among them */
+  readonly #taken = new Set<string>();
   readonly #name: string;
   readonly #world: World;
   readonly #hold: number;
@@ -92,11 +94,13 @@ export class Page {
       return;
     }
     const number = ++this.#polls;
+    for (const value of this.#taken) this.#world.proved.add(value);
     let answered = false;
     const waiter = as(line, () =>
       this.node.longpoll.get(
         { key: this.key, since: this.#cursor, hold: this.#hold },
         {
+          proves: true,
           answer: answer => {
             if (answered || number !== this.#polls)
               return this.#world.fail('twice', `${this.name} is answered ${textOf(answer)} after it left`);
@@ -150,15 +154,22 @@ export class Page {
         'order',
         `${this.name} was at ${this.heard}, lost ${lost}, and hears ${numbers} (${cursor})`,
       );
+    for (const value of [...earlier, data as string]) this.#taken.add(value);
     this.heard = numbers.at(-1) ?? this.heard;
     this.#cursor = cursor;
-    if (final) return this.#end();
+    if (final) return this.#end(cursor);
     this.#later(BETWEEN + this.#think);
     if (this.#think > 100) this.since = performance.now() + this.#think;
   }
 
-  #end(): void {
+  /** @param cursor of a final value: one poll more proves that it was taken */
+  #end(cursor?: string): void {
     this.ended = true;
+    if (cursor !== undefined && this.node.started) {
+      for (const value of this.#taken) this.#world.proved.add(value);
+      const responder = { proves: true, answer() {} };
+      as(this.node.line, () => this.node.longpoll.get({ key: this.key, since: cursor, hold: 0 }, responder));
+    }
     const all = this.#world.stored(this.key).length;
     if (this.heard < all) this.#world.fail('end', `${this.name} ends at ${this.heard} of ${all}`);
   }

@@ -124,6 +124,8 @@ export class Server {
         return this.store.renew(args);
       case 'tagwaitHeartbeat':
         return this.store.heartbeat(names[0] as string, args);
+      case 'tagwaitProve':
+        return this.store.prove(names[0] as string, args);
       case 'tagwaitPeek':
         return this.store.peek(names[0] as string);
       case 'mget':

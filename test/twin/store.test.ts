@@ -159,6 +159,7 @@ const set: Act = (both, random, cursors, count) => {
     CHANNELS,
     living,
     't:m:',
+    random.pick(NODES),
     ...keys.flatMap(key => [
       random.pick(['1', '"a b|c@d"', '{"x":[1,2]}', '"\\u003c"']),
       random.pick(['60000', '300000']),
@@ -167,12 +168,21 @@ const set: Act = (both, random, cursors, count) => {
       random.next() < 0.3 ? `id${Math.floor(random.next() * 6)}` : '',
       '1700000000000',
       key,
+      random.next() < 0.3 ? 'r' : '',
     ]),
   ];
   const names = keys.flatMap(key => [entries(key), watchers(key)]);
   const script = keys.length === 1 && random.next() < 0.5 ? 'tagwaitSet' : 'tagwaitSetMany';
   return both.script(script, names, args, store => store.set(names, args));
 };
+
+function wantedOf({ store }: Both, key: string): string {
+  try {
+    return store.hash(entries(key))?.get('w') ?? '';
+  } catch {
+    return '';
+  }
+}
 
 const ACTS: [string, Act][] = [
   ['set', set],
@@ -223,6 +233,18 @@ const ACTS: [string, Act][] = [
       const replies = await both.script('tagwaitPeek', [key], [], store => store.peek(key));
       // the first is the milliseconds left, compared with the state
       return replies.map(reply => (Array.isArray(reply) ? reply.slice(1) : reply)) as [Reply, Reply];
+    },
+  ],
+  [
+    'prove',
+    (both, random, cursors) => {
+      const key = random.pick(KEYS);
+      // one of the key's own, where there is one
+      const wanted = /[^ @]+(?=@)/.exec(both.store.keys().includes(entries(key)) ? wantedOf(both, key) : '');
+      const position =
+        random.next() < 0.7 ? (wanted?.[0] ?? 'x-1') : random.pick(['x-1', ...cursors.slice(3)]);
+      const args = [position, CHANNELS, `p ${key} ${position}`];
+      return both.script('tagwaitProve', [entries(key)], args, store => store.prove(entries(key), args));
     },
   ],
   [

@@ -87,7 +87,7 @@ export class Store {
     const replies: Reply[] = [];
     let failed: unknown;
     for (let k = 0; k < names.length && !failed; k += 2) {
-      const own = args.slice(6 + (k / 2) * 7, 6 + (k / 2) * 7 + 7);
+      const own = args.slice(7 + (k / 2) * 8, 7 + (k / 2) * 8 + 8);
       try {
         replies.push(this.#store(names[k] as string, names[k + 1] as string, args, own, messages, lives));
       } catch (error) {
@@ -119,7 +119,7 @@ export class Store {
       }
       const seen = seenBy(cursors[k / 2] ?? '', epochs, n);
       const first = Math.max(seen + 1, Number(head.get('o')));
-      const reply: Reply[] = [n, epochs, head.has('f') ? 1 : 0, seen, first];
+      const reply: Reply[] = [n, epochs, head.has('f') ? 1 : 0, seen, head.get('w') ?? '', first];
       for (let number = first; number <= n; number++) reply.push(head.get(String(number)) ?? null);
       replies.push(reply);
     }
@@ -173,16 +173,41 @@ export class Store {
     const n = Number(head?.get('n') ?? 0);
     if (!head || n === 0) return [];
     const oldest = Number(head.get('o'));
-    const reply: Reply[] = [this.pttl(key), n, head.get('e') ?? '', head.has('f') ? 1 : 0, 0, oldest];
+    const reply: Reply[] = [this.pttl(key), n, head.get('e') ?? '', head.has('f') ? 1 : 0, 0, '', oldest];
     for (let number = oldest; number <= n; number++) reply.push(head.get(String(number)) ?? null);
     return reply;
+  }
+
+  /** prove.lua */
+  prove(entries: string, [position = '', channels = '', message = '']: readonly string[]): Reply {
+    const head = this.hash(entries);
+    const items = (head?.get('w') ?? '').split(' ');
+    const at = items.findIndex(item => item.startsWith(`${position}@`));
+    if (at < 0 || !head?.has(/\d+$/.exec(position)?.[0] ?? '')) return null;
+    const [, ...nodes] = (items[at] as string).split('@');
+    items[at] = position;
+    this.hset(entries, 'w', items.join(' '));
+    for (const node of nodes) this.#around.publish(`${channels}${node}`, message);
+    return null;
+  }
+
+  /** Of set.lua. */
+  #want(entries: string, position: string, oldest: number, node: string): number {
+    const offset = (item: string) => Number(/^[^@]*?(\d+)(?:@|$)/.exec(item)?.[1]);
+    const items = (this.hash(entries)?.get('w') ?? '').split(' ').filter(item => item !== '');
+    if (items.includes(position)) return 1;
+    const at = items.findIndex(item => item.startsWith(`${position}@`));
+    if (at < 0) items.push(`${position}@${node}`);
+    else if (!items[at]?.split('@').includes(node, 1)) items[at] += `@${node}`;
+    this.hset(entries, 'w', items.filter(item => offset(item) >= oldest).join(' '));
+    return 0;
   }
 
   #store(
     entries: string,
     watchers: string,
-    [keep, receipts, newEpoch, channels, living, markers]: readonly string[],
-    [value = '', ttl, final, expect = '', id = '', at, key = '']: readonly string[],
+    [keep, receipts, newEpoch, channels, living, markers, node = '']: readonly string[],
+    [value = '', ttl, final, expect = '', id = '', at, key = '', wants]: readonly string[],
     messages: Map<string, string>,
     lives: Map<string, boolean>,
   ): Reply {
@@ -194,7 +219,11 @@ export class Store {
     const receipt = head?.get(`i:${id}`);
     if (id !== '' && receipt !== undefined) {
       const [first = '', watched] = receipt.split(' ');
-      return ['again', first, Number(watched)];
+      const proved = wants === 'r' ? this.#want(entries, first, oldest, node) : 0;
+      if (wants === 'r' && proved === 0)
+        for (const name of (namesIn(this.get(watchers) ?? '') ?? '').split(' ').filter(one => one !== ''))
+          this.#around.publish(`${channels}${name.split('@')[0]}`, `w ${key} ${first}`);
+      return ['again', first, Number(watched), proved];
     }
     if (head?.has('f')) return ['final', prev];
     if (expect !== '*' && expect !== prev) return ['expect', prev];
@@ -241,10 +270,11 @@ export class Store {
     const forgotten = ancient > 0 ? this.hash(entries)?.get(`j:${ancient}`) : undefined;
     if (forgotten !== undefined) gone.push(`j:${ancient}`, `i:${forgotten}`);
     for (const field of gone) this.hash(entries)?.delete(field);
+    if (wants === 'r') this.#want(entries, cursor, oldest, node);
     this.expire(entries, Number(ttl));
     if (names !== undefined) this.#keepTtl(watchers, `${cursor}|${names}`);
 
-    const line = `\n${key} ${cursor} ${prev} ${final} ${at} ${value}`;
+    const line = `\n${key} ${cursor} ${prev} ${final}${wants} ${at} ${value}`;
     for (const node of nodes) messages.set(node, (messages.get(node) ?? 'e') + line);
     this.onStored(key, n, value);
     return ['stored', cursor, watched];

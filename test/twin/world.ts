@@ -55,6 +55,10 @@ export class World {
   readonly pages: Page[] = [];
   failure: Failure | undefined;
   closing = false;
+  /** values that a page has taken before its next poll */
+  readonly proved = new Set<string>();
+  /** sets that were answered that their value is received */
+  received = 0;
   readonly #schedule: Schedule;
   readonly #random: Random;
   readonly #faults: Faults;
@@ -267,7 +271,8 @@ export class World {
   #set({ node: number, key, final, retry }: Op & { kind: 'set' }): void {
     const node = this.nodes[number] as Node;
     const value = `v${++this.#sets}`;
-    const options = { ttl: 600_000, final, id: retry ? value : undefined };
+    const receipt = this.#sets % 3 === 0 ? 2000 : undefined;
+    const options = { ttl: 600_000, final, id: retry ? value : undefined, receipt };
     const attempt = (left: number): void => {
       if (!node.started) return;
       const stalled = node.line.stalledUntil - this.clock.now;
@@ -279,7 +284,10 @@ export class World {
       const departures = page?.departures;
       const asked = this.clock.now;
       as(node.line, () => node.longpoll.set(key, value, options)).then(
-        ({ watched, repeated }) => {
+        ({ watched, repeated, received }) => {
+          if (received) this.received++;
+          if (received && !this.proved.has(value))
+            this.fail('receipt', `${key}: ${value} is said to be received, and no page has polled after it`);
           if (watched || repeated || !page || page.departures !== departures) return;
           if (this.#lostAt >= asked) return;
           if (page.node.goodSince < Number.POSITIVE_INFINITY)

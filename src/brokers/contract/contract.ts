@@ -8,6 +8,7 @@
 
 import { delivering, sharing } from './delivery.js';
 import { type CreateBroker, withNodes } from './nodes.js';
+import { proving, provingElsewhere } from './receipts.js';
 import { keeping } from './values.js';
 
 export { type CreateBroker, HISTORY } from './nodes.js';
@@ -24,6 +25,7 @@ export interface Check {
  * @returns the checks, in no particular order
  */
 export function brokerContract(nodes: 1 | 2): Check[] {
-  const checks = { ...keeping, ...delivering, ...(nodes === 2 && sharing) };
+  const checks = { ...keeping, ...delivering, ...proving };
+  if (nodes === 2) Object.assign(checks, sharing, provingElsewhere);
   return Object.entries(checks).map(([name, check]) => ({ name, run: create => withNodes(create, check) }));
 }

@@ -20,6 +20,8 @@ const TIMEOUT = 10_000;
 export interface Node {
   broker: Broker;
   delivered: [key: string, entry: Entry][];
+  /** what `receipt` was called with: "wanted" or "proved", and the position */
+  receipts: string[];
 }
 
 export interface Context {
@@ -38,18 +40,20 @@ export async function withNodes(create: CreateBroker, check: Checks[string]): Pr
   const node = async (id = 'n1'): Promise<Node> => {
     const broker = create(id);
     const delivered: Node['delivered'] = [];
+    const receipts: string[] = [];
     const events: Events = {
       // an entry for the node of the check before, which had the same id, may still be on its way
       entry: (of, entry) => of.startsWith(key) && delivered.push([of, entry]),
       gap: () => {},
       held: () => 1,
       drop() {},
+      receipt: (of, position, state) => of.startsWith(key) && receipts.push(`${state} ${position}`),
       describe: () => ({ id, held: 1, version: '0', uptime: 0 }),
     };
     started.push(broker);
     await broker.start(events);
     await until(() => broker.status().up, 'the broker is up');
-    return { broker, delivered };
+    return { broker, delivered, receipts };
   };
   try {
     await check({ key, node });

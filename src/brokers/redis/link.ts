@@ -242,6 +242,7 @@ export class Link implements NodeChannel {
       for (const [key, entry] of message.entries) events.entry(key, entry);
       return;
     }
+    if (message.kind === 'receipt') return events.receipt?.(message.key, message.position, message.state);
     if (message.kind === 'drop') {
       events.drop(message.key, message.name, message.from);
       return;

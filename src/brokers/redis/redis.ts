@@ -74,7 +74,7 @@ export class RedisBroker implements Broker {
     const schedule = () => this.#schedule();
     const alive = () => (clustered ? this.#alive() : '');
     this.#sets = new Sets(
-      { connections: this.#connections, keys: this.#keys, history, wait, alive },
+      { connections: this.#connections, keys: this.#keys, node, history, wait, alive },
       schedule,
     );
     this.#subscriptions = new Subscriptions(
@@ -117,6 +117,14 @@ export class RedisBroker implements Broker {
 
   drop(key: string, name: string, from: string): void {
     this.#link.broadcast(encode({ kind: 'drop', key, name, from })).catch(() => {});
+  }
+
+  prove(key: string, position: string): void {
+    const message = encode({ kind: 'receipt', key, position, state: 'proved' });
+    const { channels } = this.#keys;
+    this.#link
+      .do(client => client.tagwaitProve(this.#keys.entries(key), position, `${channels}n:`, message))
+      .catch(() => {});
   }
 
   async verify(known: readonly Known[]): Promise<string[]> {

@@ -6,6 +6,7 @@ type Fields = [
   epochs: string,
   final: number,
   seen: number,
+  wanted: string,
   first: number,
   ...values: (string | null)[],
 ];
@@ -13,26 +14,37 @@ type Fields = [
 /** @param reply of one key; empty: nothing is stored */
 export function readBacklog(reply: readonly (string | number | null)[]): Backlog {
   if (reply.length === 0) return { entries: [], lost: 0, cursor: '', final: false };
-  const [last, epochs, final, seen, first, ...values] = reply as Fields;
+  const [last, epochs, final, seen, proofs, first, ...values] = reply as Fields;
   const starts = epochs.split(' ').map(epoch => {
     const [id, offset] = epoch.split('@');
     return { id, offset: Number(offset) };
   });
   const positionOf = (offset: number) =>
     offset < 1 ? '' : `${(starts.findLast(start => start.offset <= offset) ?? starts[0])?.id}-${offset}`;
+  // of set.lua: what is proved has no nodes
+  const wanted = proofs
+    .split(' ')
+    .filter(item => item.includes('@'))
+    .map(item => item.slice(0, item.indexOf('@')));
   const entries: Entry[] = [];
   let lost = Math.max(0, first - 1 - seen);
   for (const [index, value] of values.entries()) {
     const offset = first + index;
     // another node with a shorter history has deleted it
     if (value === null) lost++;
-    else
-      entries.push({
+    else {
+      const cursor = positionOf(offset);
+      const entry: Entry = {
         value,
-        cursor: positionOf(offset),
+        cursor,
         prev: positionOf(offset - 1),
         final: final === 1 && offset === last,
-      });
+      };
+      if (wanted.includes(cursor)) entry.receipt = true;
+      entries.push(entry);
+    }
   }
-  return { entries, lost, cursor: positionOf(last), final: final === 1 };
+  const backlog: Backlog = { entries, lost, cursor: positionOf(last), final: final === 1 };
+  if (wanted.length > 0) backlog.wanted = wanted;
+  return backlog;
 }

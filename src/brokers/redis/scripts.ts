@@ -17,6 +17,7 @@ export const scripts = {
   tagwaitSetMany: { lua: set },
   tagwaitSubscribe: { lua: lua('subscribe') },
   tagwaitUnsubscribe: { lua: lua('unsubscribe') },
+  tagwaitProve: { lua: lua('prove'), numberOfKeys: 1 },
   tagwaitPeek: { lua: lua('peek'), numberOfKeys: 1 },
   tagwaitHeartbeat: { lua: lua('heartbeat'), numberOfKeys: 1 },
   tagwaitRenew: { lua: lua('renew'), numberOfKeys: 0 },
@@ -31,6 +32,7 @@ declare module 'ioredis' {
     tagwaitSetMany(keys: number, ...keysAndArgs: (string | number)[]): Result<Reply[], Context>;
     tagwaitSubscribe(keys: number, ...keysAndArgs: (string | number)[]): Result<Reply[], Context>;
     tagwaitUnsubscribe(keys: number, ...keysAndArgs: string[]): Result<null, Context>;
+    tagwaitProve(entries: string, position: string, channels: string, message: string): Result<null, Context>;
     tagwaitPeek(entries: string): Result<Reply, Context>;
     tagwaitRenew(node: string, lease: number, ...watchers: string[]): Result<Strings, Context>;
     tagwaitRenewAcross(node: string, lease: number, ...watchers: string[]): Result<Strings, Context>;

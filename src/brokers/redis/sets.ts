@@ -21,6 +21,7 @@ interface PendingSet {
 export interface SetsOptions {
   connections: Connections;
   keys: Keys;
+  node: string;
   /** entries kept per key */
   history: number;
   /** replicas that must have a set before it is acknowledged */
@@ -48,9 +49,10 @@ export class Sets {
     this.#schedule = schedule;
   }
 
-  set(key: string, value: string, { ttl, final, expect, id }: SetOptions): Promise<Receipt> {
+  set(key: string, value: string, { ttl, final, expect, id, receipt }: SetOptions): Promise<Receipt> {
     const life = Math.max(1, Math.round(ttl));
-    const args = [value, life, final ? '1' : '', expect ?? '*', id ?? '', Date.now(), key];
+    const wants = receipt === undefined ? '' : 'r';
+    const args = [value, life, final ? '1' : '', expect ?? '*', id ?? '', Date.now(), key, wants];
     return new Promise((resolve, reject) => {
       this.#pending.push({ key, args, resolve, reject });
       this.#schedule();
@@ -70,7 +72,7 @@ export class Sets {
 
   /** Settles every set of the batch. Never rejects. */
   async #store(batch: PendingSet[]): Promise<void> {
-    const { keys, history, wait, alive, connections } = this.#options;
+    const { keys, node, history, wait, alive, connections } = this.#options;
     const names = batch.flatMap(({ key }) => [keys.entries(key), keys.watchers(key)]);
     const args = [
       history,
@@ -79,6 +81,7 @@ export class Sets {
       `${keys.channels}n:`,
       alive(),
       keys.markers('0'),
+      node,
       ...batch.flatMap(item => item.args),
     ];
     try {
@@ -88,11 +91,15 @@ export class Sets {
         : connections.writer.tagwaitSetMany(names.length, ...names, ...args));
       const acknowledge: (() => void)[] = [];
       for (const [index, { resolve, reject }] of batch.entries()) {
-        const [result, cursor, watched] = replies[index] as [string, string, number];
+        const [result, cursor, watched, proved] = replies[index] as [string, string, number, number?];
         if (result === 'final' || result === 'expect') reject(new Conflict(result, cursor));
         else
           acknowledge.push(() =>
-            resolve({ cursor, watched: watched === 1, ...(result === 'again' ? { repeated: true } : {}) }),
+            resolve({
+              cursor,
+              watched: watched === 1,
+              ...(result === 'again' && { repeated: true, ...(proved === 1 && { received: true }) }),
+            }),
           );
       }
       // a conflict is reported without waiting for replicas

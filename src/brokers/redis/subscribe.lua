@@ -3,7 +3,7 @@
 -- KEYS    for each key, two keys: its watchers, its entries (see set.lua)
 -- ARGV    1 node  2 lease, ms  3 … a cursor for each key
 -- returns for each key {offset of the newest entry; epochs; 1 if final, otherwise 0; entries that the cursor has seen;
---         first offset read; value; …}, {} if nothing is stored
+--         w of set.lua or ""; first offset read; value; …}, {} if nothing is stored
 --
 -- The watchers are a string, "position|node node@until …", that expires with the longest lease. `position` is that of
 -- the newest entry, "" for none: a node that reads the string knows whether it is still a watcher and has missed
@@ -39,7 +39,7 @@ end
 local replies = {}
 for k = 1, #KEYS, 2 do
   local watchers, entries, cursor = KEYS[k], KEYS[k + 1], ARGV[2 + (k + 1) / 2]
-  local head = redis.call('HMGET', entries, 'n', 'o', 'e', 'f')
+  local head = redis.call('HMGET', entries, 'n', 'o', 'e', 'f', 'w')
   local n = tonumber(head[1]) or 0
   local position = n > 0 and string.match(head[3], '([^ @]+)@%d+$') .. '-' .. n or ''
   local alone = position .. '|' .. node
@@ -49,7 +49,7 @@ for k = 1, #KEYS, 2 do
   if n > 0 then
     local seen = seen_by(cursor, head[3], n)
     local first = math.max(seen + 1, tonumber(head[2]))
-    reply = { n, head[3], head[4] and 1 or 0, seen, first }
+    reply = { n, head[3], head[4] and 1 or 0, seen, head[5] or '', first }
     if first <= n then
       local offsets = {}
       for offset = first, n do offsets[#offsets + 1] = tostring(offset) end

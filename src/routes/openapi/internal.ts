@@ -11,6 +11,7 @@ import {
   object,
   plain,
   REFUSALS,
+  receipt,
   ref,
   refusal,
   text,
@@ -38,6 +39,7 @@ const set = {
             pattern: '^[\\x21-\\x7e]{1,64}$',
             description: 'makes a retry safe',
           },
+          receipt,
         },
       ),
     ),
@@ -46,7 +48,10 @@ const set = {
   responses: {
     200: json(
       'stored, and on its way',
-      object({ ...success, cursor: ref('Cursor'), watched: { type: 'boolean' } }, { repeated: is(true) }),
+      object(
+        { ...success, cursor: ref('Cursor'), watched: { type: 'boolean' } },
+        { repeated: is(true), received: { type: 'boolean' } },
+      ),
     ),
     409: refusal(409, 'conflict'),
     ...REFUSALS,

@@ -1,6 +1,6 @@
 /** The five calls of a scan login, in OpenAPI. */
 import { STEPS, type Step } from '../../login/steps.js';
-import { body, count, is, json, object, REFUSALS, ref, type Schema, text, ttl } from './schemas.js';
+import { body, count, is, json, object, REFUSALS, receipt, ref, type Schema, text, ttl } from './schemas.js';
 
 const key = ref('Key');
 const words = (description: string, minLength = 1): Schema => ({
@@ -18,6 +18,8 @@ interface Description {
   /** what it takes: required, and optional */
   takes: [Record<string, Schema>, Record<string, Schema>?];
   gives: Record<string, Schema>;
+  /** what the answer may have in addition */
+  may?: Record<string, Schema>;
   /** what is refused, beside what every call refuses */
   refused: number[];
 }
@@ -37,8 +39,9 @@ const CALLS: Record<Step, Description> = {
   },
   approve: {
     summary: 'The phone said yes: the page hears a one-time code, good for 60 seconds',
-    takes: [{ key, phone, user: { description: 'any JSON: what redeem gives back' } }],
+    takes: [{ key, phone, user: { description: 'any JSON: what redeem gives back' } }, { receipt }],
     gives: {},
+    may: { received: { type: 'boolean' } },
     refused: [404, 409, 410],
   },
   deny: {
@@ -79,12 +82,12 @@ const refused = (status: number) =>
 
 export const loginPaths = Object.fromEntries(
   STEPS.map(step => {
-    const { summary, takes, gives, refused: own } = CALLS[step];
+    const { summary, takes, gives, may, refused: own } = CALLS[step];
     const post = {
       summary,
       requestBody: { ...body(object(...takes)), required: true },
       responses: {
-        200: json('done', object({ code: is(0), ...gives })),
+        200: json('done', object({ code: is(0), ...gives }, may)),
         ...REFUSALS,
         ...Object.fromEntries([403, ...own].map(status => [status, refused(status)])),
       },

@@ -10,6 +10,7 @@ const MORE: Record<Kind, [Record<string, Schema>, Record<string, Schema>?]> = {
       earlier: { type: 'array', items: ref('Value') },
       lost: { type: 'integer', minimum: 1 },
       final: is(true),
+      receipt: is(true),
     },
   ],
   // of one key `cursor`, of several `cursors`

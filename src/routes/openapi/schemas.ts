@@ -44,6 +44,13 @@ export const ttl: Schema = {
   description: 'seconds',
 };
 
+export const receipt: Schema = {
+  type: ['number', 'null'],
+  minimum: 0,
+  maximum: 10,
+  description: 'seconds to wait until a page has proved that it has taken the value',
+};
+
 /** A parameter of a query. */
 export const parameter = (name: string, description: string, schema: Schema, more: Schema = {}) => ({
   name,
