@@ -12,6 +12,7 @@ import { Limits } from '../src/limits.js';
 import { assign, call, render } from '../src/protocol/jsonp.js';
 import { isName, Names } from '../src/protocol/names.js';
 import { BadParameter, decodeEscapes, formOf, KEY, questionOf, split } from '../src/protocol/query.js';
+import { severalOf } from '../src/protocol/several.js';
 import { proofOf, verify } from '../src/protocol/ticket.js';
 import { KNOWN_HEADERS } from '../src/wire/exchange.js';
 import { poll, type Reply, service, set } from './harness.js';
@@ -153,6 +154,7 @@ test(
       text,
       fc.constantFrom(
         'key=',
+        'key=a&key=b&',
         'k',
         '&',
         '=',
@@ -174,15 +176,20 @@ test(
       fc.property(fc.array(piece, { maxLength: 12 }), pieces => {
         const parameters = split(pieces.join(''));
         const form = formOf(parameters, names);
-        const question = questionOf(parameters, 25);
+        const several = parameters.further && severalOf(parameters, 25);
+        const question = several ?? questionOf(parameters, 25);
         for (const fault of [form, question])
           if (fault instanceof BadParameter)
             expect(fault.message).toMatch(/^(key|callback|var|since|hold|proof|callback, var): /);
         if (!(form instanceof BadParameter))
           expect(form.mode === 'json' || names.allows(form.mode, form.name)).toBe(true);
         if (question instanceof BadParameter) return;
-        expect(question.key).toMatch(KEY);
-        expect(question.since).toMatch(CURSOR);
+        const keys = several && !(several instanceof BadParameter) ? several.keys : [question];
+        for (const { key, since } of keys) {
+          expect(key).toMatch(KEY);
+          expect(since).toMatch(CURSOR);
+        }
+        expect(new Set(keys.map(({ key }) => key)).size, 'each key once').toBe(keys.length);
         expect(question.hold).toBeGreaterThanOrEqual(0);
         expect(question.hold).toBeLessThanOrEqual(25);
       }),
