@@ -10,7 +10,8 @@ const here = import.meta.dirname;
 const out = join(here, '../dist/client');
 const source = readFileSync(join(here, 'tagwait.js'), 'utf8');
 
-const classic = `var tagwait = (${source})(window, document, true);`;
+// `var` too: a script host of Windows has a window that is not the global object.
+const classic = `var tagwait = (window.tagwait = (${source})(window, document, true));`;
 
 // In the syntax of 2009, since few bundlers translate what they take from node_modules. On a server, where there is no
 // document, watching does nothing, and importing does nothing anywhere.
@@ -20,20 +21,18 @@ function watch(key, options) {
   if (!made) made = create(window, document);
   return made.watch(key, options);
 }
-${away}
-${source}`;
-
 function away() {
   var settle;
   return {
-    ended: new Promise(resolve => {
+    ended: new Promise(function (resolve) {
       settle = resolve;
     }),
-    stop: () => {
+    stop: function () {
       settle('stopped');
-    },
+    }
   };
 }
+${source}`;
 
 const settings = {
   ie8: true,
@@ -46,7 +45,7 @@ const settings = {
     unsafe: true,
     unsafe_math: true,
     unsafe_comps: true,
-    hoist_funs: true,
+    collapse_vars: false,
   },
   format: { keep_quoted_props: true },
 };
@@ -62,6 +61,10 @@ exports.default = { watch: watch };`;
 writeFileSync(join(out, 'index.cjs'), `'use strict';\n${lazy}\n${common}\n`);
 copyFileSync(join(here, 'tagwait.d.ts'), join(out, 'index.d.ts'));
 copyFileSync(join(here, 'tagwait.d.ts'), join(out, 'index.d.cts'));
+// the same as a package of its own, @tagwait/client, without what the server depends on
+for (const name of ['tagwait.js', 'index.js', 'index.cjs', 'index.d.ts', 'index.d.cts'])
+  copyFileSync(join(out, name), join(here, 'package', name));
+copyFileSync(join(here, '../LICENSE'), join(here, 'package/LICENSE'));
 
 const size = gzipSync(code, { level: 9 }).length;
 console.log(`client: ${code.length} bytes minified, ${size} with gzip -9 (at most ${LIMIT})`);

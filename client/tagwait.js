@@ -9,9 +9,10 @@
  * The order of the functions, some numbers written twice and `[since]` for text are what gzip packs best.
  */
 function create(window, document, included) {
-  // A form named `createElement` takes the place of the document's own method (DOM clobbering), but not of its
-  // prototype's. Old engines have nothing there.
+  // A form named `createElement` replaces the document's own method (DOM clobbering), but not its prototype's. That
+  // needs the real document, which an image has: sandboxes such as qiankun's, in engines of today, give us a proxy.
   var methods = (window.Document || 0).prototype || document;
+  if (window.Document && window.Promise) document = new Image().ownerDocument;
 
   // The including tag: a script element with our address that current browsers name; in old ones, and for a module, the
   // last one. Where errors have a stack it must hold that address: an injected element has not run.
@@ -20,7 +21,7 @@ function create(window, document, included) {
   var tag, origin;
   for (var i = list.length; i--; ) {
     var element = list[i];
-    var found = /^(\w*:?\/\/[^/]+)?[^?#]*\/client(\/\d[\w.-]*)?\.js([?#]|$)/.exec(element.src);
+    var found = /^([^/]*\/\/[^/]+)?[^?#]*\/client(\/\d[\w.-]*)?\.js([?#]|$)/.exec(element.src);
     if (
       found &&
       (element === document.currentScript || (!tag && (!stack || stack.indexOf(element.src) > 0)))
@@ -51,10 +52,10 @@ function create(window, document, included) {
     var path = 'w' + watches++;
     var mine = (calls[path] = { heard: heard });
     var url = (option('url') || origin || '').replace(/\/$/, '');
-    var nonce = option('nonce') || (tag || 0).nonce;
+    var nonce = option('nonce') || (tag && tag.nonce);
     var since = option('since');
     var age = now() + Math.random(); // of this tab: the oldest three hold as long as they like
-    var beat = age; // when `pulse` ran last
+    var beat = now(); // when `pulse` ran last
     var due = now() + 3000; // when a poll is given up, or asked for; at the start: a load event may never come
     var polls = 0; // so far; also the newest poll's number
     var delay = 250; // ms before the next try, doubled up to 16 s; more than that: the last poll failed
@@ -68,33 +69,26 @@ function create(window, document, included) {
     };
     // asked: when; after a failure 0; or, when the service said when to ask again, that time. live: the URL that drops
     // the poll in flight. cap: seconds that a hold may last behind a proxy that cut one after `cut` ms.
-    var asked, cap, channel, cut, ended, full, hold, live, napping, older, script, settle, state;
+    var asked, cap, channel, cut, ended, full, hold, live, older, script, settle, state;
 
     function option(name) {
       return options.getAttribute ? options.getAttribute('data-' + name) : options[name];
     }
 
     // Loads a URL as a script: as the last child of the root, which pages without a head have too, and sandboxes do not
-    // watch. `ignore` is for micro-app, which would fetch it otherwise. In a page of plain XML only an element of
-    // the root's namespace is a script.
+    // watch. In a page of plain XML only an element of the root's namespace is a script.
     function load(text) {
       try {
         var root = methods.getElementsByTagName.call(document, 'html')[0];
         var space = root.namespaceURI;
-        var element = (script = methods[space ? 'createElementNS' : 'createElement'].call(
-          document,
-          space || 'script',
-          'script'
-        ));
-        element.setAttribute('ignore', '');
+        var element = (script = space
+          ? methods.createElementNS.call(document, space, 'script')
+          : methods.createElement.call(document, 'script'));
         element.nonce = nonce;
         element.src = policy.createScriptURL(text);
         // Load and error are hints: some engines fire both, some neither. Only the call counts.
         element.onload = element.onerror = function () {
-          if (script === element) {
-            live = 0;
-            failed();
-          }
+          if (script === element) failed((live = 0));
         };
         root.appendChild(element);
       } catch (e) {
@@ -131,10 +125,7 @@ function create(window, document, included) {
       var old = script;
       var drop = live;
       script = live = 0;
-      if (drop) {
-        load(drop);
-        retire();
-      }
+      if (drop) retire(load(drop));
       if (old && old.parentNode) old.parentNode.removeChild(old);
     }
 
@@ -169,7 +160,8 @@ function create(window, document, included) {
     // left. The jitter: the pages of a node that dies do not come back in the same moment.
     function failed(answer) {
       var took = now() - asked;
-      var ms = (answer ? answer.retry : delay) + Math.random() * 1000;
+      var error = answer || { code: 'failed', message: 'offline', retry: delay };
+      error.retry += Math.random() * 1000;
       if (!answer && hold !== 1 && took > 2300) {
         // Cut twice after the same time: a proxy's limit. Browsers send a poll that was cut a second time by themselves,
         // so that the limit may be half of what it took.
@@ -178,13 +170,11 @@ function create(window, document, included) {
       }
       if (delay < 10000) delay *= 2;
       retire();
-      due = now() + ms;
+      due = now() + error.retry;
       asked = answer ? due : 0; // focus and the like shorten our own wait, not the service's
       if (answer ? answer.code !== -6 : delay > 500) {
         become(answer ? 'busy' : 'offline');
-        answer = answer || { code: 'failed', message: 'offline' };
-        answer.retry = ms;
-        tell('onerror', answer);
+        tell('onerror', error);
       }
     }
 
@@ -195,8 +185,6 @@ function create(window, document, included) {
         // Each older tab answers once, with the age that it was asked with.
         full = older > 2;
         older = 0;
-        // A hidden tab without a place naps between its polls.
-        napping = full && document.hidden && !napping;
         try {
           channel = channel || new BroadcastChannel('tagwait');
           channel.onmessage = function (event) {
@@ -208,10 +196,6 @@ function create(window, document, included) {
         } catch (e) {} // no such thing here: every tab asks, as if it were alone
       }
       retire();
-      if (napping) {
-        due = now() + 5000;
-        return;
-      }
 
       // One poll in 250 tries whether the proxy still cuts. Short where a held answer is in the way: of other tabs (a
       // new one has not heard of them yet), or of the news that all is well again.
@@ -240,15 +224,16 @@ function create(window, document, included) {
             for (; values.length && !ended; answer.lost = 0)
               tell('onvalue', values.shift(), {
                 cursor: values.length ? before : since,
-                lost: answer.lost || 0,
+                lost: answer.lost | 0,
                 'final': !values.length && !!answer['final']
               });
           }
           if (answer['final']) end('final');
           if (ended) return;
           // Straight from the callback, because a hidden tab's timers crawl; but never round and round on nothing.
-          if (fresh || now() - asked > 500) ask();
-          else due = now() + 1000;
+          // A hidden tab without a place asks every five seconds.
+          due = asked + (older > 2 && document.hidden ? 5000 : 1000);
+          if (fresh || now() >= due) ask();
         } else if (answer.retry) failed(answer);
         // the hold that was learned is longer than the service's own
         else if (cap && code < -3) failed((cap = 0));
@@ -276,8 +261,8 @@ function create(window, document, included) {
         number +
         path;
       load(text);
-      live = text.replace('&poll', '&drop');
       if (!state) become('waiting');
+      live = text.replace('&poll', '&drop');
     }
 
     // Four times a second: the one timer, by the wall clock. A gap: the device slept.
@@ -299,10 +284,7 @@ function create(window, document, included) {
       due = 1 / 0;
       asked = 0;
       retire();
-      if (channel) {
-        channel.close();
-        channel = 0;
-      }
+      channel = channel && channel.close();
     }
 
     if (window.Promise)
@@ -315,8 +297,8 @@ function create(window, document, included) {
     }
     // Handlers run where `watch` was called, and nothing else does: each timer would have Angular render the page.
     if (zone) {
-      tell = zone.current.wrap(tell, '');
-      pulse = zone.root.wrap(pulse, '');
+      tell = zone.current.wrap(tell);
+      pulse = zone.root.wrap(pulse);
     }
     setTimeout(pulse, 25); // a moment after load
     return self;

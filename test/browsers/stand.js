@@ -6,7 +6,7 @@ import { call, client, script } from './service.js';
 
 const started = server => listenOnFree(server, '0.0.0.0');
 
-/** → { service, page(options): url, set(key, value), polls, drops, of(key), held(), sicken(answer), close() } */
+/** → { service, page(options): url, file(path, text, headers): url, set(key, value), polls, drops, of(key), held(), sicken(answer), close() } */
 export async function startStand() {
   const entries = new Map();
   const held = new Set();
@@ -48,7 +48,10 @@ export async function startStand() {
     const url = new URL(request.url, 'http://service');
     // As the service does it: asked for again by every page.
     if (url.pathname === '/client.js')
-      return script(response, readFileSync(client), { 'cache-control': 'no-cache' });
+      return script(response, readFileSync(client), {
+        'cache-control': 'no-cache',
+        'access-control-allow-origin': '*',
+      });
     poll(request, response, Object.fromEntries(url.searchParams));
   });
   const site = createServer((request, response) => {
@@ -89,6 +92,11 @@ ${
 <script ${attributes}>var mine = tagwait.watch('${key}', Object.assign(handlers, ${options}));</script>`
 }`;
       const path = `/${pages.size}-${key}`;
+      pages.set(path, { html, headers });
+      return origin + path;
+    },
+    /** Puts a file on the pages' own site. → its URL */
+    file(path, html, headers = {}) {
       pages.set(path, { html, headers });
       return origin + path;
     },

@@ -1,0 +1,121 @@
+/** The page's script in pages of other kinds, and inside other programs' sandboxes, in Chromium. */
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { startStand } from './stand.js';
+import { startTabs } from './tabs.js';
+
+let stand: Awaited<ReturnType<typeof startStand>>;
+let tabs: Awaited<ReturnType<typeof startTabs>>;
+
+beforeAll(async () => {
+  stand = await startStand();
+  tabs = await startTabs();
+});
+afterAll(async () => {
+  await tabs.close();
+  await stand.close();
+});
+
+const require = createRequire(import.meta.url);
+const SCRIPT = { 'content-type': 'text/javascript' };
+const until = (check: () => unknown) => vi.waitFor(check, { timeout: 60_000, interval: 25 });
+/** A script of an installed package, on the pages' site. @returns its address */
+const packaged = (name: string, file: string) =>
+  stand.file(
+    `/${name}.js`,
+    readFileSync(join(dirname(require.resolve(`${name}/package.json`)), file), 'utf8'),
+    SCRIPT,
+  );
+
+/** What a page has heard stands in an attribute of its root, which sandboxes share with it. */
+const watching = (key: string) => `function note(what) {
+    var root = document.documentElement;
+    root.setAttribute('data-heard', (root.getAttribute('data-heard') || '') + what + ';');
+  }
+  var mine = tagwait.watch('${key}', { url: '${stand.service}', onvalue: note,
+    onend: function (reason) { note('end ' + reason); }, onerror: function (error) { note(error.message); } });`;
+
+/** Opens the page, sets two values, one after the other, and waits until it has heard both. */
+async function hears(key: string, url: string): Promise<void> {
+  const tab = await tabs.open(url);
+  try {
+    for (const [i, heard] of ['one;', 'one;two;'].entries()) {
+      await until(() => expect(stand.of(key).length, `${key} asks`).toBeGreaterThan(i));
+      stand.set(key, heard.split(';').at(-2) as string);
+      await until(async () =>
+        expect(await tab.evaluate('document.documentElement.getAttribute("data-heard")')).toBe(heard),
+      );
+    }
+  } finally {
+    await tab.close();
+  }
+}
+
+/** The page of a sub-application, at this path. @returns its address */
+const subApplication = (path: string, key: string) =>
+  stand.file(
+    path,
+    `<!doctype html><html><head></head><body><script src="${stand.service}/client.js"></script><script>
+      ${watching(key)}
+      async function nothing() {}
+      window.sub = { bootstrap: nothing, mount: nothing, unmount: nothing };
+    </script></body></html>`,
+  );
+
+test('qiankun, which gives its sub-applications a copy of the window and of the document', async () => {
+  const entry = subApplication('/qiankun-sub', 'qiankun');
+  const page = stand.file(
+    '/qiankun',
+    `<!doctype html><title>host</title><div id="into"></div>
+    <script src="${packaged('qiankun', 'dist/index.umd.min.js')}"></script>
+    <script>qiankun.loadMicroApp({ name: 'sub', entry: '${entry}', container: '#into' });</script>`,
+  );
+  await hears('qiankun', page);
+});
+
+test('micro-app, which fetches the scripts that its sub-applications put into the page', async () => {
+  const url = subApplication('/micro-sub/', 'micro');
+  const page = stand.file(
+    '/micro',
+    `<!doctype html><title>host</title><script type="module">
+      import microApp from '${packaged('@micro-zoe/micro-app', 'lib/index.esm.js')}';
+      microApp.start();
+    </script><micro-app name="sub" url="${url}"></micro-app>`,
+  );
+  await hears('micro', page);
+});
+
+const xhtml = (before: string, key: string) => `<html xmlns="http://www.w3.org/1999/xhtml">${before}<body>
+  <script src="${stand.service}/client.js"></script><script>${watching(key)}</script></body></html>`;
+const pages: [name: string, html: (key: string) => string, type?: string][] = [
+  ['XHTML', key => xhtml('<head><title>page</title></head>', key), 'application/xhtml+xml'],
+  ['XHTML without a head', key => xhtml('', key), 'application/xhtml+xml'],
+  ['XML with the namespace of XHTML', key => xhtml('', key), 'application/xml'],
+  [
+    'a removed head',
+    key => `<!doctype html><title>page</title><script src="${stand.service}/client.js"></script>
+      <script>document.head.remove();${watching(key)}</script>`,
+  ],
+  [
+    'a removed body',
+    key => `<!doctype html><body><script src="${stand.service}/client.js"></script>
+      <script>document.body.remove();${watching(key)}</script>`,
+  ],
+  [
+    'a form and images that are named like what a document has',
+    key => `<!doctype html><form name="createElement"><input name="call"></form><img name="getElementsByTagName">
+      <img name="documentElement2"><form name="createElementNS"></form><img name="currentScript"><form name="tagwait"></form>
+      <script src="${stand.service}/client.js"></script><script>${watching(key)}</script>`,
+  ],
+  [
+    'Object.prototype with a function of the page',
+    key => `<!doctype html><script>Object.prototype.extend = function () { throw 'called'; };</script>
+      <script src="${stand.service}/client.js"></script><script>${watching(key)}; dispatchEvent(new Event('focus'));</script>`,
+  ],
+];
+test.each(pages)('%s', async (name, html, type = 'text/html') => {
+  const key = name.replace(/\W/g, '-');
+  await hears(key, stand.file(`/${key}`, html(key), { 'content-type': type }));
+});
