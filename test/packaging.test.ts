@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parse } from 'acorn';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { blocksOf } from './blocks.js';
 import { poll, set } from './harness.js';
@@ -19,6 +20,8 @@ interface Locked {
   integrity?: string;
   resolved?: string;
   hasInstallScript?: boolean;
+  /** a package of this repository */
+  link?: boolean;
   os?: string[];
   dependencies?: Record<string, string>;
   optionalDependencies?: Record<string, string>;
@@ -40,7 +43,10 @@ test('the lock holds every package of every system, with the hash of what is ins
         folder = folder.slice(0, Math.max(0, folder.lastIndexOf('/node_modules/')));
       expect(paths, `${path} needs ${name}`).toContain(`${folder && `${folder}/`}node_modules/${name}`);
     }
+  const ours = new Set(locked.flatMap(([path, { link, resolved = '' }]) => (link ? [path, resolved] : [])));
+  expect([...ours]).toEqual(['node_modules/@tagwait/client', 'client/package']);
   for (const [path, { dev, integrity, resolved }] of locked.slice(1)) {
+    if (ours.has(path)) continue;
     if (!dev) expect(integrity, path).toMatch(/^sha512-/);
     if (resolved) expect(resolved, path).toMatch(/^https:\/\/registry\.npmjs\.org\//);
   }
@@ -63,7 +69,7 @@ test('the package holds what is meant, and nothing else', () => {
   const [{ files }] = JSON.parse(output) as [{ files: { path: string }[] }];
   const paths = files.map(file => file.path);
   const meant =
-    /^(dist\/.+\.(js|cjs|d\.ts|d\.cts)|docs\/[\w-]+\.md|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/;
+    /^(dist\/.+\.(js|cjs|d\.ts|d\.cts)|docs\/[\w-]+\.md|(client\/)?package\.json|README\.md|CHANGELOG\.md|LICENSE)$/;
   expect(paths.filter(path => !meant.test(path))).toEqual([]);
   expect(paths).toEqual(
     expect.arrayContaining(['dist/cli.js', 'dist/index.js', 'dist/index.d.ts', 'LICENSE', 'README.md']),
@@ -248,9 +254,68 @@ describe('installed from the packed file', () => {
     there(bin('attw'), '--profile', 'node16', packed);
   });
 
+  test('tagwait/client is found by resolution that knows no "exports": TypeScript node10, webpack 4, browserify', () => {
+    there(bin('attw'), '--entrypoints', './client', '--profile', 'strict', packed);
+    write(
+      'old.cjs',
+      `const { join } = require('node:path');
+      const folder = join(__dirname, 'node_modules/tagwait/client');
+      const manifest = require(join(folder, 'package.json'));
+      console.log(typeof require(join(folder, manifest.main)).watch, typeof require(folder).watch);`,
+    );
+    expect(there(process.execPath, 'old.cjs').trim()).toBe('function function');
+  });
+
   test('on Node 18, the real one, it says what it needs', async () => {
     const { stderr, code } = await old;
     expect(stderr).toBe('tagwait needs Node 20 or later; this is v18.20.8\n');
     expect(code).toBe(1);
+  });
+});
+
+describe('@tagwait/client, installed from the packed file into an empty folder', () => {
+  const own = JSON.parse(read('client/package/package.json'));
+  let home: string;
+  const run = (command: string, ...args: string[]) =>
+    execFileSync(command, args, { cwd: home, encoding: 'utf8', stdio: 'pipe' });
+
+  beforeAll(() => {
+    home = mkdtempSync(join(tmpdir(), 'tagwait-client-'));
+    const pack = ['pack', '--ignore-scripts', '--workspace', '@tagwait/client', '--pack-destination', home];
+    execFileSync('npm', pack, { cwd: root, stdio: 'pipe' });
+    writeFileSync(join(home, 'package.json'), '{"private":true}');
+    const [packed = ''] = readdirSync(home).filter(name => name.endsWith('.tgz'));
+    run('npm', 'install', '--offline', '--no-audit', '--no-fund', `./${packed}`);
+  });
+  afterAll(() => rmSync(home, { recursive: true, force: true }));
+  const installed = (name: string) => readFileSync(join(home, 'node_modules/@tagwait/client', name), 'utf8');
+
+  test('it is what tagwait/client is, of the same version, and depends on nothing', () => {
+    expect(own.version).toBe(manifest.version);
+    expect(readdirSync(join(home, 'node_modules'))).toEqual(['.package-lock.json', '@tagwait']);
+    for (const name of ['tagwait.js', 'index.js', 'index.cjs', 'index.d.ts', 'index.d.cts'])
+      expect(installed(name)).toBe(read(`dist/client/${name}`));
+    for (const name of ['LICENSE', 'README.md', 'package.json']) expect(installed(name)).not.toBe('');
+  });
+
+  test('import and require work, and watching where there is no document does nothing', () => {
+    writeFileSync(
+      join(home, 'all.mjs'),
+      `import { createRequire } from 'node:module';
+      import client, { watch } from '@tagwait/client';
+      const old = createRequire(import.meta.url)('@tagwait/client');
+      const watches = [watch, client.watch, old.watch, old.default.watch].map(one => one('key', {}));
+      for (const watching of watches) watching.stop();
+      console.log(await Promise.all(watches.map(watching => watching.ended)).then(String));`,
+    );
+    expect(run(process.execPath, 'all.mjs').trim()).toBe('stopped,stopped,stopped,stopped');
+  });
+
+  test('its syntax is that of 2009, and its types hold in every resolution, node10 too', () => {
+    parse(installed('index.cjs'), { ecmaVersion: 5 });
+    parse(installed('index.js').replace(/^export .*$/gm, ''), { ecmaVersion: 5 });
+    const [packed = ''] = readdirSync(home).filter(name => name.endsWith('.tgz'));
+    run(join(root, 'node_modules/.bin/attw'), '--entrypoints', '.', '--profile', 'strict', packed);
+    run(join(root, 'node_modules/.bin/publint'), 'run', '--strict', packed);
   });
 });
