@@ -12,7 +12,7 @@ function create(window, document, included) {
   // A form named `createElement` replaces the document's own method (DOM clobbering), but not its prototype's. That
   // needs the real document, which an image has: sandboxes such as qiankun's, in engines of today, give us a proxy.
   var methods = (window.Document || 0).prototype || document;
-  if (window.Document && window.Promise) document = new Image().ownerDocument;
+  if (window.Image && window.Promise) document = new Image().ownerDocument;
 
   // The including tag: a script element with our address that current browsers name; in old ones, and for a module, the
   // last one. Where errors have a stack it must hold that address: an injected element has not run.
@@ -63,13 +63,13 @@ function create(window, document, included) {
     var zone = window.Zone; // zone.js, of Angular
     var self = {
       stop: function () {
-        options = {}; // with the handlers
+        tell = now; // nothing is told any more
         end('stopped');
       }
     };
     // asked: when; after a failure 0; or, when the service said when to ask again, that time. live: the URL that drops
     // the poll in flight. cap: seconds that a hold may last behind a proxy that cut one after `cut` ms.
-    var asked, cap, channel, cut, ended, full, hold, live, older, script, settle, state;
+    var asked, cap, channel, cut, ended, full, hold, live, older, pause, script, settle, state;
 
     function option(name) {
       return options.getAttribute ? options.getAttribute('data-' + name) : options[name];
@@ -80,9 +80,8 @@ function create(window, document, included) {
     function load(text) {
       try {
         var root = methods.getElementsByTagName.call(document, 'html')[0];
-        var space = root.namespaceURI;
-        var element = (script = space
-          ? methods.createElementNS.call(document, space, 'script')
+        var element = (script = root.namespaceURI
+          ? methods.createElementNS.call(document, root.namespaceURI, 'script')
           : methods.createElement.call(document, 'script'));
         element.nonce = nonce;
         element.src = policy.createScriptURL(text);
@@ -125,8 +124,8 @@ function create(window, document, included) {
       var old = script;
       var drop = live;
       script = live = 0;
-      if (drop) retire(load(drop));
       if (old && old.parentNode) old.parentNode.removeChild(old);
+      if (drop) retire(load(drop));
     }
 
     function blocked(message) {
@@ -146,7 +145,7 @@ function create(window, document, included) {
         if (
           script &&
           !script.src.indexOf(event.blockedURI) &&
-          /^sc.*ce$/.test(event.effectiveDirective + event.disposition) // script-src…, enforce
+          /^sc.*e$/.test(event.effectiveDirective + event.disposition) // script-src…, enforce
         )
           blocked('CSP: ' + event.effectiveDirective + ' lacks ' + url);
       } else if (now() - asked > 500 && !document.hidden) {
@@ -212,7 +211,7 @@ function create(window, document, included) {
         if (script && number === polls) live = 0;
         else if (!fresh) return;
         // Else the chain has moved on: whatever this says is known, or will be said again.
-        if (ended || from !== since) return;
+        if (from !== since || ended) return;
         retire();
         if (answer.left) self.expires = now() + answer.left * 1000;
         if (code > -2) {
@@ -228,12 +227,15 @@ function create(window, document, included) {
                 'final': !values.length && !!answer['final']
               });
           }
+          // The backend waits for a proof that the handlers ran: one poll more, which is not dropped.
+          if (answer.receipt) part((live = ask()));
           if (answer['final']) end('final');
           if (ended) return;
           // Straight from the callback, because a hidden tab's timers crawl; but never round and round on nothing.
-          // A hidden tab without a place asks every five seconds.
-          due = asked + (older > 2 && document.hidden ? 5000 : 1000);
-          if (fresh || now() >= due) ask();
+          // A hidden tab without a place naps between its polls.
+          pause = older > 2 && document.hidden ? 5000 : 1000;
+          due = now() + pause;
+          if (fresh || now() - asked > pause / 2) ask();
         } else if (answer.retry) failed(answer);
         // the hold that was learned is longer than the service's own
         else if (cap && code < -3) failed((cap = 0));

@@ -236,6 +236,51 @@ describe('ended', () => {
   });
 });
 
+describe('a final value whose set waits for a receipt', () => {
+  const FINAL = { code: 0, data: 1, cursor: 'e-1', final: true, receipt: true };
+
+  test('the page polls once more with its cursor, after the handlers ran, and does not drop that poll', () => {
+    const page = new Page();
+    let before = 0;
+    page.watch('k', {
+      onvalue: () => {
+        before = page.polls.length;
+      },
+    });
+    page.answer(FINAL);
+    expect([before, page.polls.length]).toEqual([1, 2]);
+    expect(page.asked.get('since')).toBe('e-1');
+    page.answer({ code: -2, message: 'expired' });
+    page.pass(120_000);
+    expect([page.polls.length, page.drops.length]).toEqual([2, 0]);
+    expect(page.told).toEqual([
+      ['state', 'waiting'],
+      ['state', 'ended'],
+      ['end', 'final'],
+    ]);
+    expect(page.channels.every(({ closed }) => closed)).toBe(true);
+  });
+
+  test('also when the handler stops the watch', () => {
+    const page = new Page();
+    const watching = page.watch('k', { proof: '1900000000.proof', onvalue: () => watching.stop() });
+    page.pass(1000);
+    page.answer(FINAL);
+    expect([page.asked.get('since'), page.asked.get('proof')]).toEqual(['e-1', '1900000000.proof']);
+    page.pass(120_000);
+    expect([page.polls.length, page.drops.length]).toEqual([2, 0]);
+    expect(page.channels.every(({ closed }) => closed)).toBe(true);
+  });
+
+  test('without one, it does not', () => {
+    const page = new Page();
+    page.watch('k');
+    page.answer({ ...FINAL, receipt: undefined });
+    page.pass(120_000);
+    expect(page.polls).toHaveLength(1);
+  });
+});
+
 describe('behind a proxy that cuts every hold', () => {
   // as the proxy answers 504, and as it closes the connection: then the browser sends the poll once more by itself
   test.each(
