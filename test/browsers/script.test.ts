@@ -45,7 +45,13 @@ test('ESM and CommonJS have the same watch, and importing needs no browser', asy
 
 describe('the tag that the script takes for its own', () => {
   /** Runs the script at an address, on a page with these script elements. @returns the origin that it asks */
-  function asked(address: string, elements: string[], current?: number, options = {}): string {
+  function asked(
+    address: string,
+    elements: string[],
+    current?: number,
+    options = {},
+    more: Record<string, unknown> = {},
+  ): string {
     const tags = elements.map(src => ({ src, getAttribute: () => null }));
     const polls: { src?: string }[] = [];
     const root = { appendChild: (element: object) => polls.push(element) };
@@ -60,6 +66,7 @@ describe('the tag that the script takes for its own', () => {
       document,
       addEventListener() {},
       setTimeout: (run: () => void, ms: number) => ms < 100 && run(),
+      ...more,
     };
     const page = createContext(Object.assign(window, { window, clearTimeout() {} }));
     runInContext(script, page, { filename: address });
@@ -113,6 +120,12 @@ describe('the tag that the script takes for its own', () => {
     ],
   ])('%s', (_, address, elements, current, origin) => {
     expect(asked(address, elements, current)).toBe(origin);
+  });
+
+  test('the one that the browser names, before a later one, also where errors have no stack', () => {
+    const old = { Error: Object };
+    expect(asked(ours, [ours, evil], 0, {}, old)).toBe('https://status.example.com');
+    expect(asked(ours, [ours, evil], undefined, {}, old)).toBe('https://evil.example');
   });
 
   test('none where `url` is given', () => {
