@@ -1,11 +1,14 @@
 /** What waiting costs Redis: commands counted by Redis itself, memory by its own account. */
 import { readFileSync } from 'node:fs';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { RedisBroker } from '../src/brokers/redis/redis.js';
 import { LongPoll } from '../src/hold/longpoll.js';
 import { textOf } from '../src/protocol/answers.js';
 import { service, set, until } from './harness.js';
+import { onTestFinished, sideBySide } from './owner.js';
 import { type RedisServer, redisServer } from './redis.js';
+
+sideBySide();
 
 /** Commands that nodes sent since the last reset. Scripts themselves call neither of these. */
 async function commands(redis: RedisServer): Promise<number> {
@@ -28,7 +31,7 @@ async function node(redis: RedisServer, lease?: number): Promise<LongPoll> {
   return longpoll;
 }
 
-test('two thousand idle pages send at most 0.02 commands a poll: first polls, verification and heartbeats', async () => {
+test.concurrent('two thousand idle pages send at most 0.02 commands a poll: first polls, verification and heartbeats', async () => {
   const redis = await redisServer();
   // verified every second, not every 10: what is counted is a round
   const longpoll = await node(redis, 1500);
@@ -60,7 +63,7 @@ test('two thousand idle pages send at most 0.02 commands a poll: first polls, ve
   expect(perPoll).toBeLessThanOrEqual(0.02);
 });
 
-test('a page that asks again costs nothing, and a set is one script', async () => {
+test.concurrent('a page that asks again costs nothing, and a set is one script', async () => {
   const redis = await redisServer();
   const longpoll = await node(redis);
   const answers: string[] = [];
@@ -84,7 +87,7 @@ test('a page that asks again costs nothing, and a set is one script', async () =
   expect((await scripts()) - quiet - ((await beats()) - said)).toBe(10);
 });
 
-test('what is set in one tick is one script, and one message to each node', async () => {
+test.concurrent('what is set in one tick is one script, and one message to each node', async () => {
   const redis = await redisServer();
   const longpoll = await node(redis);
   const keys = Array.from({ length: 40 }, (_, number) => `k${number}`);
@@ -115,7 +118,7 @@ test('what is set in one tick is one script, and one message to each node', asyn
   expect(scripts).toBeLessThanOrEqual(3 + (performance.now() - began) / 2000);
 });
 
-test('memory: what the docs say of a watched key and of a set one', async () => {
+test.concurrent('memory: what the docs say of a watched key and of a set one', async () => {
   const redis = await redisServer();
   const { internalUrl } = await service({ redisUrl: redis.url });
   const longpoll = await node(redis);

@@ -3,12 +3,15 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
+import { sideBySide } from './owner.js';
 import { stores } from './stores.js';
+
+sideBySide();
 
 /** Bytes that the heap may differ by: sixteen a poll, where a waiter that is kept takes over a hundred. */
 const MARGIN = 2_000_000;
 
-test.each(stores)('over $name: no growth over an hour of a thousand pages', async store => {
+test.concurrent.each(stores)('over $name: no growth over an hour of a thousand pages', async store => {
   const { redisUrl = '' } = await store.settings();
   const hour = fileURLToPath(new URL('growth.js', import.meta.url));
   const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', hour, redisUrl]);

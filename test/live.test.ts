@@ -1,11 +1,14 @@
 /** The live page, in a browser: what it shows is what happens, and nothing comes from elsewhere. */
 import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { quantile, Sampler } from '../src/live/sampler.js';
 import { launch } from './chromium.js';
 import { held, poll, set, spawned, until } from './harness.js';
+import { onTestFinished, sideBySide } from './owner.js';
 import { raw, request } from './raw.js';
 import { redisServer } from './redis.js';
+
+sideBySide();
 
 let browser: Browser;
 beforeAll(async () => {
@@ -25,7 +28,7 @@ async function open(url: string, width = 1100) {
   return { page, faults, asked };
 }
 
-test('logins by state, once there was one', { timeout: 60_000 }, async () => {
+test.concurrent('logins by state, once there was one', { timeout: 60_000 }, async () => {
   const node = await spawned({ TAGWAIT_SECRET: 's'.repeat(32) });
   const { page, faults } = await open(node.internalUrl);
   await page.locator('#nodes tr').first().waitFor();
@@ -44,7 +47,7 @@ test('logins by state, once there was one', { timeout: 60_000 }, async () => {
   expect(faults).toEqual([]);
 });
 
-test('two nodes, a held page, a value, a limit, Redis away and back: all on the page, which asks nobody else', async () => {
+test.concurrent('two nodes, a held page, a value, a limit, Redis away and back: all on the page, which asks nobody else', async () => {
   const redis = await redisServer();
   const env = { TAGWAIT_REDIS_URL: redis.url, TAGWAIT_MAX_HELD_PER_KEY: '1' };
   const [here, there] = [await spawned(env), await spawned(env)];
@@ -87,7 +90,7 @@ test('two nodes, a held page, a value, a limit, Redis away and back: all on the 
   await shows(/^No news from this node/);
 });
 
-test('with set tokens it asks for one, once, and keeps it in this tab alone', async () => {
+test.concurrent('with set tokens it asks for one, once, and keeps it in this tab alone', async () => {
   const token = 't'.repeat(32);
   const { internalUrl, publicUrl } = await spawned({ TAGWAIT_SET_TOKENS: `${token},other` });
   expect((await fetch(`${internalUrl}/live`)).status).toBe(401);
@@ -110,7 +113,7 @@ test('with set tokens it asks for one, once, and keeps it in this tab alone', as
   expect(await until(async () => (await poll(internalUrl, { key })).code === 0)).toBe(true);
 });
 
-test.each([320, 390, 1440])('nothing is cut off at %d px', async width => {
+test.concurrent.each([320, 390, 1440])('nothing is cut off at %d px', async width => {
   const { internalUrl } = await spawned();
   const { page } = await open(internalUrl, width);
   await page.locator('#limits tr').first().waitFor();

@@ -4,10 +4,13 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { launch, site } from './chromium.js';
 import { held, set, spawned, until } from './harness.js';
+import { onTestFinished, sideBySide } from './owner.js';
 import { freePort } from './redis.js';
+
+sideBySide();
 
 const run = promisify(execFile);
 let browser: Browser;
@@ -29,7 +32,7 @@ async function open(html: string) {
 const hears = (heard: () => Promise<unknown[]>, wanted: unknown[]) =>
   until(async () => JSON.stringify(await heard()) === JSON.stringify(wanted));
 
-test('tagwait.watch hears scanned and then confirmed, set with plain curl', async () => {
+test.concurrent('tagwait.watch hears scanned and then confirmed, set with plain curl', async () => {
   const { publicUrl, internalUrl } = await spawned();
   const curl = (...data: string[]) =>
     run('curl', ['-s', `${internalUrl}/status/set`, ...data.flatMap(one => ['-d', one])]);
@@ -52,7 +55,7 @@ test('tagwait.watch hears scanned and then confirmed, set with plain curl', asyn
   expect(errors).toEqual([]);
 });
 
-test('nothing but the tag', async () => {
+test.concurrent('nothing but the tag', async () => {
   const { publicUrl, internalUrl } = await spawned();
   const { heard } = await open(`<!doctype html><title>login</title><script>
     var heard = [];
@@ -64,7 +67,7 @@ test('nothing but the tag', async () => {
   await hears(heard, ['confirmed', 'end: final']);
 });
 
-test('subresource integrity: the script of a version loads with its hash, and with no other', async () => {
+test.concurrent('subresource integrity: the script of a version loads with its hash, and with no other', async () => {
   const { publicUrl, internalUrl } = await spawned();
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   const address = `${publicUrl}/client/${version}.js`;
@@ -86,7 +89,7 @@ test('subresource integrity: the script of a version loads with its hash, and wi
   await hears(bad.heard, ['not loaded']);
 });
 
-test('time-outs are asked again, and the page loads meanwhile', async () => {
+test.concurrent('time-outs are asked again, and the page loads meanwhile', async () => {
   const { publicUrl, internalUrl } = await spawned({ TAGWAIT_HOLD: '0.3' });
   const { page, heard } =
     await open(`<!doctype html><title>login</title><script src="${publicUrl}/client.js"></script><script>
@@ -102,7 +105,7 @@ test('time-outs are asked again, and the page loads meanwhile', async () => {
   await hears(heard, [1]);
 });
 
-test('the service is killed and comes back: the page goes on, and hears what is set after', async () => {
+test.concurrent('the service is killed and comes back: the page goes on, and hears what is set after', async () => {
   const [publicPort, internalPort] = [String(await freePort()), String(await freePort())];
   const ports = { TAGWAIT_PUBLIC_PORT: publicPort, TAGWAIT_INTERNAL_PORT: internalPort };
   const first = await spawned(ports);

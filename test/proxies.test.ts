@@ -85,7 +85,35 @@ async function tabs(front: string) {
   };
 }
 
-// what is below runs side by side: most of it waits, for a drain or for a whole hold; behind one proxy, test after test
+// what is below runs side by side: most of it waits, for a whole hold or for a drain
+test.skipIf(installed.length === 0)(
+  "behind each of them a whole hold fits under the time-outs, and each page's own address is counted, whatever it says",
+  { concurrent: true, timeout: 150_000 },
+  async () => {
+    const whole: Promise<{ kind: string; code: number; took: number }>[] = [];
+    for (const kind of installed) {
+      const { front } = await twoNodes(kind, { TAGWAIT_MAX_POLLS_PER_IP: '1' });
+      const began = performance.now();
+      const answer = ask(`${front}/status/get?key=long`, '127.0.0.4');
+      const one = answer.then(({ reply }) => ({ kind, code: reply.code, took: performance.now() - began }));
+      // looked at below; a failure until then is no unhandled one
+      one.catch(() => {});
+      whole.push(one);
+      const many = Array.from({ length: 12 }, (_, number) =>
+        ask(`${front}/status/get?key=a&hold=0`, '127.0.0.2', { 'X-Forwarded-For': `192.0.2.${number}` }),
+      );
+      const busy = (await Promise.all(many)).filter(({ reply }) => reply.code === -3);
+      expect(busy.length, kind).toBeGreaterThan(5);
+      expect((await ask(`${front}/status/get?key=a&hold=0`, '127.0.0.3')).reply.code, kind).toBe(-1);
+    }
+    for (const { kind, code, took } of await Promise.all(whole)) {
+      expect(code, kind).toBe(-1);
+      expect(took, kind).toBeGreaterThan(Number(SETTINGS.hold.fallback) * 1000 - 100);
+    }
+  },
+);
+
+// behind one proxy, test after test
 describe.concurrent.each(KNOWN)('behind a real %s', kind => {
   const here = test.skipIf(!program(kind));
   const inTurn = { concurrent: false, timeout: 180_000 };
@@ -245,33 +273,6 @@ async function sumOf(nodes: Spawned[], metric: string): Promise<number> {
   const samples = scrapes.flatMap(scraped => [...scraped]).filter(([name]) => name.startsWith(`${metric}{`));
   return samples.reduce((sum, [, value]) => sum + value, 0);
 }
-
-test.skipIf(installed.length === 0)(
-  "behind each of them a whole hold fits under the time-outs, and each page's own address is counted, whatever it says",
-  { concurrent: true, timeout: 150_000 },
-  async () => {
-    const whole: Promise<{ kind: string; code: number; took: number }>[] = [];
-    for (const kind of installed) {
-      const { front } = await twoNodes(kind, { TAGWAIT_MAX_POLLS_PER_IP: '1' });
-      const began = performance.now();
-      const answer = ask(`${front}/status/get?key=long`, '127.0.0.4');
-      const one = answer.then(({ reply }) => ({ kind, code: reply.code, took: performance.now() - began }));
-      // looked at below; a failure until then is no unhandled one
-      one.catch(() => {});
-      whole.push(one);
-      const many = Array.from({ length: 12 }, (_, number) =>
-        ask(`${front}/status/get?key=a&hold=0`, '127.0.0.2', { 'X-Forwarded-For': `192.0.2.${number}` }),
-      );
-      const busy = (await Promise.all(many)).filter(({ reply }) => reply.code === -3);
-      expect(busy.length, kind).toBeGreaterThan(5);
-      expect((await ask(`${front}/status/get?key=a&hold=0`, '127.0.0.3')).reply.code, kind).toBe(-1);
-    }
-    for (const { kind, code, took } of await Promise.all(whole)) {
-      expect(code, kind).toBe(-1);
-      expect(took, kind).toBeGreaterThan(Number(SETTINGS.hold.fallback) * 1000 - 100);
-    }
-  },
-);
 
 /** A page without the script: asks and asks, and takes everything but a value, a time-out or `moved` as a fault. */
 function asker(front: string, key: string) {

@@ -4,6 +4,7 @@ import slotOf from 'cluster-key-slot';
 import { expect, test } from 'vitest';
 import { held, poll, service, set, spawned, until } from './harness.js';
 import { line } from './line.js';
+import { sideBySide } from './owner.js';
 import { page } from './page.js';
 import {
   BY_ITSELF,
@@ -15,6 +16,8 @@ import {
   refused,
   userOfDocs,
 } from './redis.js';
+
+sideBySide();
 
 /** As backends do: again with the same id until it is acknowledged. */
 async function setUntilStored(internalUrl: string, body: Record<string, unknown>, within = 20_000) {
@@ -37,7 +40,7 @@ type Reached = { publicUrl: string; internalUrl: string };
 const ready = ({ internalUrl }: Reached) =>
   until(async () => (await fetch(`${internalUrl}/readyz`)).status === 200);
 
-test('one server, database 1, Unix socket: the user in the docs may do what it must, and nothing else', async () => {
+test.concurrent('one server, database 1, Unix socket: the user in the docs may do what it must, and nothing else', async () => {
   const redis = await redisServer([...userOfDocs('s3:c/r@t'), '--unixsocket', 'redis.sock']);
   const [, folder = ''] = (await redis.client.config('GET', 'dir')) as string[];
   const over = {
@@ -65,7 +68,7 @@ test('one server, database 1, Unix socket: the user in the docs may do what it m
     ).toThrow(/NOPERM/);
 });
 
-test('a user that may not select the database any more is refused, and nothing is written into database 0', async () => {
+test.concurrent('a user that may not select the database any more is refused, and nothing is written into database 0', async () => {
   const redis = await redisServer(userOfDocs('s3cret'));
   const node = await service({ redisUrl: `redis://tagwait:s3cret@127.0.0.1:${redis.port}/1` });
   await ready(node);
@@ -80,7 +83,7 @@ test('a user that may not select the database any more is refused, and nothing i
   expect(await redis.client.dbsize()).toBe(0);
 });
 
-test('Sentinel, TLS, certificates of host names, a password of its own, a database, WAIT: the user in the docs', async () => {
+test.concurrent('Sentinel, TLS, certificates of host names, a password of its own, a database, WAIT: the user in the docs', async () => {
   const secure = certificate();
   const auth = [...userOfDocs('s3cret'), '--requirepass', 'admin', '--masterauth', 'admin'];
   const { master, replicas, setting, name } = await redisSentinels(1, auth, undefined, {
@@ -116,7 +119,7 @@ const version = Number(
 // a Redis before 7 knows no names of its nodes: there is no such Cluster
 const namesNodes = version >= 7;
 if (namesNodes)
-  test('Cluster, TLS, certificates of host names, a NAT map: the user in the docs', async () => {
+  test.concurrent('Cluster, TLS, certificates of host names, a NAT map: the user in the docs', async () => {
     const secure = certificate();
     const { nodes, setting } = await redisCluster(0, undefined, userOfDocs('s3cret'), secure);
     const settings = {
@@ -147,7 +150,7 @@ if (namesNodes)
     expect((await fetch(`${two.internalUrl}/healthz`)).status, 'a refused ASKING ends nothing').toBe(200);
   });
 
-test('Sentinel: the master dies, its replica takes over, pages hear what is set after', async () => {
+test.concurrent('Sentinel: the master dies, its replica takes over, pages hear what is set after', async () => {
   const { master, replicas, setting, name } = await redisSentinels(1);
   const settings = { redisSentinels: setting.split(','), redisMaster: name };
   const holder = await service(settings);
@@ -165,7 +168,7 @@ test('Sentinel: the master dies, its replica takes over, pages hear what is set 
   expect(one.heard).toEqual([1, 2, 3]);
 });
 
-test('Sentinel: a master that was cut off and replaced is left for the new one', async () => {
+test.concurrent('Sentinel: a master that was cut off and replaced is left for the new one', async () => {
   const { master, replicas, setting, name } = await redisSentinels(1);
   const settings = { redisSentinels: setting.split(','), redisMaster: name };
   const holder = await service(settings);
@@ -185,7 +188,7 @@ test('Sentinel: a master that was cut off and replaced is left for the new one',
   expect(one.heard).toEqual([1, 2]);
 });
 
-test('redisWait: a set that the replica does not have is not acknowledged, and its retry stores it once', async () => {
+test.concurrent('redisWait: a set that the replica does not have is not acknowledged, and its retry stores it once', async () => {
   const master = await redisServer(['--repl-diskless-sync-delay', '0']);
   const replica = await redisServer(['--replicaof', `127.0.0.1 ${master.port}`]);
   const linked = async () => (await master.client.info('replication')).includes('state=online');
@@ -206,7 +209,7 @@ test('redisWait: a set that the replica does not have is not acknowledged, and i
   expect(await replica.client.hget('tagwait:1:{a}', 'n')).toBe('2');
 });
 
-test('Cluster: keys on every shard, held here and set there; a slot moves; a master dies', async () => {
+test.concurrent('Cluster: keys on every shard, held here and set there; a slot moves; a master dies', async () => {
   const { nodes, setting } = await redisCluster(1);
   const settings = { redisCluster: setting.split(',') };
   const holder = await service(settings);
@@ -243,7 +246,7 @@ test('Cluster: keys on every shard, held here and set there; a slot moves; a mas
   for (const one of pages) expect(one.heard).toEqual([1, 2, 3]);
 });
 
-test('Sentinel and Cluster behind a password', async () => {
+test.concurrent('Sentinel and Cluster behind a password', async () => {
   const auth = ['--requirepass', 's3cret', '--masterauth', 's3cret'];
   const at = (setting: string) => setting.replace(/^/, 'redis://default:s3cret@').split(',');
   const { setting: cluster } = await redisCluster(0, undefined, auth);
