@@ -75,7 +75,7 @@ test('a set lives for a millisecond at least, whatever its time to live is round
   const broker = await started(brokerOn([server]));
   const scripts = vi.spyOn(server.store, 'set');
   for (const ttl of [0.2, 1.6]) await broker.set('k', '1', { ttl });
-  expect(scripts.mock.calls.map(([, args]) => args[7])).toEqual(['1', '2']);
+  expect(scripts.mock.calls.map(([, args]) => args[8])).toEqual(['1', '2']);
 });
 
 test.each(['tagwaitSet', 'tagwaitSetMany', 'tagwaitSubscribe', 'tagwaitPeek', 'tagwaitRenew'])(
