@@ -378,6 +378,15 @@ describe('a Cluster', () => {
     expect(addressOf(client).split(',').sort()).toEqual(nodes.toSorted());
   });
 
+  test('errors of its servers are cleaned too', () => {
+    const { client } = open({ kind: 'cluster', nodes: ['127.0.0.1:1'] });
+    for (const event of ['error', 'node error']) {
+      const error = new Error("ERR unknown command 'X', with args beginning with: 'secret'");
+      client.emit(event, error, '127.0.0.1:1');
+      expect(error.message).toBe("ERR unknown command 'X'");
+    }
+  });
+
   test('a server that refuses ASKING: the command fails, and nothing that nobody handles', async () => {
     let asked = 0;
     const { nodes, servers, owner } = await clusterOf(2, {

@@ -11,11 +11,13 @@ function surveyOf(receivers: () => number | undefined) {
   onTestFinished(() => void vi.useRealTimers());
   let asked = '';
   const sent: [node: string, message: string][] = [];
+  const broadcasts: string[] = [];
   const survey = new Survey(
     'me',
     {
       broadcast: async message => {
         asked = message.split(' ')[2] as string;
+        broadcasts.push(message);
         return receivers();
       },
       send: (node, message) => sent.push([node, message]),
@@ -26,6 +28,7 @@ function surveyOf(receivers: () => number | undefined) {
   return {
     survey,
     sent,
+    broadcasts,
     hears: (message: Message) => survey.receive(message),
     heartbeat: (node: string) => survey.receive({ kind: 'heartbeat', node, server: '0', count: 1 }),
     replies: (node: string) =>
@@ -106,7 +109,8 @@ test('a node greets another whose heartbeat is the first, once, and neither itse
 test('a node that has heard nothing for long takes nobody for dead until it hears again', async () => {
   const { survey, heartbeat, pass } = surveyOf(() => 1);
   for (const node of ['a', 'b']) heartbeat(node);
-  await pass(DEAD_AFTER);
+  // three heartbeats of 2 s, and half a second for a late one
+  await pass(6500);
   heartbeat('a');
   expect(survey.alive()).toEqual(['me', 'a', 'b']);
   await pass(60_000);
@@ -149,6 +153,12 @@ test('replies that are early, late, repeated or of another survey: each node cou
     return 2;
   });
   expect((await all.survey.ask('k')).map(({ held }) => held)).toEqual([1, 2]);
+});
+
+test('a survey about no key asks what the nodes are: each holds 0', async () => {
+  const { survey, broadcasts } = surveyOf(() => 0);
+  expect(await survey.ask()).toEqual([{ info: info('me'), held: 0 }]);
+  expect(broadcasts[0]).toMatch(/^q me [0-9a-f]{12} $/);
 });
 
 test('a survey that cannot be sent is rejected', async () => {

@@ -3,6 +3,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { type Broker, Conflict, type Events, RECEIPTS, Unavailable } from '../../src/brokers/broker.js';
 import { brokerContract, HISTORY } from '../../src/brokers/contract/contract.js';
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
+import { isCurrent } from '../../src/brokers/redis/verifier.js';
 import { Random } from '../chaos/random.js';
 import { until } from '../wait.js';
 import { fakeConnections } from './clients.js';
@@ -59,6 +60,7 @@ const refusal = async (work: Promise<unknown>) => {
 test('the sets of a tick go in scripts of 50, one of one key alone', async () => {
   const [server] = servers(1) as [Server];
   const broker = await started(brokerOn([server]));
+  server.refusals.set('wait', 'ERR there are no replicas to wait for');
   const scripts = vi.spyOn(server.store, 'set');
   const set = (count: number) =>
     Promise.all(Array.from({ length: count }, (_, number) => broker.set(`k${number}`, '1', TTL)));
@@ -160,6 +162,30 @@ test('with `wait` the sets of the next tick start when those before are done', a
   const next = ['b', 'c'].map(key => broker.set(key, '1', TTL));
   await Promise.all([first, ...next]);
   expect(order).toEqual(['tagwaitSet', 'wait', 'tagwaitSetMany', 'wait']);
+});
+
+test('the names in Redis, which every version uses', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server]));
+  const scripts = vi.spyOn(server.store, 'set');
+  await broker.subscribe('k', '');
+  await broker.set('k', '1', TTL);
+  expect(server.store.keys().sort()).toEqual(['tagwait:1:m:{0}:n', 'tagwait:1:w:{k}', 'tagwait:1:{k}']);
+  expect(scripts.mock.calls[0]?.[1].slice(3, 6)).toEqual(['tagwait:1:n:', '', 'tagwait:1:m:{0}:']);
+});
+
+test.each([
+  [`p-1|n`, true],
+  [`p-1|a n`, true],
+  [`p-1|n@1700000000 a`, true],
+  [`p-1|nn`, false],
+  [`p-1|an`, false],
+  [`p-1|`, false],
+  [`p-2|n`, false],
+  [`p-2|a n`, false],
+  [null, false],
+])('the watchers "%s" of a key name this node, at the position p-1: %s', (watchers, current) => {
+  expect(isCurrent(watchers, 'p-1', 'n')).toBe(current);
 });
 
 test('peek asks the nodes who watches only if it is told to', async () => {

@@ -352,6 +352,34 @@ test('each process of Redis is asked once for its eviction policy', async () => 
   expect([one.logged, asked.mock.calls.length]).toEqual([[], 2]);
 });
 
+test('a server that hides its policy is not warned of', async () => {
+  const { clock, server, node } = world();
+  server.refusals.set('info', 'NOPERM');
+  const one = node();
+  one.start();
+  await clock.runUntil(3000);
+  expect([one.broker.status().up, one.logged]).toEqual([true, []]);
+});
+
+test('servers of a Cluster are not asked whether they are one, which each would refuse', async () => {
+  const { clock, servers, node } = world(3);
+  for (const server of servers) server.refusals.set('exists', 'CROSSSLOT Keys in request');
+  const one = node();
+  one.start();
+  await clock.runUntil(3000);
+  expect([one.broker.status().up, one.state.error]).toEqual([true, undefined]);
+});
+
+test('all servers of a Cluster are lost: the cause names one, and what was wrong with it', async () => {
+  const { clock, servers, one } = await ready(3);
+  for (const server of servers) server.kill();
+  await clock.runUntil(3000);
+  expect(one.broker.status().up).toBe(false);
+  const causes = one.logged.map(([fields]) => (fields as { cause: string }).cause);
+  expect(causes.join('\n')).toMatch(/: fake:700\d: (read|connect) ECONN/);
+  for (const cause of causes) expect(cause).toMatch(/^fake:700\d/);
+});
+
 test('one server of a Cluster is lost: it is named, and the subscriber connects again, as it may have been there', async () => {
   const { clock, servers, one } = await ready(3);
   expect(servers.every(({ store }) => store.keys().some(key => key.includes(':m:')))).toBe(true);
