@@ -1,9 +1,12 @@
 /** The demo: the whole scan login, clicked through in two browsers. */
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { readSvg } from './camera.js';
 import { launch } from './chromium.js';
 import { spawned, until } from './harness.js';
+import { onTestFinished, sideBySide } from './owner.js';
+
+sideBySide();
 
 const PHONE =
   'Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36';
@@ -18,9 +21,13 @@ const demo = (env: Record<string, string> = {}) => spawned({ TAGWAIT_DEMO: 'true
 
 async function open(url: string, options: { userAgent?: string } = {}): Promise<Page> {
   const context = await browser.newContext({ viewport: { width: 390, height: 844 }, ...options });
-  onTestFinished(() => context.close());
+  const errors: string[] = [];
+  onTestFinished(async () => {
+    await context.close();
+    expect(errors, 'errors in the page').toEqual([]);
+  });
   const page = await context.newPage();
-  page.on('pageerror', error => expect.soft(String(error)).toBe('no error in the page'));
+  page.on('pageerror', error => errors.push(String(error)));
   await page.goto(url);
   return page;
 }
@@ -41,7 +48,7 @@ async function phone(publicUrl: string, link: string): Promise<Page> {
   return open(`${publicUrl}${url.pathname}${url.search}`, { userAgent: PHONE });
 }
 
-describe.each([
+describe.concurrent.each([
   ['without a secret', {}],
   ['with tickets', { TAGWAIT_SECRET: 'a-secret-of-the-tests-long-enough-for-them' }],
   ['with set tokens', { TAGWAIT_SET_TOKENS: 'a-token-of-the-tests-long-enough-for-them' }],
@@ -72,7 +79,7 @@ describe.each([
   });
 });
 
-test('refused on the phone: told so, and a new code', async () => {
+test.concurrent('refused on the phone: told so, and a new code', async () => {
   const { publicUrl } = await demo();
   const page = await desktop(publicUrl);
   const link = await scanned(page);
@@ -85,7 +92,7 @@ test('refused on the phone: told so, and a new code', async () => {
   expect(await scanned(page)).not.toBe(link);
 });
 
-test('a code that expires is followed by a new one', async () => {
+test.concurrent('a code that expires is followed by a new one', async () => {
   const { publicUrl } = await demo();
   const page = await desktop(publicUrl, '?seconds=1');
   const first = await scanned(page);
@@ -94,7 +101,7 @@ test('a code that expires is followed by a new one', async () => {
   await asked(await phone(publicUrl, first), 'expired');
 });
 
-test('a second phone is told that another has it', async () => {
+test.concurrent('a second phone is told that another has it', async () => {
   const { publicUrl } = await demo();
   const page = await desktop(publicUrl);
   const link = await scanned(page);
@@ -107,7 +114,7 @@ test('a second phone is told that another has it', async () => {
   await shows(page, 'signed');
 });
 
-test('the service is killed and comes back in between: a new code, and the login goes on', async () => {
+test.concurrent('the service is killed and comes back in between: a new code, and the login goes on', async () => {
   const first = await demo();
   const page = await desktop(first.publicUrl);
   const link = await scanned(page);
@@ -125,7 +132,7 @@ test('the service is killed and comes back in between: a new code, and the login
   await shows(page, 'scanned');
 });
 
-test('off by default', async () => {
+test.concurrent('off by default', async () => {
   const { publicUrl } = await spawned();
   expect((await fetch(`${publicUrl}/demo`)).status).toBe(404);
 });

@@ -1,21 +1,24 @@
 /** Redis comes and goes, forgets and lies; pages go on hearing. Real servers, really killed. */
 import { randomBytes } from 'node:crypto';
 import { connect, createServer, type Socket } from 'node:net';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { RedisBroker } from '../src/brokers/redis/redis.js';
 import { LongPoll } from '../src/hold/longpoll.js';
 import { textOf } from '../src/protocol/answers.js';
 import { held, poll, run, service, set, spawned, until } from './harness.js';
 import { line } from './line.js';
+import { onTestFinished, sideBySide } from './owner.js';
 import { page } from './page.js';
 import { certificate, freePort, redisServer, userOfDocs } from './redis.js';
+
+sideBySide();
 
 /** ms: before the next comparison with Redis, which comes every 10 s, and long before the end of a hold. */
 const SOON = 8000;
 const status = async (url: string) => (await fetch(url)).status;
 const ready = (internalUrl: string) => until(async () => (await status(`${internalUrl}/readyz`)) === 200);
 
-describe('Redis away', () => {
+describe.concurrent('Redis away', () => {
   test.each([
     ['without persistence', []],
     ['with AOF', ['--appendonly', 'yes']],
@@ -153,7 +156,7 @@ describe('Redis away', () => {
 const connectionsTo = async (redis: Awaited<ReturnType<typeof redisServer>>) =>
   Number(/total_connections_received:(\d+)/.exec(await redis.client.info('stats'))?.[1]);
 
-test('rediss://, a server that may evict keys: the log says what to set, and a policy that is right is passed over', async () => {
+test.concurrent('rediss://, a server that may evict keys: the log says what to set, and a policy that is right is passed over', async () => {
   const secure = certificate();
   const redis = await redisServer([
     ...['--maxmemory-policy', 'volatile-lru'],
@@ -182,7 +185,7 @@ test('rediss://, a server that may evict keys: the log says what to set, and a p
   expect(warnings()).toHaveLength(1);
 });
 
-describe('what is heard', () => {
+describe.concurrent('what is heard', () => {
   test('the channel breaks while a value is set: the page is caught up', async () => {
     const redis = await redisServer();
     const holder = await service({ redisUrl: redis.url });
@@ -313,7 +316,7 @@ describe('what is heard', () => {
   });
 });
 
-describe('wrong settings end the start with one line', () => {
+describe.concurrent('wrong settings end the start with one line', () => {
   const fails = async (env: Record<string, string>) => {
     const child = run([], {
       TAGWAIT_PUBLIC_PORT: '0',
