@@ -187,7 +187,7 @@ export class LongPoll {
   /** Answers every held and every later request with `moved`. @param spread range of the random retry delays, ms */
   drain(spread: number): void {
     this.#draining = spread;
-    setTimeout(() => this.#holder.receipts.close(), spread).unref();
+    this.#holder.receipts.drain(spread);
     for (const watch of this.#hub.watches())
       for (const waiter of waitersOf(watch))
         this.#holder.finish(waiter, { kind: 'moved', retry: Math.random() * spread });

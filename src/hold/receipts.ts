@@ -22,7 +22,8 @@ export class Receipts {
   readonly #pending = new Map<string, Set<Pending>>();
   /** sets that wait now */
   #waiting = 0;
-  #closed = false;
+  /** longest wait from now on, ms: shorter in a drain */
+  #longest = Number.POSITIVE_INFINITY;
 
   /** @param max sets that may wait at the same time; further ones are answered at once */
   constructor(broker: Broker, max = Number.POSITIVE_INFINITY) {
@@ -50,14 +51,15 @@ export class Receipts {
   }
 
   async #proof(pending: Pending, position: string, wait: number): Promise<boolean> {
-    if (wait <= 0 || this.#closed || this.#waiting >= this.#max) return false;
+    const longest = Math.min(wait, this.#longest);
+    if (longest <= 0 || this.#waiting >= this.#max) return false;
     pending.position = position;
     this.#waiting++;
     let timer: NodeJS.Timeout | undefined;
     try {
       return await new Promise<boolean>(resolve => {
         pending.settle = resolve;
-        timer = setTimeout(resolve, wait, false);
+        timer = setTimeout(resolve, longest, false);
       });
     } finally {
       clearTimeout(timer);
@@ -93,9 +95,15 @@ export class Receipts {
     for (const position of proved) this.#broker.prove?.(watch.key, position);
   }
 
+  /** No set waits for longer from now on. @param spread ms */
+  drain(spread: number): void {
+    this.#longest = spread;
+    if (this.#waiting > 0) setTimeout(() => this.close(), spread).unref();
+  }
+
   /** Sets that wait are answered now that nothing is known to be received. */
   close(): void {
-    this.#closed = true;
+    this.#longest = 0;
     for (const all of this.#pending.values()) for (const pending of all) pending.settle(false);
   }
 }
