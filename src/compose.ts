@@ -51,6 +51,10 @@ export interface Composed {
   live: Live | undefined;
 }
 
+const script = (name: string) => asset(`dist/client/${name}.js`);
+/** The scripts that the public port serves, by their path without `.js`. */
+const SCRIPTS = { client: script('tagwait'), login: script('login'), 'login/phone': script('phone') };
+
 /** @param publicUrl only if the service has its own ports: then there is a live page */
 export async function compose(
   config: Config,
@@ -65,20 +69,10 @@ export async function compose(
   if (limits.maxHeld > fds.held)
     log.warn(`TAGWAIT_MAX_HELD: the limits of open files and heap allow for ${fds.held}`);
   await longpoll.start();
-  const script = (name: string) => asset(`dist/client/${name}.js`);
-  const scripts = { client: script('tagwait'), login: script('login'), 'login/phone': script('phone') };
   const live = publicUrl
-    ? await startLive(longpoll, metrics, {
-        page: asset('src/live/live.html'),
-        client: scripts.client,
-        version,
-        store: storeOf(config),
-        maxHeld: limits.maxHeld,
-        log,
-        shared: peers && { key: peers.liveKey, onSnapshot: peers.onSnapshot },
-      })
+    ? await startLive(longpoll, metrics, livePage(config, limits, log, peers))
     : undefined;
-  const options = { ...config, secrets: config.secret, log, scripts, version, several: !!peers };
+  const options = { ...config, secrets: config.secret, log, scripts: SCRIPTS, version, several: !!peers };
   const calls = { ...options, underWay: fds.internal };
   const { poll, socket, publicRoutes, drain } = transportsOf(longpoll, limits, metrics, options);
   const set = new SetRoute(longpoll, metrics, calls);
@@ -131,6 +125,17 @@ function loginsOf(longpoll: LongPoll, metrics: Metrics, options: LoginOptions & 
   const demo = options.secret ? login : new LoginRoutes(new Logins(longpoll, [secret]), metrics, options);
   return { login, demoLogin: demo.calls };
 }
+
+/** Options of the live page. With workers, they share one key of it. */
+const livePage = (config: Config, { maxHeld }: Limits, log: Logger, peers?: Peers) => ({
+  page: asset('src/live/live.html'),
+  client: SCRIPTS.client,
+  version,
+  store: storeOf(config),
+  maxHeld,
+  log,
+  shared: peers && { key: peers.liveKey, onSnapshot: peers.onSnapshot },
+});
 
 /** LongPoll reports events to Metrics; Metrics samples LongPoll at scrape time. Hence the closures. */
 function connect(config: Config, log: Logger, broker: Broker, fds: FdBudget) {

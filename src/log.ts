@@ -52,7 +52,7 @@ export function throttleLog(log: (subject: string, times: number) => void, inter
   };
 }
 
-/** A hash of a key for the log: enough to find lines of the same key, useless to a reader who wants the key. */
+/** A short hash of a key, for the log: lines of one key can be found, and the key cannot be recovered. */
 export const shortHash = (key: string) => createHash('sha256').update(key).digest('base64url').slice(0, 8);
 
 /** Serializes an error. Leaves out its other fields: the error of a Redis command contains keys and values. */

@@ -47,7 +47,7 @@ test.concurrent('logins by state, once there was one', { timeout: 60_000 }, asyn
   expect(faults).toEqual([]);
 });
 
-test.concurrent('two nodes, a held page, a value, a limit, Redis away and back: all on the page, which asks nobody else', async () => {
+test.concurrent('two nodes, a held page, a value, a limit, Redis away and back: all on the page, which requests nothing from other hosts', async () => {
   const redis = await redisServer();
   const env = { TAGWAIT_REDIS_URL: redis.url, TAGWAIT_MAX_HELD_PER_KEY: '1' };
   const [here, there] = [await spawned(env), await spawned(env)];
@@ -74,7 +74,7 @@ test.concurrent('two nodes, a held page, a value, a limit, Redis away and back: 
   await shows('Redis away');
   await shows('not ready');
   await shows(/^Redis has been away for \d+ s\. Pages are held on/);
-  await shows('The others cannot be seen while Redis is away.');
+  await shows('Other nodes are not shown while Redis is away.');
   expect(await page.locator('#nodes tr').count(), 'a head and this node').toBe(2);
   await redis.start();
   await shows('Redis reached');

@@ -1,10 +1,10 @@
-/** Where a phone in the same network finds this machine. */
+/** The address at which a phone in the same network reaches this machine. */
 import { networkInterfaces } from 'node:os';
 
 const VIRTUAL = /^(docker|br-|veth|virbr|vmnet|vboxnet|utun|tun|tap|wg|tailscale|zt)/;
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/;
 
-/** This machine's IPv4 address in its network, or nothing when it has none. */
+/** This machine's IPv4 address in its network; undefined if it has none. */
 export function lanAddress(): string | undefined {
   const found = Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
     addresses
@@ -16,7 +16,7 @@ export function lanAddress(): string | undefined {
 
 export const isLoopback = (host: string) => LOOPBACK.test(host);
 
-/** The origin as a phone can reach it: this machine's own names mean the phone itself there. */
+/** The origin as a phone can reach it: on a phone, `localhost` would be the phone itself. */
 export function originForPhones(origin: string, publicHost: string): string {
   const url = new URL(origin);
   const address = isLoopback(url.hostname) && !isLoopback(publicHost) ? lanAddress() : undefined;

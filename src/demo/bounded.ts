@@ -1,10 +1,10 @@
-/** A map that cannot grow: entries run out, and beyond a number the oldest make room. */
+/** A map of bounded size. An entry expires after a fixed time; when the map is full, the oldest entry is deleted. */
 export class Bounded<T> {
   readonly #entries = new Map<string, { value: T; until: number }>();
 
   constructor(
     readonly most: number,
-    /** milliseconds, the same for all: so the oldest is always the first to go */
+    /** ms, the same for all entries, so that the oldest is the first to expire */
     readonly life: number,
   ) {}
 

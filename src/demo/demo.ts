@@ -24,7 +24,7 @@ const COOKIE = { httpOnly: true, sameSite: 'lax', path: '/demo', overwrite: true
 const SECONDS = { min: 1, usual: 120, max: 300 };
 const HOUR = 3_600_000;
 
-/** What the phone is shown, and the address of the page that asks. */
+/** What the phone shows of a login, and the address of its page. */
 interface Show {
   site: string;
   browser: string;
@@ -32,7 +32,7 @@ interface Show {
   address: string;
 }
 
-/** A page; `{{look}}` is ours and holds places of its own. */
+/** A page. `{{look}}` is another file of the package, and may contain places to fill. */
 const read = (name: string) =>
   asset(`src/demo/${name}`).replace('{{look}}', () => asset('src/demo/look.html'));
 
@@ -78,11 +78,12 @@ function addLoginPage(router: Router, login: LoginCalls, publicHost: string): vo
   });
   router.post('/demo/new', async ctx => {
     const place = approximate(ctx.ip);
-    const told: Show = { site: 'the tagwait demo', browser: browserOf(agentOf(ctx)), place, address: ctx.ip };
+    const browser = browserOf(agentOf(ctx));
+    const shown: Show = { site: 'the tagwait demo', browser, place, address: ctx.ip };
     const wanted = Number(ctx.query.seconds) || SECONDS.usual;
     const ttl = Math.min(Math.max(wanted, SECONDS.min), SECONDS.max);
-    const ticket = await login.new({ visitor: visitorOf(ctx), ttl, show: told });
-    // the key alone: whoever sees the code must not be able to watch
+    const ticket = await login.new({ visitor: visitorOf(ctx), ttl, show: shown });
+    // without the proof: a person who photographs the code must not be able to poll its key
     const link = `${originForPhones(originOf(ctx), publicHost)}/demo/phone?key=${ticket.key}`;
     ctx.body = { ...ticket, link };
   });
@@ -109,11 +110,11 @@ function addPhonePage(router: Router, login: LoginCalls): void {
     visitorOf(ctx);
     show(ctx, page, {});
   });
-  // a real phone's user is signed in; here every browser is somebody
+  // on a real site the phone's user is signed in; here each browser is its own user
   router.post('/demo/phone/scan', async ctx => {
     const { key } = await fieldsOf(ctx);
-    const { show: told, created, expires } = await login.scan({ key, phone: visitorOf(ctx) });
-    const { address, place, ...known } = told as Show;
+    const { show: shown, created, expires } = await login.scan({ key, phone: visitorOf(ctx) });
+    const { address, place, ...known } = shown as Show;
     const near = sameNetwork(address, ctx.ip) ? 'same network' : 'another network';
     ctx.body = { show: { ...known, place: `${place} (${near})` }, created, expires };
   });
@@ -127,7 +128,7 @@ function addPhonePage(router: Router, login: LoginCalls): void {
   });
 }
 
-/** Browsers say where a request comes from: newer ones in one word, on secure origins; all by Origin, on a POST. */
+/** Checks Sec-Fetch-Site, which newer browsers send on secure origins, or Origin, which all send on a POST. */
 function fromOwnPage(ctx: Context): boolean {
   const site = ctx.get('Sec-Fetch-Site');
   if (site) return site === 'same-origin';
@@ -135,7 +136,7 @@ function fromOwnPage(ctx: Context): boolean {
   return URL.canParse(origin) && new URL(origin).host === ctx.host;
 }
 
-/** As the browser knows it: behind a proxy with TLS, it alone knows the scheme. */
+/** The origin by the browser's own header: behind a proxy with TLS, this port does not know the scheme. */
 function originOf(ctx: Context): string {
   const origin = ctx.get('Origin');
   return URL.canParse(origin) ? origin : `${ctx.protocol}://${ctx.host}`;

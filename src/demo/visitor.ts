@@ -1,4 +1,4 @@
-/** What a request tells about who asks: enough for a person to recognise a login as their own. */
+/** Describes the client of a request: browser, device and rough place, so that a person recognises their own login. */
 import { lanAddress } from './address.js';
 
 const BROWSERS: [RegExp, string][] = [
@@ -24,7 +24,7 @@ const first = (table: [RegExp, string][], agent: string) => table.find(([mark]) 
 export const browserOf = (agent: string) =>
   `${first(BROWSERS, agent) ?? 'A browser'} on ${first(SYSTEMS, agent) ?? 'an unknown system'}`;
 
-/** "Pixel 8", "iPhone"; an Android that hides its model (Chrome says "K") is a phone. */
+/** "Pixel 8", "iPhone"; "phone" for an Android whose browser hides the model (Chrome sends "K"). */
 export function deviceOf(agent: string): string {
   const model = /\bAndroid [\d.]+; ([^;)]{2,40}?)(?: Build\/[^)]*)?\)/.exec(agent)?.[1];
   if (model && !/^(Mobile|Tablet|rv:)/.test(model)) return model;
@@ -36,7 +36,7 @@ const plain = (address: string) => address.replace(/^::ffff:(?=\d+\.)/i, '');
 const LOOPBACK = /^(127\.|::1$)/;
 const PRIVATE = /^(10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|169\.254\.|f[cd]|fe80:)/i;
 
-/** Near enough to recognise, too little to track: "203.0.113.x", "2001:db8:1::". */
+/** An address without its last part, so that it identifies nobody: "203.0.113.x", "2001:db8:1::". */
 export function approximate(address: string): string {
   const known = plain(address);
   if (LOOPBACK.test(known)) return 'the computer that serves this page';
@@ -44,7 +44,7 @@ export function approximate(address: string): string {
   return known.replace(/\d+$/, 'x');
 }
 
-/** Whether two addresses seem to be in one place: both on this network, or behind one public address. */
+/** Whether two addresses are probably in one place: both in this network, or behind the same public address. */
 export function sameNetwork(one: string, other: string): boolean {
   const own = lanAddress();
   const local = (address: string) => LOOPBACK.test(address) || PRIVATE.test(address) || address === own;

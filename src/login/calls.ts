@@ -1,4 +1,4 @@
-/** What programs call for a scan login. */
+/** The scan login's calls for programs. */
 import type { Ticket } from '../protocol/ticket.js';
 
 /**
@@ -10,7 +10,7 @@ export interface LoginCalls {
   /**
    * Begins a login. The QR code holds `key`; the page that shows it watches `key` with `proof`.
    * @param options.visitor 1 to 256 characters that the backend keeps in this visitor's cookie; only its hash is stored
-   * @param options.ttl seconds it can be scanned and decided, 120 by default
+   * @param options.ttl seconds within which it can be scanned and decided, 120 by default
    * @param options.show any JSON: what the phone shows of this login, such as site, browser and place; null by default
    * @returns `expires` in unix seconds
    */
@@ -18,7 +18,7 @@ export interface LoginCalls {
   new: (options: { visitor: string; ttl?: number; show?: unknown }) => Promise<Ticket>;
   /**
    * A phone scanned the code: the page hears `{"state":"scanned"}`. Another phone is refused from then on (`taken`).
-   * @param options.phone 1 to 256 characters: who scans, as the backend knows them
+   * @param options.phone 1 to 256 characters: the backend's id of the phone's user
    * @returns times in unix seconds; the same phone gets the same answer until the login is decided
    */
   scan(options: { key: string; phone: string }): Promise<{ show: unknown; created: number; expires: number }>;
@@ -38,8 +38,8 @@ export interface LoginCalls {
   /** The phone said no: the page hears `{"state":"denied"}`. */
   deny(options: { key: string; phone: string }): Promise<object>;
   /**
-   * The page's visitor gave the code: exactly one call is answered. A wrong code or visitor uses nothing up.
-   * @param options.id 1 to 64 printable ASCII characters: a repeat with the same id and visitor is answered as the first
+   * Redeems the page's code: exactly one call succeeds. A call with a wrong code or visitor does not use the code up.
+   * @param options.id 1 to 64 printable ASCII characters: a repeat with the same id and visitor gets the first answer
    */
   redeem(options: {
     key: string;

@@ -1,4 +1,4 @@
-/** Bodies of the internal port: JSON or forms, read within bounds and checked. */
+/** Reads and checks request bodies of the internal port: JSON or forms, of bounded size. */
 import { z } from 'zod';
 import { CURSOR } from '../brokers/broker.js';
 import { jsonOf, safeScript } from '../protocol/jsonp.js';
@@ -7,7 +7,7 @@ import { decodeEscapes, KEY, KEY_ALLOWED } from '../protocol/query.js';
 import { BodyError } from '../wire/bytes.js';
 import type { Exchange } from '../wire/exchange.js';
 
-/** An answer that ends the request: HTTP status, message, and what else its object says. */
+/** Ends a request: HTTP status, message, and further fields of the answer. */
 export class Refusal extends Error {
   constructor(
     readonly status: number,
@@ -17,21 +17,21 @@ export class Refusal extends Error {
     super(message);
   }
 }
-/** @param detail which field, and what is allowed; never text of the request */
+/** @param detail the field and what is allowed; never text from the request */
 export const badRequest = (detail: string) => new Refusal(400, 'bad request', { detail });
 const tooLarge = (detail: string) => new Refusal(413, 'too large', { detail });
 
 const JSON_TYPE = 'application/json';
 const FORM_TYPE = 'application/x-www-form-urlencoded';
-/** leaves a byte order mark out */
+/** ignores a byte order mark */
 const UTF8 = new TextDecoder('utf-8', { fatal: true });
 
-/** A byte of a value takes up to six in a body, as \u00XX; the rest is for the other fields. */
+/** One byte of a value may take six in a body (`\u00XX`). 8,192 bytes are for the other fields. */
 const bodyLimit = (maxValueBytes: number) => maxValueBytes * 6 + 8192;
 
 /**
- * The fields of a body: an object from JSON; from a form, texts, but `value`, `show` and `user` as the JSON that they hold.
- * An empty body has none. @param field the one that may be large @throws {Refusal} 400, 413 or 415
+ * Reads the fields of a body. JSON gives an object. A form gives strings, and `value`, `show` and `user` as JSON. An
+ * empty body has no fields. @param field the field that may be large @throws {Refusal} 400, 413 or 415
  */
 export async function readBody(exchange: Exchange, maxValueBytes: number, field = 'value'): Promise<unknown> {
   const length = exchange.header('content-length') ?? '0';
@@ -66,7 +66,7 @@ function decode(bytes: Buffer): string {
 /** Fields that take any JSON. */
 const JSON_FIELDS = ['value', 'show', 'user'];
 
-/** @param name of the field that it is, or `the body` @param allowed what may be given */
+/** @param name the field, or `the body` @param allowed for the error: what may be given */
 function parse(text: string, name: string, allowed: string): unknown {
   let parsed: unknown;
   try {
@@ -82,7 +82,7 @@ function parse(text: string, name: string, allowed: string): unknown {
 
 const TOKEN = /"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g;
 
-/** The field that a position of a body is in, if it is one that takes any JSON. @param json valid JSON */
+/** The field that contains a position of the body, if it is a field that takes any JSON. @param json valid JSON */
 function fieldAt(json: string, position: number): string | undefined {
   let depth = 0;
   let name: string | undefined;
@@ -96,7 +96,7 @@ function fieldAt(json: string, position: number): string | undefined {
   return name;
 }
 
-/** More than any form has: no more are decoded. */
+/** More than any form of this API has. A body with more is refused before it is decoded. */
 const FORM_FIELDS = 32;
 
 function fieldsOfForm(text: string): Record<string, unknown> {
@@ -113,7 +113,7 @@ function fieldsOfForm(text: string): Record<string, unknown> {
   return Object.fromEntries(fields);
 }
 
-/** @throws {Refusal} 400: the first that is not UTF-8 ends the request */
+/** @throws {Refusal} 400 if the text is not percent-encoded UTF-8 */
 function decodeForm(text: string): string {
   const decoded = decodeEscapes(text);
   if (decoded === undefined) throw badRequest('the body: its percent-encoding is broken; give UTF-8');
@@ -127,8 +127,8 @@ const WORDS = new Map<string, unknown>([
 ]);
 
 /**
- * A value in a form: an object, array or quoted string is JSON, and so are `true`, `false`, `null` and a number that
- * JavaScript prints back exactly as given. Everything else is text: `scanned`, but also `1.10`, `007` and an account number of 28 digits.
+ * A value in a form. It is JSON if it is an object, an array, a quoted string, `true`, `false`, `null`, or a number that
+ * JavaScript prints exactly as given. Everything else is a string: `scanned`, `1.10`, `007`, an account number of 28 digits.
  */
 function valueOfForm(name: string, text: string): unknown {
   if (/^\s*["[{]/.test(text))
@@ -151,11 +151,11 @@ const object = <Shape extends z.ZodRawShape>(shape: Shape) =>
         : `the body: give an object of ${names}`;
     },
   });
-/** A form has text alone. */
+/** A form has strings only. */
 const numberOfForm = (given: unknown) =>
   typeof given === 'string' && /^\d+(\.\d+)?$/.test(given) ? Number(given) : given;
 const booleanOfForm = (given: unknown) => (given === 'true' ? true : given === 'false' ? false : given);
-/** JSON of many languages says null for what is not given. */
+/** Many languages write null into JSON for a field that is not given. */
 const orAbsent = <T extends z.ZodType>(schema: T) =>
   z.preprocess(given => given ?? undefined, schema.optional()).optional();
 
@@ -208,7 +208,7 @@ function check<T extends z.ZodType>(schema: T, given: unknown): z.output<T> {
 }
 
 export const checkSet = (given: unknown) => check(setFields, given);
-/** PHP writes an array without members as `[]`, whatever it stands for. */
+/** PHP writes an empty array as `[]`, also where it stands for an object. */
 export const checkNew = (given: unknown) =>
   check(newFields, Array.isArray(given) && given.length === 0 ? {} : given);
 export type LoginFields = { [Step in keyof typeof loginFields]: z.output<(typeof loginFields)[Step]> };
@@ -216,8 +216,8 @@ export const checkLogin = <Step extends keyof LoginFields>(step: Step, given: un
   check(loginFields[step], given) as LoginFields[Step];
 
 /**
- * A value as it is stored. Its size is that of the JSON a backend would send: UTF-8, without needless spaces.
- * @param field the one that it was given in @throws {Refusal} 400 or 413
+ * Renders a value as it is stored. Its size is that of compact JSON in UTF-8.
+ * @param field the field that it was given in @throws {Refusal} 400 or 413
  */
 export function renderWithin(field: string, value: unknown, max: number): string {
   let json: string;

@@ -1,6 +1,6 @@
 /**
- * `GET /status/events`: the values of a key as Server-Sent Events (HTML Living Standard §9.2). A stream is a poll that is
- * held without end and asks again by itself: the same long poll, tickets, origins, limits and drain.
+ * `GET /status/events`: the values of a key as Server-Sent Events (HTML Living Standard §9.2). A stream is a poll without
+ * a time limit that is repeated after each answer: the same long poll, tickets, origins, limits and drain.
  */
 import type { ServerResponse } from 'node:http';
 import type { Middleware } from 'koa';
@@ -14,9 +14,9 @@ import { HttpExchange } from '../wire/http.js';
 import type { Admission, Admissions } from './admission.js';
 import { Expiry } from './expiry.js';
 
-/** ms between two comments: shorter than the idle time-outs of proxies. */
+/** Interval of ping comments, ms: shorter than the idle timeouts of proxies. */
 const PING = 15_000;
-/** Bytes that may wait for a client that does not read when more is to be sent: then its connection is closed instead. */
+/** Bytes buffered for a client that does not read. When more are buffered, the next event closes the connection. */
 const MAX_UNREAD = 64 * 1024;
 
 const HEADERS = {
@@ -25,25 +25,24 @@ const HEADERS = {
   'X-Content-Type-Options': 'nosniff',
   'Cross-Origin-Resource-Policy': 'cross-origin',
   'Referrer-Policy': 'no-referrer',
-  // nginx passes each event on at once
+  // nginx must not buffer events
   'X-Accel-Buffering': 'no',
 };
 
-/** What every stream needs. */
 export interface StreamDeps {
   longpoll: LongPoll;
   admissions: Admissions;
   metrics: Pick<Metrics, 'asked' | 'answered'>;
 }
 
-/** One open stream: hears its key until the end of the key, of the ticket, of this node, or of the client's patience. */
+/** One open stream. It ends with the key's final value, when the ticket expires, when the node drains, or when the client leaves. */
 class EventStream implements Responder {
   readonly #deps: StreamDeps;
   readonly #response: ServerResponse;
   readonly #query: Query;
   readonly #network: string;
   #since: string;
-  /** first: the status is not sent yet */
+  /** `first`: the status line is not sent yet */
   #state: 'first' | 'open' | 'closed' = 'first';
   #waiter: Waiter | undefined;
   #pings: NodeJS.Timeout | undefined;
@@ -57,7 +56,7 @@ class EventStream implements Responder {
     this.#since = query.since;
   }
 
-  /** Asks once without a hold, so that the status can tell of an end; then holds. */
+  /** The first request is not held, so that a refusal can still have its own HTTP status. Later ones are. */
   start(exchange: Exchange, { expires }: Admission): void {
     exchange.onClose(this);
     if (expires !== undefined) this.#expiry = new Expiry(expires, () => this.#end('expired'));
@@ -90,7 +89,7 @@ class EventStream implements Responder {
   #ask(hold: number): void {
     const { key } = this.#query;
     const waiter = this.#deps.longpoll.get({ key, since: this.#since, hold }, this);
-    // it may have been answered, and asked again, before this returns
+    // `answer` may have been called, and may have asked again, before `get` returns
     if (waiter?.responder) this.#waiter = waiter;
   }
 
@@ -135,7 +134,7 @@ class EventStream implements Responder {
     this.#close();
   }
 
-  /** The client has disconnected, or all is sent. */
+  /** The client has disconnected, or the response is sent. */
   onClose(): void {
     this.#close();
   }
@@ -151,7 +150,7 @@ class EventStream implements Responder {
   }
 }
 
-/** Answers as a poll in JSON is; 204 for what has ended, which keeps an `EventSource` from asking again. */
+/** Answers like a JSON poll. A key that has ended gets 204, which stops an `EventSource` from reconnecting. */
 function refuse(response: ServerResponse, answer: Answer): void {
   const text = answer.kind === 'expired' ? '' : textOf(answer);
   const { 'Content-Type': _, ...headers } = HEADERS;
@@ -160,7 +159,7 @@ function refuse(response: ServerResponse, answer: Answer): void {
   response.end(text);
 }
 
-/** The route, for a router of Koa. */
+/** The route, as Koa middleware. */
 export function events(deps: StreamDeps): Middleware {
   const { admissions, metrics } = deps;
   return ctx => {
@@ -179,7 +178,7 @@ export function events(deps: StreamDeps): Middleware {
     if (origin !== undefined && !allowed) return answered(FORBIDDEN);
     const query = streamQueryOf(exchange.url, ctx.get('Last-Event-ID'));
     if (query instanceof BadParameter) return answered({ kind: 'badRequest', detail: query.message });
-    // a request that has already disconnected would call no listener, and count as held for ever
+    // no listener would be called for a client that has already disconnected, and it would count as held for ever
     if (exchange.closed) return;
     const network = admissions.networkOf(exchange);
     const wish = { network, key: query.key, proof: query.proof, hold: Number.POSITIVE_INFINITY };
@@ -195,7 +194,7 @@ export function events(deps: StreamDeps): Middleware {
   };
 }
 
-/** A poll's question; what an `EventSource` has seen last counts more than its URL. */
+/** Parses the query. `Last-Event-ID`, which an `EventSource` sends when it reconnects, overrides `since`. */
 function streamQueryOf(url: string, lastEventId: string): Query | BadParameter {
   const parameters = split(queryOf(url));
   const { callback, var: variable } = parameters.given;

@@ -1,4 +1,4 @@
-/** `POST /login/…`: the five calls of a scan login, for the internal port and for programs. */
+/** The five calls of a scan login: routes `POST /login/…` of the internal port, and functions for programs. */
 import type { Middleware } from 'koa';
 import { Unavailable } from '../brokers/broker.js';
 import type { LoginCalls } from '../login/calls.js';
@@ -11,13 +11,13 @@ import { checkLogin, Refusal, readBody, renderWithin } from './body.js';
 import { asLibrary } from './library.js';
 
 export interface LoginOptions {
-  /** bytes of `show` and of `user`, as JSON in UTF-8 */
+  /** max size of `show` and of `user`, bytes of JSON in UTF-8 */
   maxValueBytes: number;
-  /** calls at a time: further ones are refused while the store is slow */
+  /** max number of concurrent calls; further calls are refused while the store is slow */
   underWay: number;
 }
 
-/** Seconds a login can be scanned and decided when `new` does not say. */
+/** Default time within which a login can be scanned and decided, seconds. */
 const TTL = 120;
 
 type Answer<S extends Step> = Awaited<ReturnType<LoginCalls[S]>>;
@@ -44,7 +44,7 @@ const MESSAGES = {
   429: 'too many tries',
 };
 const RESULTS = { 403: 'wrong', 404: 'unknown', 409: 'conflict', 410: 'expired', 429: 'limited' } as const;
-/** The field of each call that takes any JSON, and so may be large. */
+/** The field of a call that takes any JSON and may be large. */
 const LARGE: Partial<Record<Step, string>> = { new: 'show', approve: 'user' };
 
 export class LoginRoutes {
@@ -59,7 +59,7 @@ export class LoginRoutes {
     this.#options = options;
   }
 
-  /** The calls for programs: as the routes, with the errors of the library. */
+  /** The calls for programs, with the errors of the library. */
   readonly calls: LoginCalls = {
     new: options => asLibrary(() => this.#called('new', options)),
     scan: options => asLibrary(() => this.#called('scan', options)),
@@ -68,7 +68,7 @@ export class LoginRoutes {
     redeem: options => asLibrary(() => this.#called('redeem', options)),
   };
 
-  /** The route of a call. @param bearer asks for the token */
+  /** The route of a call. @param bearer checks the token */
   route(step: Step, bearer: Middleware): Middleware[] {
     const { maxValueBytes } = this.#options;
     return [
@@ -86,7 +86,7 @@ export class LoginRoutes {
         const body = await readBody(new HttpExchange(ctx.req, ctx.res), maxValueBytes, LARGE[step]);
         const answer = await this.#call(step, body);
         ctx.type = 'json';
-        // not printed by Koa: that would change the digits of large integers
+        // a string, because Koa's JSON.stringify would change the digits of large integers
         ctx.body = render({ code: 0, ...answer });
       },
     ];
@@ -151,7 +151,7 @@ export class LoginRoutes {
   }
 }
 
-/** How a call that failed is counted; undefined: elsewhere, or it is a fault of ours. */
+/** The metric's result of a call that failed; undefined: it is counted elsewhere, or it is a bug. */
 function resultOf(error: unknown): LoginResult | undefined {
   if (error instanceof LoginError) return RESULTS[STATUS[error.reason]];
   return error instanceof Unavailable ? 'unavailable' : undefined;
@@ -162,7 +162,7 @@ function refusal({ reason, message, retry }: LoginError): Refusal {
   return new Refusal(status, MESSAGES[status], { reason, ...(retry ? { retry } : {}), detail: message });
 }
 
-/** The status that a call is refused with; undefined for other errors. */
+/** The HTTP status for an error of a call; undefined for other errors. */
 export function loginStatus(error: unknown): number | undefined {
   if (error instanceof LoginError) return STATUS[error.reason];
   if (error instanceof TypeError && 'code' in error && error.code === 'TAGWAIT_BAD_REQUEST') return 400;

@@ -11,6 +11,7 @@ import { decode } from '../messages.js';
 import { HEARTBEAT_INTERVAL, type NodeChannel, Survey } from '../survey.js';
 import { addressOf, type Connections } from './connections.js';
 import { Heartbeats } from './heartbeats.js';
+import { keepConnected } from './keep-connected.js';
 import type { Keys } from './keys.js';
 import { neverWorks } from './store.js';
 import { Subscriber } from './subscriber.js';
@@ -75,7 +76,12 @@ export class Link implements NodeChannel {
     });
     const timer = setTimeout(() => this.#lose(`no answer within ${START_TIMEOUT} ms`), START_TIMEOUT);
     client.on('ready', () => void this.#heartbeat());
-    for (const each of clients) this.#keepConnected(each);
+    for (const each of clients)
+      keepConnected(each, {
+        wanted: () => this.#state !== 'closed',
+        failed: cause => this.#lose(cause),
+        closed: cause => each === client && this.#disconnected(cause),
+      });
     this.#subscriber.connect();
     this.#timer = setInterval(() => void this.#heartbeat(), HEARTBEAT_INTERVAL).unref();
     try {
@@ -133,30 +139,6 @@ export class Link implements NodeChannel {
     return `${this.#options.keys.channels}all`;
   }
   #channelOf = (node: string) => `${this.#options.keys.channels}n:${node}`;
-
-  /** Connects a client, and again after `end`: ioredis gives up when a failover is announced while it connects. */
-  #keepConnected(client: Redis | Cluster): void {
-    let cause = '';
-    const connect = () => {
-      if (this.#state !== 'closed') client.connect().catch(() => {});
-    };
-    // an `error` event without a listener would end the process
-    client.on('error', (error: Error & { lastNodeError?: Error }) => {
-      cause = (error.lastNodeError ?? error).message;
-      this.#lose(`${addressOf(client)}: ${cause}`);
-    });
-    // one server of a Cluster: the Cluster may work without it
-    client.on('node error', (error: Error, address: string) => {
-      cause = `${address}: ${error.message}`;
-    });
-    client.on('close', () => {
-      if (client === this.#options.connections.client)
-        this.#disconnected(cause || 'the connection was closed');
-      cause = '';
-    });
-    client.on('end', () => setTimeout(connect, 100).unref());
-    connect();
-  }
 
   #disconnected(cause: string): void {
     this.#heartbeats.fail(cause);
