@@ -68,7 +68,7 @@ const newTicket = {
 };
 
 const peek = {
-  summary: 'What is kept under a key, and who waits for it',
+  summary: 'The entries of a key and the requests held for it',
   parameters: [keyParameter],
   responses: {
     200: json('the key', ref('Peek')),

@@ -9,7 +9,7 @@ const words = (description: string, minLength = 1): Schema => ({
   maxLength: 256,
   description,
 });
-const phone = words('who scans, as the backend knows them');
+const phone = words("the backend's id of the phone's user");
 const visitor = words("what the backend keeps in this visitor's cookie");
 const time: Schema = { ...count, description: 'unix seconds' };
 
