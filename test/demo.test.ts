@@ -79,7 +79,7 @@ describe.concurrent.each([
   });
 });
 
-test.concurrent('refused on the phone: told so, and a new code', async () => {
+test.concurrent('refused on the phone: the page says so, and shows a new code', async () => {
   const { publicUrl } = await demo();
   const page = await desktop(publicUrl);
   const link = await scanned(page);
@@ -101,7 +101,7 @@ test.concurrent('a code that expires is followed by a new one', async () => {
   await asked(await phone(publicUrl, first), 'expired');
 });
 
-test.concurrent('a second phone is told that another has it', async () => {
+test.concurrent('a second phone shows that another phone has the code', async () => {
   const { publicUrl } = await demo();
   const page = await desktop(publicUrl);
   const link = await scanned(page);

@@ -62,7 +62,7 @@ test.concurrent('two nodes, a held page, a value, a limit, Redis away and back: 
   await page.locator('#nodes tr').first().waitFor();
   expect(await page.locator('#nodes tr').count()).toBe(4);
   await until(async () => /^1 of/.test((await page.locator('.tile .value').first().textContent()) ?? ''));
-  await until(async () => /too many on one key1/.test((await page.locator('#limits').textContent()) ?? ''));
+  await until(async () => /too many requests on one key1/.test((await page.locator('#limits').textContent()) ?? ''));
   await page.fill('#key', 'a');
   await page.click('#peek button');
   await shows(/"waiters": \{\s+"[\w.-]+": 1/);
@@ -73,7 +73,7 @@ test.concurrent('two nodes, a held page, a value, a limit, Redis away and back: 
   await redis.kill();
   await shows('Redis away');
   await shows('not ready');
-  await shows(/^Redis has been away for \d+ s\. Pages are held on/);
+  await shows(/^Redis has been away for \d+ s\. Pages stay held/);
   await shows('Other nodes are not shown while Redis is away.');
   expect(await page.locator('#nodes tr').count(), 'a head and this node').toBe(2);
   await redis.start();

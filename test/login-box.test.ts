@@ -297,7 +297,7 @@ describe('a page', () => {
     expect(await faults(page)).toEqual(NONE);
   });
 
-  test('draws the login itself, told by callbacks', async () => {
+  test('draws the login itself, from callbacks', async () => {
     const { url, say, publicUrl } = await site('', { body: '<p id="mine"></p>' });
     const page = await open(url);
     await page.addScriptTag({ url: `${publicUrl}/login.js` });

@@ -156,7 +156,7 @@ describe.each(stores)('a login by scan, over $name', ({ settings }) => {
     expect((await heard()).values).toEqual([{ state: 'scanned' }, { state: 'approved', code: claim.code }]);
   });
 
-  test('a wrong code or visitor uses nothing up; too many are told to wait, and the right one never is', async () => {
+  test('a wrong code or visitor does not use the code up; too many tries must wait, and the right code never does', async () => {
     const { call, key, code, phone } = await begun(await settings());
     const claim = { key, code: 'wrong', visitor: 'v' };
     expect((await call('redeem', claim)).status).toBe(403);

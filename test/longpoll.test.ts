@@ -354,11 +354,11 @@ test('a cursor has 64 characters at most, and loses its oldest positions first',
   expect(faults).toEqual([]);
 });
 
-/** An observer that writes down what it is told. */
+/** An observer that records its calls. */
 function observing(): [Observer, string[]] {
-  const told: string[] = [];
+  const calls: string[] = [];
   const tell = (name: string) => (number?: number) =>
-    void told.push(number === undefined ? name : `${name} ${number}`);
+    void calls.push(number === undefined ? name : `${name} ${number}`);
   return [
     {
       delivered: tell('delivered'),
@@ -367,7 +367,7 @@ function observing(): [Observer, string[]] {
       gap: tell('gap'),
       repaired: tell('repaired'),
     },
-    told,
+    calls,
   ];
 }
 
@@ -446,7 +446,7 @@ test('what the store could not say, or what is believed no more, is asked again 
   expect(broker.asked).toHaveLength(5);
 });
 
-test('a poll that does not wait is told at once that the store is away', async () => {
+test('a poll without a hold is answered unavailable at once while the store is away', async () => {
   const broker = new Scripted();
   const page = ask(await started(broker), 'l-1', 0);
   broker.asked[0]?.fail(new Unavailable('away'));
@@ -457,12 +457,12 @@ test('a poll that does not wait is told at once that the store is away', async (
   expect(retry).toBeLessThanOrEqual(4000);
 });
 
-test('a gap of one key is asked for again alone; one of all is told, and one of a key that nobody holds is none', async () => {
+test('a gap of one key reads that key again; a gap of all keys is counted, and one of a key without waiters does nothing', async () => {
   const broker = new Scripted();
-  const [observer, told] = observing();
+  const [observer, calls] = observing();
   const longpoll = await started(broker, observer);
   broker.events.gap();
-  expect(told, 'nothing was held').toEqual([]);
+  expect(calls, 'nothing was held').toEqual([]);
   ask(longpoll, 'l-1');
   longpoll.get({ key: 'b', since: 'b-1', hold: 10_000 }, { answer: () => {} });
   for (const { reply, since } of broker.asked) reply(backlog(since));
@@ -471,13 +471,13 @@ test('a gap of one key is asked for again alone; one of all is told, and one of 
   broker.events.gap('c');
   await settled();
   expect(broker.asked.slice(2).map(({ since }) => since)).toEqual(['b-1']);
-  expect(told).toEqual([]);
+  expect(calls).toEqual([]);
   broker.asked[2]?.reply(backlog('b-1'));
   await settled();
   broker.events.gap();
   await settled();
   expect(broker.asked.slice(3).map(({ since }) => since)).toEqual(['l-1', 'b-1']);
-  expect(told).toEqual(['gap']);
+  expect(calls).toEqual(['gap']);
 });
 
 test('many are asked for in batches of 200: a store that is away again ends it, one that answers gets the rest', async () => {
@@ -506,7 +506,7 @@ test('many are asked for in batches of 200: a store that is away again ends it, 
 test('what is verified: what the store has otherwise is read again and counted, the rest is believed for a lease more', async () => {
   const pass = virtualTime();
   const broker = new Scripted(15_000);
-  const [observer, told] = observing();
+  const [observer, calls] = observing();
   const longpoll = await started(broker, observer);
   for (const key of ['a', 'b', 'c']) longpoll.get({ key, since: 'l-1', hold: 60_000 }, { answer: () => {} });
   for (const { reply } of broker.asked) reply(backlog('l-1'));
@@ -524,7 +524,7 @@ test('what is verified: what the store has otherwise is read again and counted, 
   broker.events.entry('c', entry(2));
   answer(['a', 'c']);
   await pass(0);
-  expect(told.filter(text => text.startsWith('repaired'))).toEqual(['repaired 1']);
+  expect(calls.filter(text => text.startsWith('repaired'))).toEqual(['repaired 1']);
   expect(broker.asked.slice(3).length).toBe(1);
   await pass(9900);
   expect(longpoll.counts().leases, 'b, beyond its first lease').toBe(1);

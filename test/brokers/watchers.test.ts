@@ -1,4 +1,4 @@
-/** Who watches a key in Redis: other nodes are played by a client of the test, so that each may be half dead. */
+/** The watchers of a key in Redis. The test's own client plays the other nodes, so that each can be half dead. */
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { RECEIPTS } from '../../src/brokers/broker.js';

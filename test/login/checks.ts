@@ -100,7 +100,7 @@ const CHECKS: Record<string, Check> = {
       ['deny', 'denied'],
     ] as const) {
       const said = given(log, step).find(({ at = 0 }) => at < ticket.expires * 1000 - 2);
-      // the last value ends the key: a scan whose page was told later is not heard
+      // the last value ends the key: a scan that is delivered after it is not heard
       const heardIt = heard.some(value => value.state === state) || (step === 'scan' && heard.length > 0);
       if (said && !heardIt) return `${step} of ${said.by}; the page heard ${JSON.stringify(heard)}`;
     }
@@ -133,7 +133,7 @@ const CHECKS: Record<string, Check> = {
     return first && `at ${first.from - log.begun}, approved at ${last - log.begun}`;
   },
 
-  'a step that comes too late is told so': log => {
+  'a step that comes too late is refused with that reason': log => {
     const early = log.calls.find(
       ({ refused, at = 0 }) => refused === 'unknown' && at < log.begun + 2 * TTL * 1000,
     );

@@ -164,7 +164,7 @@ class Runner {
 const nameOf = id => relative(process.cwd(), id);
 const pathOf = id => resolve(id);
 
-/** What was tried so far: a run that takes too long is told from it. */
+/** What was tried so far: a run that takes too long is detected from it. */
 export const tried = [];
 class Reporter {
   onMutantTested(result) {

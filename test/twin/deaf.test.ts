@@ -103,7 +103,7 @@ test('one heartbeat is lost, and the next comes before its echo is late: the val
   await clock.runUntil(15_000);
   one.line.dropping = 'none';
   await clock.runUntil(16_600);
-  expect(heard, 'nothing has told of it yet').toEqual([]);
+  expect(heard, 'no message has arrived yet').toEqual([]);
   await clock.runUntil(18_500);
   expect(heard.map(({ data }) => data)).toEqual(['lost']);
   expect(one.longpoll.store().reconnects, 'the connection was never in doubt').toBe(reconnects);
