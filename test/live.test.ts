@@ -62,7 +62,9 @@ test.concurrent('two nodes, a held page, a value, a limit, Redis away and back: 
   await page.locator('#nodes tr').first().waitFor();
   expect(await page.locator('#nodes tr').count()).toBe(4);
   await until(async () => /^1 of/.test((await page.locator('.tile .value').first().textContent()) ?? ''));
-  await until(async () => /too many requests on one key1/.test((await page.locator('#limits').textContent()) ?? ''));
+  await until(async () =>
+    /too many requests on one key1/.test((await page.locator('#limits').textContent()) ?? ''),
+  );
   await page.fill('#key', 'a');
   await page.click('#peek button');
   await shows(/"waiters": \{\s+"[\w.-]+": 1/);
