@@ -296,35 +296,41 @@ const WELL = {
   'tagwait_lost_values_total{job="tagwait"}': '2x60',
 };
 
-test.skipIf(!promtool)('each alert goes off at its trouble, and none when all is well', () => {
-  expect(Object.keys(TROUBLE).sort()).toEqual(rules.map(rule => rule.alert).sort());
-  const folder = mkdtempSync(join(tmpdir(), 'tagwait-alerts-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  const series = (values: Record<string, string>) =>
-    Object.entries({ ...WELL, ...values }).map(([name, numbers]) => ({ series: name, values: numbers }));
-  const firing = 'count by (alertname, severity) (ALERTS{alertstate="firing"}) > 0';
-  const at = (minute: number, names: string[]) => ({
-    expr: firing,
-    eval_time: `${minute}m`,
-    exp_samples: names.map(name => ({
-      labels: `{alertname="${name}",severity="${TROUBLE[name]?.severity}"}`,
-      value: 1,
-    })),
-  });
-  const seen = (values: Record<string, string>, promql_expr_test: object[]) => ({
-    interval: '1m',
-    input_series: series(values),
-    promql_expr_test,
-  });
-  const tests = [
-    { ...seen({}, [at(12, ['TagwaitNoNode'])]), input_series: [] },
-    seen({}, [at(12, [])]),
-    ...Object.entries(TROUBLE).map(([alert, { series: values, after }]) =>
-      seen(values, [at(after - 1, []), at(after, [alert]), at(12, [alert])]),
-    ),
-  ];
-  const file = join(folder, 'test.yml');
-  writeFileSync(file, stringify({ rule_files: [ALERTS], evaluation_interval: '1m', tests }));
-  execFileSync(promtool as string, ['check', 'rules', ALERTS], { stdio: 'pipe' });
-  execFileSync(promtool as string, ['test', 'rules', file], { stdio: 'pipe' });
-});
+test.skipIf(!promtool).each(['tagwait', 'kubernetes-pods'])(
+  'as the job %s each alert goes off at its trouble, and none when all is well',
+  job => {
+    expect(Object.keys(TROUBLE).sort()).toEqual(rules.map(rule => rule.alert).sort());
+    const folder = mkdtempSync(join(tmpdir(), 'tagwait-alerts-'));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const series = (values: Record<string, string>) =>
+      Object.entries({ ...WELL, ...values }).map(([name, numbers]) => ({
+        series: name.replace('job="tagwait"', `job="${job}"`),
+        values: numbers,
+      }));
+    const firing = 'count by (alertname, severity) (ALERTS{alertstate="firing"}) > 0';
+    const at = (minute: number, names: string[]) => ({
+      expr: firing,
+      eval_time: `${minute}m`,
+      exp_samples: names.map(name => ({
+        labels: `{alertname="${name}",severity="${TROUBLE[name]?.severity}"}`,
+        value: 1,
+      })),
+    });
+    const seen = (values: Record<string, string>, promql_expr_test: object[]) => ({
+      interval: '1m',
+      input_series: series(values),
+      promql_expr_test,
+    });
+    const tests = [
+      { ...seen({}, [at(12, ['TagwaitNoNode'])]), input_series: [] },
+      seen({}, [at(12, [])]),
+      ...Object.entries(TROUBLE).map(([alert, { series: values, after }]) =>
+        seen(values, [at(after - 1, []), at(after, [alert]), at(12, [alert])]),
+      ),
+    ];
+    const file = join(folder, 'test.yml');
+    writeFileSync(file, stringify({ rule_files: [ALERTS], evaluation_interval: '1m', tests }));
+    execFileSync(promtool as string, ['check', 'rules', ALERTS], { stdio: 'pipe' });
+    execFileSync(promtool as string, ['test', 'rules', file], { stdio: 'pipe' });
+  },
+);
