@@ -1,8 +1,9 @@
-/** deploy/'s proxies, run for real over TLS: as they are but for ports, certificate, limits and where they write. */
+/** Runs the proxies of deploy/ as they are, except for ports, certificates, limits and the folders that they write to. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { Agent, request } from 'node:https';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type Agent, Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders } from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,7 +19,7 @@ export const deployed = (name: string) =>
 export const program = (name: string): string | undefined =>
   find([name]) ?? [`/usr/sbin/${name}`].find(path => existsSync(path));
 
-/** Replaces what must be there: a file that says it otherwise would be tested as something else. */
+/** Replaces each text. @throws {Error} the file does not have it: it would be tested with the wrong ports */
 function replaced(text: string, ...changes: [from: string | RegExp, to: string][]): string {
   return changes.reduce((before, [from, to]) => {
     const after = before.replace(from, to);
@@ -32,15 +33,23 @@ interface Setting {
   nodes: number[];
   /** a file in a folder of the proxy's own */
   file(name: string): string;
+  /** with the lines for a CDN, whose network is this */
+  cdn?: string | undefined;
 }
 
-/** How each is written down and started. @returns its arguments */
+/** The lines of a file that have a `#` before them, for those behind a CDN, with this network. */
+const forCdn = (text: string, cdn: string | undefined) =>
+  cdn ? text.replace(/^(\s*)#(?=\w)/gm, '$1').replaceAll('192.0.2.0/24', cdn) : text;
+/** Servers that are started as root run their processes as a user of their own. */
+const isRoot = process.getuid?.() === 0;
+
+/** Writes the configuration of each proxy. @returns its arguments */
 const KINDS: Record<string, (setting: Setting) => string[]> = {
-  nginx({ port, nodes, file }) {
+  nginx({ port, nodes, file, cdn }) {
     const folders = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
     const paths = folders.map(name => `${name}_temp_path ${file(name)};`).join('\n');
     const text = replaced(
-      deployed('nginx.conf'),
+      forCdn(deployed('nginx.conf'), cdn),
       ['listen 443', `listen 127.0.0.1:${port}`],
       [/ +listen \[::\].*\n/, ''],
       [/ssl_certificate .*/, `ssl_certificate ${file('crt')};`],
@@ -55,20 +64,21 @@ const KINDS: Record<string, (setting: Setting) => string[]> = {
     writeFileSync(file('conf'), text);
     return ['-p', file(''), '-c', file('conf'), '-e', file('log'), '-g', `daemon off; pid ${file('pid')};`];
   },
-  haproxy({ port, nodes, file }) {
+  haproxy({ port, nodes, file, cdn }) {
     const text = replaced(
-      deployed('haproxy.cfg'),
+      forCdn(deployed('haproxy.cfg'), cdn),
       ['maxconn 100000', 'maxconn 1000'],
-      [/bind :443 ssl crt \S+/, `bind 127.0.0.1:${port} ssl crt ${file('pem')}`],
+      [/bind :::443 v4v6 ssl crt \S+/, `bind :::${port} v4v6 ssl crt ${file('pem')}`],
       ['127.0.0.1:11000', `127.0.0.1:${nodes[0]}`],
       ['127.0.0.1:11100', `127.0.0.1:${nodes[1]}`],
     );
     writeFileSync(file('conf'), text);
-    return ['-db', '-f', file('conf')];
+    // a master process, which a reload needs
+    return ['-W', '-db', '-f', file('conf')];
   },
-  caddy({ port, nodes, file }) {
+  caddy({ port, nodes, file, cdn }) {
     const text = replaced(
-      deployed('Caddyfile'),
+      forCdn(deployed('Caddyfile'), cdn),
       // alone on this port: no admin's port, no port 80, nothing kept
       [
         /^status\.example\.com \{/m,
@@ -81,12 +91,68 @@ const KINDS: Record<string, (setting: Setting) => string[]> = {
     writeFileSync(file('conf'), text);
     return ['run', '--adapter', 'caddyfile', '--config', file('conf')];
   },
+  apache2({ port, nodes, file }) {
+    const text = replaced(
+      deployed('apache.conf'),
+      ['Listen 443', `Listen 127.0.0.1:${port}`],
+      ['VirtualHost *:443', `VirtualHost *:${port}`],
+      [/SSLCertificateFile .*/, `SSLCertificateFile ${file('crt')}`],
+      [/SSLCertificateKeyFile .*/, `SSLCertificateKeyFile ${file('key')}`],
+      [/ServerRoot .*/, `ServerRoot ${file('')}`],
+      [/PidFile .*/, `PidFile ${file('pid')}\nDefaultRuntimeDir ${file('')}`],
+      [/ErrorLog .*/, `ErrorLog ${file('log')}`],
+      ['127.0.0.1:11000', `127.0.0.1:${nodes[0]}`],
+      ['127.0.0.1:11100', `127.0.0.1:${nodes[1]}`],
+      ['ServerLimit 16', 'ServerLimit 2\nStartServers 1'],
+      ['MaxRequestWorkers 1024', 'MaxRequestWorkers 128'],
+      ...(isRoot ? [] : ([[/^(User|Group) .*\n/gm, '']] as [RegExp, string][])),
+    );
+    writeFileSync(file('conf'), text);
+    return ['-f', file('conf'), '-DFOREGROUND'];
+  },
+  varnishd({ port, nodes, file }) {
+    const text = replaced(
+      deployed('varnish.vcl'),
+      ['.port = "11000"', `.port = "${nodes[0]}"`],
+      ['.port = "11100"', `.port = "${nodes[1]}"`],
+    );
+    writeFileSync(file('vcl'), text);
+    const settings = /^# Start: varnishd -f varnish.vcl (.*)$/m.exec(text)?.[1]?.split(' ') ?? [];
+    const here = ['-F', '-a', `127.0.0.1:${port}`, '-f', file('vcl'), '-n', file('work'), '-j', 'none'];
+    return [...here, '-s', 'malloc,10m', ...settings];
+  },
+  squid({ port, nodes, file }) {
+    const text = replaced(
+      deployed('squid.conf'),
+      ['http_port 80', `http_port 127.0.0.1:${port}`],
+      ['parent 11000', `parent ${nodes[0]}`],
+      ['parent 11100', `parent ${nodes[1]}`],
+    );
+    const own = [
+      'pid_filename none',
+      'cache_log /dev/null',
+      'coredump_dir none',
+      'shutdown_lifetime 0 seconds',
+    ];
+    writeFileSync(file('conf'), [text, ...own, ''].join('\n'));
+    // a name of its own, because its shared memory is named by it
+    return ['-N', '-n', `tagwait${port}`, '-f', file('conf')];
+  },
 };
 
-export const KNOWN = Object.keys(KINDS);
+/** Those before which browsers and a crowd are put. */
+export const KNOWN = ['nginx', 'haproxy', 'caddy'];
+/** All of them: a request is held, its page leaves, a node drains. */
+export const ALL = Object.keys(KINDS);
+/** These have no TLS of their own. */
+const PLAIN = ['varnishd', 'squid'];
 
 /** Starts one before nodes on these ports; ended with the test. @returns its URL */
-export async function proxy(kind: string, nodes: number[]): Promise<string> {
+export const proxy = async (kind: string, nodes: number[], cdn?: string): Promise<string> =>
+  (await startProxy(kind, nodes, cdn)).url;
+
+/** @param cdn with the lines for a CDN, whose network is this @returns `reload` changes the configuration */
+export async function startProxy(kind: string, nodes: number[], cdn?: string) {
   const folder = mkdtempSync(join(tmpdir(), `tagwait-${kind}-`));
   const port = await freePort();
   const file = (name: string) => join(folder, name);
@@ -94,7 +160,9 @@ export async function proxy(kind: string, nodes: number[]): Promise<string> {
   const made = `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 ${subject} -keyout ${file('key')} -out ${file('crt')}`;
   execFileSync('openssl', made.split(' '), { stdio: 'ignore' });
   writeFileSync(file('pem'), readFileSync(file('crt'), 'utf8') + readFileSync(file('key'), 'utf8'));
-  const args = KINDS[kind]?.({ port, nodes, file }) ?? [];
+  // processes of another user read the files
+  chmodSync(folder, 0o755);
+  const args = KINDS[kind]?.({ port, nodes, file, cdn }) ?? [];
   // caddy keeps things in its home
   const env = { PATH: process.env.PATH, HOME: folder, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder };
   const child = spawn(program(kind) as string, args, { stdio: ['ignore', 'pipe', 'pipe'], env });
@@ -105,12 +173,12 @@ export async function proxy(kind: string, nodes: number[]): Promise<string> {
     });
   const ended = once(child, 'close');
   onTestFinished(async () => {
-    // held requests must not keep it
-    child.kill(kind === 'nginx' ? 'SIGTERM' : 'SIGKILL');
+    // Caddy would wait for held requests; the others end their child processes
+    child.kill(kind === 'caddy' ? 'SIGKILL' : 'SIGTERM');
     await ended;
     rmSync(folder, { recursive: true, force: true });
   });
-  const url = `https://127.0.0.1:${port}`;
+  const url = `${PLAIN.includes(kind) ? 'http' : 'https'}://127.0.0.1:${port}`;
   await until(
     async () => {
       if (child.exitCode !== null) {
@@ -121,14 +189,21 @@ export async function proxy(kind: string, nodes: number[]): Promise<string> {
     },
     { within: 30_000 },
   );
-  return url;
+  const reload = (signal: NodeJS.Signals, change: (text: string) => string): void => {
+    const before = readFileSync(file('conf'), 'utf8');
+    writeFileSync(file('conf'), replaced(before, [before, change(before)]));
+    child.kill(signal);
+  };
+  return { url, reload };
 }
 
 const agents = new Map<string, Agent>();
-function agent(from: string): Agent {
-  const known =
-    agents.get(from) ?? new Agent({ keepAlive: true, rejectUnauthorized: false, localAddress: from });
-  agents.set(from, known);
+function agent(url: string, from: string): Agent {
+  const secure = url.startsWith('https:');
+  const name = `${secure} ${from}`;
+  const options = { keepAlive: true, rejectUnauthorized: false, localAddress: from };
+  const known = agents.get(name) ?? new (secure ? HttpsAgent : HttpAgent)(options);
+  agents.set(name, known);
   return known;
 }
 
@@ -137,17 +212,17 @@ export function hangUp(): void {
   agents.clear();
 }
 
-/** Asks over HTTPS, trusting any certificate. @param from the address to ask from, one of this machine's */
+/** A GET whose answer is JSON, by any certificate. @param from the local address, one of this machine's */
 export async function ask(
   url: string,
   from = '127.0.0.1',
   headers = {},
-): Promise<{ status: number; reply: Reply }> {
-  const { status, body } = await fetchBy('GET', url, from, headers);
+): Promise<{ status: number; reply: Reply; headers: IncomingHttpHeaders }> {
+  const { body, ...head } = await fetchBy('GET', url, from, headers);
   try {
-    return { status, reply: JSON.parse(body) };
+    return { ...head, reply: JSON.parse(body) };
   } catch {
-    throw new Error(`${status} ${body}`);
+    throw new Error(`${head.status} ${body}`);
   }
 }
 
@@ -157,16 +232,19 @@ export function fetchBy(
   url: string,
   from = '127.0.0.1',
   headers = {},
-): Promise<{ status: number; body: string }> {
+): Promise<{ status: number; headers: IncomingHttpHeaders; body: string }> {
   return new Promise((resolve, reject) => {
-    const asked = request(url, { method, agent: agent(from), headers }, response => {
+    const send = url.startsWith('https:') ? httpsRequest : httpRequest;
+    const asked = send(url, { method, agent: agent(url, from), headers }, response => {
       let body = '';
       response.setEncoding('utf8');
       response.on('data', chunk => {
         body += chunk;
       });
       response.on('error', reject);
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, body }),
+      );
     });
     asked.on('error', reject).end();
   });

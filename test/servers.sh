@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# Installs what deploy/ and docs/ are tried with, on Debian 12 and as root: the proxies, Prometheus for the dashboard and
-# the alerts, and the languages of the backends. Without them `npm test` leaves those tests out, and says so.
+# Installs what deploy/, docs/ and examples/ are tried with, on Debian 12 and as root: the proxies, Prometheus for the
+# dashboard and the alerts, the languages of the backends, PostgreSQL and ZooKeeper for the brokers of examples/. Without
+# them `npm test` leaves those tests out, and says so.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 
 apt=(apt-get -qq -o DPkg::Lock::Timeout=600)
 missing=()
-for pair in nginx:nginx-light haproxy:haproxy caddy:caddy prometheus:prometheus openssl:openssl \
+for pair in nginx:nginx-light haproxy:haproxy caddy:caddy apache2:apache2-bin varnishd:varnish squid:squid \
+  prometheus:prometheus openssl:openssl \
   php:php-cli go:golang-go javac:default-jdk-headless; do
   program=${pair%:*}
   command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || missing+=("${pair#*:}")
 done
+compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+[ -e /usr/share/java/zookeeper.jar ] || missing+=(zookeeper)
 php -m 2>/dev/null | grep -qx curl || missing+=(php-curl)
 ((${#missing[@]})) || exit 0
 
@@ -21,6 +25,6 @@ if [ ! -e "$policy" ]; then
   chmod +x "$policy"
   trap 'rm -f "$policy"' EXIT
 fi
-echo "proxies, Prometheus, languages: installing ${missing[*]}"
+echo "proxies, Prometheus, languages, stores: installing ${missing[*]}"
 "${apt[@]}" update
 "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null
