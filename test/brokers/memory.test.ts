@@ -7,6 +7,25 @@ describe('the embedded store keeps the promises of a broker', () => {
   test.each(brokerContract(1))('$name', ({ run }) => run(() => new MemoryBroker({ history: HISTORY })));
 });
 
+test('the contract accepts that an entry is missed when a gap is reported, and only then', async () => {
+  const check = brokerContract(1).find(({ name }) => name.startsWith('many sets at once'));
+  const lossy = (reports: boolean) => () => {
+    const broker = new MemoryBroker({ history: HISTORY });
+    const start = broker.start.bind(broker);
+    broker.start = events =>
+      start({
+        ...events,
+        entry(key, entry) {
+          if (entry.value !== '20') events.entry(key, entry);
+          else if (reports) events.gap(key);
+        },
+      });
+    return broker;
+  };
+  await check?.run(lossy(true));
+  await expect(check?.run(lossy(false))).rejects.toThrow('1 times entries were missed, 0 gaps reported');
+});
+
 test('a key keeps the receipts of its newest sets, and forgets those before', async () => {
   const broker = new MemoryBroker({ history: HISTORY });
   onTestFinished(() => broker.close());

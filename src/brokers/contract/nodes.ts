@@ -16,9 +16,10 @@ export const TTL = 60_000;
 /** How long `until` waits, ms. */
 const TIMEOUT = 10_000;
 
-/** A started broker, and the entries that it delivered. */
+/** A started broker, the entries that it delivered, and the keys of which it reported a gap ('': all keys). */
 export interface Node {
   broker: Broker;
+  gaps: string[];
   delivered: [key: string, entry: Entry][];
   /** what `receipt` was called with: "wanted" or "proved", and the position */
   receipts: string[];
@@ -41,10 +42,11 @@ export async function withNodes(create: CreateBroker, check: Checks[string]): Pr
     const broker = create(id);
     const delivered: Node['delivered'] = [];
     const receipts: string[] = [];
+    const gaps: string[] = [];
     const events: Events = {
       // an entry for the node of the check before, which had the same id, may still be on its way
       entry: (of, entry) => of.startsWith(key) && delivered.push([of, entry]),
-      gap: () => {},
+      gap: (of = '') => gaps.push(of),
       held: () => 1,
       drop() {},
       receipt: (of, position, state) => of.startsWith(key) && receipts.push(`${state} ${position}`),
@@ -53,7 +55,7 @@ export async function withNodes(create: CreateBroker, check: Checks[string]): Pr
     started.push(broker);
     await broker.start(events);
     await until(() => broker.status().up, 'the broker is up');
-    return { broker, delivered, receipts };
+    return { broker, delivered, gaps, receipts };
   };
   try {
     await check({ key, node });
