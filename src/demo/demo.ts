@@ -32,9 +32,11 @@ interface Show {
   address: string;
 }
 
-/** A page. `{{look}}` is another file of the package, and may contain places to fill. */
-const read = (name: string) =>
-  asset(`src/demo/${name}`).replace('{{look}}', () => asset('src/demo/look.html'));
+/** A page, with the head that all pages share. It may contain places to fill. @param kind class of its body */
+const read = (name: string, title: string, kind = '') =>
+  asset(`src/demo/${name}`).replace('{{look}}', () =>
+    asset('src/demo/look.html').replace('{{title}}', title).replace('{{kind}}', kind),
+  );
 
 export function demoRoutes({ login, publicHost }: DemoOptions): Middleware {
   const router = new Router();
@@ -66,7 +68,7 @@ async function guarded(ctx: Context, next: Next): Promise<void> {
 /** The page with the login box, and its backend. */
 function addLoginPage(router: Router, login: LoginCalls, publicHost: string): void {
   const sessions = new Bounded<string>(1000, HOUR);
-  const pages = { login: read('login.html'), signed: read('signed.html') };
+  const pages = { login: read('login.html', 'Sign in'), signed: read('signed.html', 'Signed in') };
   router.get('/demo', ctx => {
     visitorOf(ctx);
     const name = sessions.get(ctx.cookies.get(SESSION) ?? '');
@@ -105,7 +107,7 @@ function addLoginPage(router: Router, login: LoginCalls, publicHost: string): vo
 
 /** The page that the code leads to, and its backend. */
 function addPhonePage(router: Router, login: LoginCalls): void {
-  const page = read('phone.html');
+  const page = read('phone.html', 'Confirm sign-in', 'phone');
   router.get('/demo/phone', ctx => {
     visitorOf(ctx);
     show(ctx, page, {});
