@@ -1,6 +1,7 @@
 /**
- * deploy/: what cannot run here (Docker, Compose, Kubernetes) is read and held against the code; the image's stages and
- * systemd's own checks are run. The proxies have test/proxies.test.ts, Prometheus and Grafana test/dashboard.test.ts.
+ * deploy/: files for Docker, Compose, Kubernetes and Helm are read and compared with the code, because these programs are
+ * not here; the image's stages and systemd's own checks are run. The proxies have test/proxies.test.ts and
+ * test/behind.test.ts, Prometheus and Grafana test/dashboard.test.ts.
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,8 +9,10 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, sym
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Copy, DockerfileParser } from 'dockerfile-ast';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { version } from '../src/assets.js';
 import { envOf, NAMES, SETTINGS } from '../src/settings.js';
 import { until } from './harness.js';
 import { find } from './needs.js';
@@ -24,7 +27,8 @@ const manifest = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
 describe('read, not run', () => {
   const files = [
     ...['nginx.conf', 'haproxy.cfg', 'Caddyfile', 'Dockerfile', 'compose.yaml', 'tagwait.service'],
-    'kubernetes/tagwait.yaml',
+    ...['kubernetes/tagwait.yaml', 'apache.conf', 'varnish.vcl', 'squid.conf'],
+    ...['helm/values.yaml', 'helm/templates/deployment.yaml'],
   ];
 
   test.each(files)('%s: every setting that it names exists', name => {
@@ -35,26 +39,27 @@ describe('read, not run', () => {
   });
 
   test('Dockerfile: the files that it copies exist, it does not run as root, and it ends with a signal', () => {
-    const lines = text('Dockerfile')
-      .replace(/\\\n\s*/g, '')
-      .split('\n')
-      .filter(line => line && !line.startsWith('#'))
-      .map(line => line.split(' '));
+    const instructions = DockerfileParser.parse(text('Dockerfile')).getInstructions();
+    const lines = instructions.map(one => [one.getKeyword(), ...one.getArguments().map(String)]);
     const known = new Set(
       'FROM WORKDIR COPY RUN ENV USER EXPOSE HEALTHCHECK STOPSIGNAL ENTRYPOINT'.split(' '),
     );
     for (const [instruction = ''] of lines) expect(known).toContain(instruction);
-    for (const [instruction, ...words] of lines)
-      if (instruction === 'COPY' && !words[0]?.startsWith('--'))
-        for (const source of words.slice(0, -1)) expect(existsSync(join(root, source)), source).toBe(true);
-    const last = (name: string) =>
-      lines
-        .filter(([instruction]) => instruction === name)
-        .at(-1)
-        ?.slice(1)
-        .join(' ');
+    // the parser leaves out what is no instruction: then lines are missing
+    const written = text('Dockerfile')
+      .replace(/\\\n\s*/g, '')
+      .split('\n');
+    expect(lines.length).toBe(written.filter(line => line && !line.startsWith('#')).length);
+    for (const one of instructions)
+      if (one instanceof Copy && one.getFlags().length === 0)
+        for (const source of one.getArguments().slice(0, -1))
+          expect(existsSync(join(root, source.getValue())), source.getValue()).toBe(true);
+    const last = (name: string) => {
+      const found = instructions.filter(one => one.getKeyword() === name).at(-1);
+      return found?.getArgumentsContent() ?? '';
+    };
     expect(last('USER')).toBe('node');
-    expect(JSON.parse(last('ENTRYPOINT') ?? '')).toEqual(['node', 'dist/cli.js']);
+    expect(JSON.parse(last('ENTRYPOINT'))).toEqual(['node', 'dist/cli.js']);
     expect(last('HEALTHCHECK')).toContain('/healthz');
     const ignored = text('Dockerfile.dockerignore');
     for (const source of ['package.json', 'package-lock.json', 'tsconfig.json', 'src', 'client'])
@@ -401,6 +406,30 @@ describe('read, not run', () => {
       ...['ProtectKernelTunables', 'RestrictNamespaces', 'RestrictRealtime', 'RestrictSUIDSGID'],
     ]);
     expect(Number(unit.TimeoutStopSec)).toBeGreaterThan(Number(SETTINGS.drain.fallback));
+  });
+
+  test('Helm: each value is used and given, and the templates have the parts of the manifest', () => {
+    const templates = ['deployment', 'services', 'policies']
+      .map(name => text(`helm/templates/${name}.yaml`))
+      .join('\n---\n');
+    const asked = new Set([...templates.matchAll(/\.Values\.(\w+)/g)].map(match => match[1]));
+    const [values] = yaml('helm/values.yaml') as [{ drain: number; settings: object; image: object }];
+    expect([...asked].sort()).toEqual(Object.keys(values).sort());
+    const images = [...templates.matchAll(/\.Values\.image\.(\w+)/g)].map(match => match[1]);
+    expect(images.sort()).toEqual(Object.keys(values.image).sort());
+    const kinds = (all: string) => [...all.matchAll(/^kind: (\w+)/gm)].map(match => match[1]).sort();
+    expect(kinds(templates)).toEqual(kinds(text('kubernetes/tagwait.yaml')));
+    // lines without a template are the same in both: probes, security, ports
+    const plain = (all: string) =>
+      all
+        .split('\n')
+        .map(line => line.trim())
+        .filter(line => line && !/[#{]\{|^#/.test(line));
+    const manifest = new Set(plain(text('kubernetes/tagwait.yaml')));
+    for (const line of plain(text('helm/templates/deployment.yaml')).filter(one => /:/.test(one)))
+      if (!['env:', 'labels:', 'matchLabels:'].includes(line)) expect(manifest).toContain(line);
+    expect(values.drain).toBeGreaterThan(0);
+    expect(yaml('helm/Chart.yaml')[0]).toMatchObject({ name: 'tagwait', appVersion: version });
   });
 
   test('the systemd unit: every line is one of a section, and it may open many files', () => {
