@@ -28,6 +28,11 @@ sub vcl_recv {
 }
 
 sub vcl_pipe {
-    # one request for each piped connection: the next one must pass vcl_recv again
-    set bereq.http.Connection = "close";
+    if (req.http.Upgrade ~ "(?i)^websocket$") {
+        set bereq.http.Upgrade = req.http.Upgrade;
+        set bereq.http.Connection = "Upgrade";
+    } else {
+        # one request for each piped connection: the next one must pass vcl_recv again
+        set bereq.http.Connection = "close";
+    }
 }

@@ -1,5 +1,7 @@
 /** Every proxy of deploy/ before two nodes over Redis, all at once: hold, reload, cookies, a page that leaves, a drain, a CDN. */
+import { get as getHttp } from 'node:http';
 import { connect as connectHttp2 } from 'node:http2';
+import { get as getHttps } from 'node:https';
 import { connect as connectTcp } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { connect as connectTls } from 'node:tls';
@@ -9,6 +11,7 @@ import { held, service, set, until } from './harness.js';
 import { ALL, ask, hangUp, program, startProxy } from './proxies.js';
 import { redisServer } from './redis.js';
 import { scrape } from './scrape.js';
+import { socketTo } from './websocket.js';
 
 const installed = ALL.filter(kind => program(kind));
 for (const kind of ALL.filter(name => !program(name)))
@@ -65,6 +68,21 @@ function streamLeaver({ url, kind }: Front): () => void {
   return () => stream.close(8);
 }
 
+/** An event stream to its end. @returns its text */
+function stream({ url }: Front, key: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const get = url.startsWith('https:') ? getHttps : getHttp;
+    const request = get(`${url}/status/events?key=${key}`, { rejectUnauthorized: false }, response => {
+      let text = '';
+      response.setEncoding('utf8').on('data', chunk => {
+        text += chunk;
+      });
+      response.on('end', () => resolve(text)).on('error', reject);
+    });
+    request.on('error', reject);
+  });
+}
+
 /** An old process closes its idle connections when it is replaced. */
 function ifReset(error: NodeJS.ErrnoException): undefined {
   if (error.code !== 'ECONNRESET') throw error;
@@ -86,7 +104,7 @@ async function hears({ url }: Front, key: string): Promise<{ data: unknown; fail
 }
 
 describe.skipIf(installed.length === 0)(`behind ${installed.join(', ')}`, { timeout: 120_000 }, () => {
-  test('held, reloaded, heard; 16 KiB of cookies; a page that leaves is let go; a node drains', async () => {
+  test('held, reloaded, heard; streams and WebSockets; 16 KiB of cookies; a page that leaves is let go; a node drains', async () => {
     const { url: redisUrl } = await redisServer();
     const options = { redisUrl, trustProxy: 1, hold: 90, drain: 1, maxPollsPerIp: 0 };
     const nodes = await Promise.all([service(options), service(options)]);
@@ -116,6 +134,23 @@ describe.skipIf(installed.length === 0)(`behind ${installed.join(', ')}`, { time
 
     // an old process may be about to close a connection that would be used again
     hangUp();
+    const streams = fronts.map(front => stream(front, `stream-${front.kind}`));
+    const sockets = await Promise.all(fronts.map(({ url }) => socketTo(url, { rejectUnauthorized: false })));
+    for (const [index, { kind }] of fronts.entries()) sockets[index]?.watch(`socket-${kind}`);
+    await until(async () => (await heldNow(nodes)) === 2 * installed.length);
+    for (const way of ['stream', 'socket'])
+      for (const { kind } of fronts)
+        await set(two.internalUrl, { key: `${way}-${kind}`, value: kind, final: true });
+    for (const [index, { kind }] of fronts.entries()) {
+      expect(await streams[index], kind).toMatch(
+        new RegExp(`event: value\ndata: "${kind}"\n\nevent: end\ndata: final\n\n$`),
+      );
+      await until(() => sockets[index]?.of(`socket-${kind}`).some(({ data }) => data === kind));
+      sockets[index]?.socket.close();
+    }
+    // a value that is not final would leave the stream open
+    await until(async () => (await heldNow(nodes)) === 0);
+
     const Cookie = `a=${'b'.repeat(16_383 - 'Cookie: a='.length)}`;
     for (const { kind, url } of fronts)
       expect((await ask(`${url}/status/get?key=a&hold=0`, undefined, { Cookie })).reply.code, kind).toBe(-1);
