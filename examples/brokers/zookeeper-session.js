@@ -57,6 +57,12 @@ export class Session {
     });
   }
 
+  /** Gives up a connection on which nothing is answered. The client connects again by itself. */
+  reconnect() {
+    if (this.status.up) this.status = { ...this.status, up: false, cause: 'ZooKeeper: no answer' };
+    this.#client.connectionManager.socket?.destroy();
+  }
+
   async close() {
     this.#closed = true;
     const client = this.#client;

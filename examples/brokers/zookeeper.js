@@ -49,7 +49,9 @@ export class ZookeeperBroker {
 
   async start(events) {
     this.#events = events;
-    this.#timers.push(setInterval(() => this.#heartbeat().catch(() => {}), HEARTBEAT).unref());
+    // the client itself does not notice a server that is silent
+    const beat = () => this.#heartbeat().catch(() => this.#session.reconnect());
+    this.#timers.push(setInterval(beat, HEARTBEAT).unref());
     this.#timers.push(
       setInterval(() => this.#sweep().catch(() => {}), SWEEP * (0.5 + Math.random())).unref(),
     );
