@@ -1,4 +1,4 @@
-/** The code blocks of a page, for tests that run them. */
+/** Finds the code blocks of a page of the docs, for tests that run them. */
 import { readFileSync } from 'node:fs';
 
 export interface Block {
@@ -13,7 +13,7 @@ export interface Block {
 
 export const page = (file: string) => readFileSync(new URL(`../${file}`, import.meta.url), 'utf8');
 
-/** @param file its path from the root */
+/** @param file path from the root of the repository */
 export function blocksOf(file: string): Block[] {
   const blocks: Block[] = [];
   let open: Block | undefined;

@@ -1,6 +1,6 @@
 /**
- * No request costs much more than another: the dearest that are known, and those that are bred from them, against a plain
- * poll in the same run. BREED_SECONDS breeds for longer, BREED_SEED repeats a run.
+ * No request costs much more CPU time than a plain poll: the most expensive ones that are known, and requests bred from
+ * them, measured against a plain poll in the same run. BREED_SECONDS: a longer search; BREED_SEED: repeats a run.
  */
 import { connect } from 'node:net';
 import { expect, test } from 'vitest';
@@ -16,14 +16,14 @@ const SEED = Number(process.env.BREED_SEED ?? Math.floor(Math.random() * 2 ** 31
  */
 const MOST = 12;
 const PACKET = 0.5;
-/** How many of the dearest have children. */
+/** How many of the most expensive requests have children. */
 const HERD = 12;
-/** How often at least one is weighed again in the end. */
+/** How often a request is measured again at the end, at least. */
 const ROUNDS = 2;
-/** Milliseconds to wait for what may never be answered, and for more of an answer. */
+/** How long to wait for a request that may never be answered, and for more of an answer, ms. */
 const PATIENCE = { answer: 25, more: 3 };
 
-/** Sends on a connection of its own. @returns the CPU time of this process, µs, and how often it was answered */
+/** Sends a request on a new connection. @returns CPU time of this process, µs, and the number of answers */
 async function priceOf(url: string, packets: readonly string[]): Promise<{ cost: number; answers: number }> {
   const { hostname, port } = new URL(url);
   const began = process.cpuUsage();
@@ -76,7 +76,7 @@ interface Found {
   genes: Genes;
 }
 
-/** The dearest that were found: a few, so that all of them have children. */
+/** The most expensive requests found so far; few, so that all of them have children. */
 class Herd {
   readonly best: Found[] = [];
   take(found: Found): void {
@@ -89,10 +89,10 @@ class Herd {
   }
 }
 
-/** What a request may cost, in plain polls. */
+/** The allowed cost of a request, in plain polls. */
 const allowed = (packets: readonly string[]) => MOST + (packets.length - 1) * PACKET;
 
-/** Measures requests against a plain poll on the same service, until the one or the other is clear. */
+/** Measures requests against a plain poll on the same service, until the result is clear. */
 class Scale {
   #plain = Number.POSITIVE_INFINITY;
   readonly #urls: Record<Genes['port'], string>;
@@ -104,12 +104,12 @@ class Scale {
     this.#plain = Math.min(this.#plain, await leastOf(times, this.#urls.public, DEAR[0]?.packets ?? []));
   }
 
-  /** @returns the cost in parts of what is allowed: more than 1 is too dear */
+  /** @returns the cost as a fraction of the allowed one: above 1 it is too expensive */
   async weigh(port: Genes['port'], packets: readonly string[], times: number): Promise<number> {
     return (await leastOf(times, this.#urls[port], packets)) / this.#plain / allowed(packets);
   }
 
-  /** What looks too dear is weighed again and again: a busy machine makes anything dear once. */
+  /** Measures again what seems too expensive: on a busy machine any request may seem so once. */
   async isDear(port: Genes['port'], packets: readonly string[], score: number): Promise<number> {
     let least = score;
     for (let time = 0; time < ROUNDS || (least > 1 && time < 20); time++) {
@@ -122,7 +122,7 @@ class Scale {
 
 async function scale(): Promise<Scale> {
   const { publicUrl, internalUrl } = await service({
-    // all that can be switched on is, and nothing is refused for the number of polls
+    // every feature is on, and no request is refused for its rate
     maxPollsPerIp: 1_000_000,
     trustProxy: 2,
     origins: ['https://a.example', 'https://*.b.example'],
@@ -133,7 +133,7 @@ async function scale(): Promise<Scale> {
   return made;
 }
 
-test('the dearest requests that are known cost no more than a few plain polls', async () => {
+test('the most expensive requests that are known cost no more than a few plain polls', async () => {
   const prices = await scale();
   const dear: string[] = [];
   for (const { name, port, packets } of DEAR) {
@@ -143,7 +143,7 @@ test('the dearest requests that are known cost no more than a few plain polls', 
   expect(dear).toEqual([]);
 });
 
-test('nor do those that are bred from them', { timeout: 60_000 + SECONDS * 2000 }, async () => {
+test('requests bred from them cost no more either', { timeout: 60_000 + SECONDS * 2000 }, async () => {
   const random: Random = randomOf(SEED);
   const prices = await scale();
   const herd = new Herd();

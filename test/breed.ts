@@ -1,7 +1,7 @@
-/** Breeds requests: what one is made of, how it changes, and how it is written as bytes. */
+/** Breeds requests: the parts of one, how they mutate, and how they are written as bytes. */
 import { fill, MOST_BYTES, pieces } from './dear.js';
 
-/** What is bred: not always a request that anyone would answer. */
+/** A request to breed. It may be invalid. */
 export interface Genes {
   port: 'public' | 'internal';
   method: string;
@@ -11,13 +11,13 @@ export interface Genes {
   body: string;
   /** bytes of a chunk; 0: the body has a length */
   chunk: number;
-  /** packets that it is sent in */
+  /** number of packets to send it in */
   parts: number;
 }
 
 export type Random = () => number;
 
-/** A small generator of numbers from 0 to 1 that a seed repeats (mulberry32). */
+/** A generator of random numbers from 0 to 1, repeatable by its seed (mulberry32). */
 export function randomOf(seed: number): Random {
   let state = seed;
   return () => {

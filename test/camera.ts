@@ -1,10 +1,10 @@
-/** What a phone's camera reads off a page's code. */
+/** Reads the QR code of a page, as a phone's camera does. */
 import { createRequire } from 'node:module';
 import type { Page } from 'playwright-core';
 
 // CommonJS whose types say ESM
 const read = createRequire(import.meta.url)('jsqr') as typeof import('jsqr').default;
-/** Pixels of a module, and modules of the quiet zone. */
+/** Pixels per module, and modules of the quiet zone. */
 const SCALE = 4;
 const QUIET = 4;
 

@@ -1,5 +1,5 @@
 /**
- * Faults from a seed, and every promise checked. Short here; `npm run chaos` is the long one:
+ * Injects faults drawn from a seed, and checks every promise. Short; `npm run chaos` runs longer:
  * CHAOS_SEEDS (1,2,…), CHAOS_SECONDS for each, CHAOS_KINDS of Redis, in turn, CHAOS_ONLY (a pattern of faults' names).
  */
 import { writeSync } from 'node:fs';

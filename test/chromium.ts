@@ -6,14 +6,14 @@ import { listen } from './harness.js';
 import { chromium as found } from './needs.js';
 import { onTestFinished } from './owner.js';
 
-/** One browser for a file; close it with the file's tests. Quiet: it looks nothing up outside this machine. */
+/** Starts a browser for one test file, which closes it. It sends no requests to other machines. */
 export const launch = (): Promise<Browser> =>
   chromium.launch({
     executablePath: found() as string,
     args: quiet,
   });
 
-/** Serves one HTML page on an origin of its own. @returns its URL */
+/** Serves one HTML page on its own origin. @returns its URL */
 export async function site(html: string, headers: Record<string, string> = {}): Promise<string> {
   const server: Server = createServer((_, response) => {
     response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', ...headers }).end(html);

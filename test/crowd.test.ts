@@ -1,11 +1,11 @@
-/** The internal port is open to a new connection, whatever others hold open. */
+/** The internal port accepts new connections, however many others are open. */
 import { describe, expect, test } from 'vitest';
 import { poll, service, set, until } from './harness.js';
 import { type Raw, raw, request } from './raw.js';
 import { redisServer } from './redis.js';
 import { scrape } from './scrape.js';
 
-/** More than the port has room for. */
+/** More connections than the port allows. */
 const CROWD = 300;
 const json = ['Content-Type: application/json'];
 const SLOW_BODY = request('/status/set', [...json, 'Content-Length: 100'], 'POST');

@@ -1,4 +1,4 @@
-/** The demo: the whole scan login, clicked through in two browsers. */
+/** The demo: the whole scan login in two browsers. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { readSvg } from './camera.js';
@@ -36,7 +36,7 @@ const shows = (page: Page, state: string) =>
   page.waitForSelector(`#main[data-state=${state}]`, { state: 'attached', timeout: 40_000 });
 const asked = (page: Page, state: string) => page.waitForSelector(`.tagwait-ask.tagwait-${state}`);
 
-/** What a camera reads off the page's code. */
+/** The text of the page's QR code. */
 async function scanned(page: Page): Promise<string> {
   await shows(page, 'waiting');
   return readSvg(page, '.tagwait-modules');

@@ -1,4 +1,4 @@
-/** The pages say what the code does, and their code does what they say. */
+/** The docs agree with the code: tables, links, figures, and code blocks, which are run. */
 import { execFile, execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,4 @@
-/** Redis comes and goes, forgets and lies; pages go on hearing. Real servers, really killed. */
+/** Outages of Redis: pages still get every value. The servers are real, and really killed. */
 import { randomBytes } from 'node:crypto';
 import { connect, createServer, type Socket } from 'node:net';
 import { describe, expect, test } from 'vitest';
@@ -185,7 +185,7 @@ test.concurrent('rediss://, a server that may evict keys: the log says what to s
   expect(warnings()).toHaveLength(1);
 });
 
-describe.concurrent('what is heard', () => {
+describe.concurrent('delivery', () => {
   test('the channel breaks while a value is set: the page is caught up', async () => {
     const redis = await redisServer();
     const holder = await service({ redisUrl: redis.url });

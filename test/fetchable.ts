@@ -1,4 +1,4 @@
-/** Services on ports that `fetch` and browsers may ask. */
+/** Starts services on ports that `fetch` and browsers allow. */
 import { HIGHEST_REFUSED } from './ports.js';
 
 /**

@@ -1,4 +1,4 @@
-/** GET /status/get, from outside, over each store: what a page is answered, and when. */
+/** `GET /status/get` over each store: what is answered, and when. */
 import { createContext, runInContext } from 'node:vm';
 import request from 'supertest';
 import { describe, expect, test } from 'vitest';

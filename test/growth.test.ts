@@ -1,4 +1,4 @@
-/** Memory: an hour's worth of polls ends with the heap where it began. */
+/** Memory: the heap does not grow over an hour's worth of polls. */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';

@@ -1,4 +1,4 @@
-/** The internal port is for backends: what a browser can be made to send there is refused. */
+/** The internal port is for backends: it refuses requests that another site can make a browser send. */
 import { once } from 'node:events';
 import Koa from 'koa';
 import request from 'supertest';

@@ -1,4 +1,4 @@
-/** Connections that a worker was handed when it died, over a real cluster of Node. */
+/** Connections that were handed to a worker when it died, with a real cluster of Node.js. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';

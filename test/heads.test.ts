@@ -1,4 +1,4 @@
-/** What the head of every answer says of caching and types, from one table. */
+/** The headers of every answer about caching and content types, from one table. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { version } from '../src/assets.js';
 import { openapi } from '../src/routes/openapi/document.js';
@@ -15,7 +15,7 @@ const json = (body: object): RequestInit => ({
 const bearer: RequestInit = { headers: { Authorization: `Bearer ${TOKEN}` } };
 const set1 = { key: 'h', value: 1 };
 
-/** Answers that nobody may keep, and that are only what their type says. */
+/** Answers that must not be cached or sniffed. */
 const NEVER_KEPT: Row[] = [
   ['public', 'GET', '/status/get?key=k&hold=0', 403],
   ['public', 'GET', '/status/get?key=', 400],

@@ -1,4 +1,4 @@
-/** Limits per key, address and node, and the answers beyond them in every form. */
+/** Limits per key, address and node, and the refusals in every form. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs, { existsSync, readdirSync } from 'node:fs';

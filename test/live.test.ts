@@ -1,4 +1,4 @@
-/** The live page, in a browser: what it shows is what happens, and nothing comes from elsewhere. */
+/** The live page in a browser: it shows what happens, and loads nothing from other hosts. */
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { quantile, Sampler } from '../src/live/sampler.js';

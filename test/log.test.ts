@@ -1,4 +1,4 @@
-/** What the operator reads on stderr: one line per event that matters, and no secret in any. */
+/** The log on stderr: one line for each event that matters, and no secrets. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, onTestFinished, test } from 'vitest';

@@ -1,4 +1,4 @@
-/** What the operator's Prometheus reads. */
+/** The metrics, as Prometheus scrapes them. */
 import { expect, onTestFinished, test } from 'vitest';
 import { held, poll, service, set, spawned, until } from './harness.js';
 import { raw, request } from './raw.js';

@@ -1,4 +1,4 @@
-/** Where log and start line cannot be written: lines are lost, pages are not. */
+/** If the log or the start line cannot be written, lines are lost and pages are not. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';

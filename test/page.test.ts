@@ -1,4 +1,4 @@
-/** The main job: a login page on one origin, in a real browser, hears what curl sets on another. */
+/** The main job: a login page on one origin, in a real browser, gets what curl sets on another. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-/** A page without a browser: asks as the client does, and writes down what it hears. */
+/** A page without a browser: polls as the client does, and records the values. */
 import { PATIENCE, poll, type Reply, until } from './harness.js';
 import { onTestFinished } from './owner.js';
 
