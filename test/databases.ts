@@ -6,7 +6,8 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { find } from './needs.js';
-import { freePort, type Owner } from './redis.js';
+import type { Owner } from './owner.js';
+import { freePort } from './redis.js';
 import { until } from './wait.js';
 
 const VERSIONS = '/usr/lib/postgresql';

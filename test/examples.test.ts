@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { brokerContract } from '../src/brokers/contract/contract.js';
 import { hasPostgres, hasZookeeper, postgresServer, zookeeperServer } from './databases.js';
-import type { Owner } from './redis.js';
+import type { Owner } from './owner.js';
 
 const folder = fileURLToPath(new URL('../examples', import.meta.url));
 const stores = [
