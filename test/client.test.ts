@@ -263,6 +263,8 @@ describe('what it tells', () => {
     page.answer({ code: -2, message: 'expired' });
     watching.stop();
     page.pass(60_000);
+    // its functions are gone, and with them what hears of events
+    page.happens('focus');
     expect(page.told.filter(([name]) => name === 'end')).toHaveLength(1);
     expect(page.polls).toHaveLength(1);
   });
@@ -311,6 +313,22 @@ describe('when it asks again', () => {
     page.pass(1000);
     page.happens('focus');
     expect(page.polls.map(poll => query(poll).key)).toEqual(['a', 'b', 'a', 'b']);
+  });
+
+  test("an end after a proxy's limit was learned is an end", () => {
+    const page = new Page();
+    page.watch('k');
+    page.pass(1000);
+    page.answer({ code: 0, data: 1, cursor: 'e-1' });
+    for (let cut = 0; cut < 2; cut++) {
+      page.pass(5000);
+      page.newest.onerror();
+      page.pass(3000);
+      page.answer(TIMEOUT);
+    }
+    expect(page.asked.get('hold')).toBe('2');
+    page.answer({ code: -2, message: 'expired' });
+    expect(page.told.at(-1)).toEqual(['end', 'expired']);
   });
 
   test("a bad request after a proxy's limit was learned: once more with the service's own hold", () => {
