@@ -213,6 +213,7 @@ test('a key with news all the time does not keep the news of another key waiting
     });
     setInterval(() => void longpoll.set('busy', 'b', { ttl: 60_000 }), 1);
     await longpoll.set('quiet', 'q', { ttl: 60_000 });
+    await clock.runUntil(clock.now + 20);
     page.poll();
     await clock.runUntil(clock.now + 200);
     expect(page.heard.get('quiet')).toEqual(['q']);
