@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * The command `tagwait`: checks the version of Node.js, sets V8 flags, then loads main.ts. It must run on old versions,
- * so it imports nothing before the check and uses old syntax.
+ * The command `tagwait`: checks the version of Node.js, sets V8 flags, then loads main.ts, or without flags commands.ts if
+ * its first argument is a word. It must run on old versions, so it imports nothing before the check and uses old syntax.
  *
  * The flags make garbage collection pauses shorter (bench/README.md has figures). A held request outlives V8's young
  * generation and is copied twice on its way to the old one, during a pause: with 2 MiB instead of 16 MiB the pause is
@@ -27,6 +27,8 @@ function replaceWithFlags(): void {
 }
 
 async function run(): Promise<void> {
+  const [, , word = '-'] = process.argv;
+  if (word !== '' && !word.startsWith('-')) return (await import('./commands.js')).main();
   if (!FLAGS.every(flag => process.execArgv.includes(flag))) {
     replaceWithFlags();
     (await import('./gc.js')).setFlagsLate();

@@ -29,6 +29,8 @@ export const GROUPS: readonly (readonly [heading: string, names: readonly Name[]
 const README = fileURLToPath(new URL('../README.md', import.meta.url));
 
 const EXAMPLES = `
+Commands against a running service: tagwait set, watch, peek, new and check; tagwait set --help says more.
+
 Each option can also be given as the environment variable in its description. Flags win.
 
 Examples:

@@ -1,6 +1,14 @@
-/** Tests whether an address is loopback, for settings, Host headers and peer addresses. */
+/** Loopback addresses: of settings, Host headers and peers, and the one by which this machine reaches itself. */
+import { isIPv6 } from 'node:net';
 
 const LOOPBACK = /^(?:(?:::ffff:)?127(?:\.\d{1,3}){3}|::1|\[::1\]|localhost)$/i;
 
 /** @param name a host name or address without a port */
 export const isLoopback = (name: string): boolean => LOOPBACK.test(name);
+
+/** The host in a URL by which this machine reaches what listens on an address. @param host without brackets */
+export function reachable(host: string): string {
+  if (host === '0.0.0.0') return '127.0.0.1';
+  if (host === '::') return '[::1]';
+  return isIPv6(host) ? `[${host}]` : host;
+}

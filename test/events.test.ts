@@ -176,7 +176,7 @@ test('a node that drains says when to come back, and ends its streams', async ()
   await held(internalUrl, 'k', 10);
   tagwait.drain(4);
   await until(() => streams.every(({ over }) => over));
-  const retries = streams.map(({ text }) => Number(/^retry: (\d+)\n\n$/.exec(text)?.[1]));
+  const retries = streams.map(({ text }) => Number(/^:\n\nretry: (\d+)\n\n$/.exec(text)?.[1]));
   expect(Math.max(...retries)).toBeLessThanOrEqual(4000);
   expect(new Set(retries).size).toBeGreaterThan(1);
   expect((await listen(publicUrl, 'key=k')).response.status).toBe(503);

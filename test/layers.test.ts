@@ -9,7 +9,11 @@ const src = fileURLToPath(new URL('../src', import.meta.url));
 /** What each file may import of ours. A folder stands for its files. */
 const MAY: Record<string, string[]> = {
   index: ['assets', 'library', 'service', 'tagwait', 'broker', 'config', 'settings', 'login', 'protocol'],
-  cli: ['main', 'gc'],
+  cli: ['main', 'gc', 'commands'],
+  commands: [
+    ...['assets', 'broker', 'compose', 'config', 'log', 'loopback', 'output', 'settings', 'subscribe'],
+  ],
+  subscribe: ['subscribe', 'protocol'],
   main: [
     'workers',
     'worker',
@@ -70,7 +74,7 @@ const MAY: Record<string, string[]> = {
   metrics: ['protocol', 'broker', 'limits', 'login', 'wire', 'registry', 'samples'],
   registry: [],
   samples: [],
-  wire: ['wire', 'limits', 'network'],
+  wire: ['wire', 'limits', 'loopback', 'network'],
   limits: ['network'],
   network: [],
   gc: [],
@@ -97,7 +101,7 @@ const KNOWS: Record<string, RegExp> = {
   koa: /^(routes\/|service|demo\/)/,
   '@koa/router': /^(routes\/|demo\/)/,
   zod: /^(settings|checks|help|config|routes\/body)/,
-  commander: /^(config|help|main)/,
+  commander: /^(config|help|main|commands)/,
   pino: /^log/,
   'ipaddr.js': /^network\./,
   ws: /^routes\/socket/,

@@ -150,22 +150,25 @@ describe('installed from the packed file', () => {
     expect(output.trim()).toBe(`${manifest.version} "bundled"`);
   }, 60_000);
 
-  test('import and require give the same, of both entries', () => {
+  test('import and require give the same, of each entry', () => {
     write(
       'all.mjs',
       `import { createRequire } from 'node:module';
       import * as server from 'tagwait';
       import client, { watch } from 'tagwait/client';
+      import * as subscription from 'tagwait/subscribe';
       const require = createRequire(import.meta.url);
       const old = require('tagwait/client');
       console.log(JSON.stringify({
         server: Object.keys(server).sort(),
         required: process.features.require_module ? Object.keys(require('tagwait')).sort() : 'too old',
-        one: !process.features.require_module || require('tagwait').Conflict === server.Conflict,
+        one: !process.features.require_module || require('tagwait').Conflict === server.Conflict &&
+          require('tagwait/subscribe').TagwaitError === subscription.TagwaitError,
+        subscription: Object.keys(subscription).sort(),
         client: [watch, client.watch, old.watch, old.default.watch].map(given => typeof given),
       }));`,
     );
-    const { server, required, one, client } = JSON.parse(there(process.execPath, 'all.mjs'));
+    const { server, required, one, client, subscription } = JSON.parse(there(process.execPath, 'all.mjs'));
     expect(server).toEqual([
       ...[
         'Conflict',
@@ -182,6 +185,7 @@ describe('installed from the packed file', () => {
     else expect(required).toEqual(server);
     expect(one, 'an error of one is an error of the other').toBe(true);
     expect(client).toEqual(['function', 'function', 'function', 'function']);
+    expect(subscription).toEqual(['TagwaitError', 'subscribe']);
   });
 
   test('the contract for brokers is there, and finds what a broker does not keep', () => {
@@ -210,14 +214,17 @@ describe('installed from the packed file', () => {
       const routes: Routes = part.publicRoutes;
       const watching = watch<{ state: string }>('k', { onvalue: (value, info) => [value.state, info.cursor] });
       watching.stop();
+      for await (const { value, final } of subscribe<string>('k', { url: 'http://a', proof: 'p' })) if (final) return value;
       try { return cursor + watched + version + routes.length; }
       catch (error) { return error instanceof Conflict ? error.cursor : (error as Unavailable).message; }
     }
     void use;`;
   const NAMES = 'Conflict, createTagwait, version, type Receipt, type Routes, type Tagwait, type Unavailable';
   const FILES: Record<string, string> = {
-    'esm.mts': `import { ${NAMES} } from 'tagwait'; import { watch } from 'tagwait/client';${USE}`,
+    'esm.mts': `import { ${NAMES} } from 'tagwait'; import { watch } from 'tagwait/client';
+      import { subscribe } from 'tagwait/subscribe';${USE}`,
     'common.cts': `import tagwait = require('tagwait'); import client = require('tagwait/client');
+      import subscription = require('tagwait/subscribe'); const { subscribe } = subscription;
       const { Conflict, createTagwait, version } = tagwait; const { watch } = client;
       type Receipt = tagwait.Receipt; type Routes = tagwait.Routes; type Tagwait = tagwait.Tagwait;
       type Unavailable = tagwait.Unavailable;${USE}`,

@@ -19,6 +19,8 @@ const PING = 15_000;
 /** Bytes buffered for a client that does not read. When more are buffered, the next event closes the connection. */
 const MAX_UNREAD = 64 * 1024;
 
+const COMMENT = ':\n\n';
+
 const HEADERS = {
   'Content-Type': 'text/event-stream; charset=utf-8',
   'Cache-Control': 'no-store',
@@ -96,8 +98,11 @@ class EventStream implements Responder {
   /** Writes `lost` first, then one `value` for each entry, oldest first. */
   #writeValues({ entries, lost, cursor }: Extract<Answer, { kind: 'success' }>): void {
     let text = lost > 0 ? `event: lost\ndata: ${lost}\n\n` : '';
-    for (const entry of entries)
-      text += `id: ${advance(this.#since, entry.cursor)}\nevent: value\ndata: ${entry.value}\n\n`;
+    for (const entry of entries) {
+      // `final` is for tagwait/subscribe; an EventSource ignores it
+      const final = entry.final ? 'final: true\n' : '';
+      text += `id: ${advance(this.#since, entry.cursor)}\nevent: value\n${final}data: ${entry.value}\n\n`;
+    }
     this.#since = cursor;
     this.#open();
     this.#write(text);
@@ -108,8 +113,9 @@ class EventStream implements Responder {
     if (this.#state !== 'first') return;
     this.#state = 'open';
     this.#response.writeHead(200, HEADERS);
-    this.#response.flushHeaders();
-    this.#pings = setInterval(() => this.#write(':\n\n'), PING);
+    // a first byte at once: a client that hears none knows that a proxy keeps the stream back
+    this.#write(COMMENT);
+    this.#pings = setInterval(() => this.#write(COMMENT), PING);
   }
 
   #write(text: string): void {

@@ -1,7 +1,8 @@
 /** A listening port: the fast path in front of Node's HTTP server, with timeouts and connection limits. */
 import { createServer, type RequestListener, type Server } from 'node:http';
-import { type AddressInfo, isIPv6, type Socket } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Limits } from '../limits.js';
+import { reachable } from '../loopback.js';
 import { network } from '../network.js';
 import { Connections } from './connections.js';
 import type { Route } from './exchange.js';
@@ -228,10 +229,4 @@ function bound(port: Port, connections: number, onFull: () => boolean): void {
       open--;
     });
   });
-}
-
-function reachable(host: string): string {
-  if (host === '0.0.0.0') return '127.0.0.1';
-  if (host === '::') return '[::1]';
-  return isIPv6(host) ? `[${host}]` : host;
 }

@@ -87,5 +87,6 @@ export const GROUPS = {
     tests: tests('client', 'browsers/watch', 'browsers/script'),
     sample: 0.3,
   },
+  subscribe: { least: 75, files: filesOf('subscribe'), tests: tests('subscribe'), sample: 0.3 },
   wire: { least: 75, files: filesOf('wire'), tests: tests('plain', 'wire', 'slowpath'), sample: 0.15 },
 };

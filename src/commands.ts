@@ -1,0 +1,236 @@
+/**
+ * The commands against a running service: `tagwait set`, `watch`, `peek`, `new` and `check`. They find it by the settings of
+ * the service, or by `--url`. Answers go to stdout, one JSON object a line, and errors to stderr.
+ */
+import { Command, CommanderError } from 'commander';
+import { version } from './assets.js';
+import { WrongStore } from './brokers/broker.js';
+import { brokerOf, newNodeId, storeOf } from './compose.js';
+import { Misconfigured, readConfig } from './config.js';
+import { createLog } from './log.js';
+import { reachable } from './loopback.js';
+import type { Config } from './settings.js';
+import { subscribe } from './subscribe/subscribe.js';
+
+/** Where a command writes lines. */
+export interface Terminal {
+  out(line: string): void;
+  err(line: string): void;
+}
+
+/** What a command is given besides its own arguments. */
+interface Context extends Terminal {
+  env: NodeJS.ProcessEnv;
+}
+
+/** A failure that is said in one line. */
+class Failed extends Error {}
+
+const COMMANDS = ['set', 'watch', 'peek', 'new', 'check'];
+const SECONDS = 'seconds';
+const EXAMPLES = `
+Settings are read from the environment variables of the service: its ports, and the first of TAGWAIT_SET_TOKENS.
+
+Examples:
+  tagwait set login-4711 '{"state":"scanned"}' --expect ''
+  tagwait watch login-4711
+  tagwait check --redis-url redis://localhost:6379`;
+
+/**
+ * Runs a command.
+ * @param args from the name of the command on
+ * @returns the exit code: 0, 1 for a failure, and 2 for an unknown command, and for invalid settings at `check`
+ */
+export async function runCommand(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  terminal: Terminal,
+): Promise<number> {
+  // the word is not repeated: it may be a secret
+  if (!COMMANDS.includes(args[0] ?? '')) {
+    terminal.err(`tagwait: not a command; there are ${COMMANDS.join(', ')}, and options: tagwait --help`);
+    return 2;
+  }
+  const context = { ...terminal, env };
+  let code = 0;
+  const program = programOf(context, given => {
+    code = given;
+  });
+  try {
+    await program.parseAsync(args, { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode;
+    const lines = error instanceof Misconfigured ? error.faults : [(error as Error).message];
+    for (const line of lines) terminal.err(`tagwait: ${line}`);
+    return 1;
+  }
+}
+
+/** @param exit is given the exit code of `check` */
+function programOf(context: Context, exit: (code: number) => void): Command {
+  const program = new Command('tagwait')
+    .exitOverride()
+    .addHelpText('after', EXAMPLES)
+    .configureOutput({
+      writeOut: text => context.out(text.trimEnd()),
+      writeErr: text => context.err(text.trimEnd()),
+    });
+  const command = (usage: string, description: string, port: 'internal' | 'public') =>
+    program
+      .command(usage)
+      .description(description)
+      .option('--url <url>', `the ${port} port of the service; default: as the settings say`)
+      .addHelpText('after', EXAMPLES);
+  command(
+    'set <key> <value>',
+    'Store a value: JSON, or text. Give a value that begins with a dash after --.',
+    'internal',
+  )
+    .option('--final', 'the key ends here')
+    .option('--ttl <seconds>', `${SECONDS} the key is kept`)
+    .option('--expect <cursor>', 'store only if this is the newest cursor; empty for "nothing set yet"')
+    .option('--id <text>', 'makes a retry safe')
+    .option('--receipt <seconds>', `${SECONDS} to wait until a page has the value`)
+    .action((key, value, { url, ...options }) => set(context, url, { key, value, ...options }));
+  command('watch <key>', 'Print each value of a key, until the last one.', 'public')
+    .option('--since <cursor>', 'cursor of the last value that was seen')
+    .option('--proof <proof>', 'of the ticket')
+    .action((key, { url, ...options }) => watch(context, key, url, options));
+  command('peek <key>', 'Print what is stored under a key, and how many wait for it.', 'internal').action(
+    (key, { url }) => ask(context, url, `/status/peek?${new URLSearchParams({ key })}`),
+  );
+  command('new', 'Make a ticket: a key, and the proof to watch it.', 'internal')
+    .option('--ttl <seconds>', `${SECONDS} the proof is valid`)
+    .action(({ url, ttl }) => ask(context, url, '/status/new', ttl === undefined ? {} : { ttl }));
+  program
+    .command('check')
+    .description(
+      'Check the settings, given as for the service, and the store. Exit code 2: settings, 1: store.',
+    )
+    .addHelpText('after', EXAMPLES)
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .action(async (_, { args }: Command) => exit(await check(context, args)));
+  return program;
+}
+
+/** Runs the command of this process, and ends it. */
+export async function main(): Promise<void> {
+  process.title = 'tagwait';
+  // the reader of a pipe may leave, as `head` does
+  process.stdout.on('error', () => process.exit(1));
+  const code = await runCommand(process.argv.slice(2), process.env, {
+    out: line => void process.stdout.write(`${line}\n`),
+    err: line => void process.stderr.write(`${line}\n`),
+  });
+  process.exitCode = code;
+}
+
+/** The fields go as a form, so that the service decides what of a value is JSON and what is text. */
+const set = (context: Context, url: string | undefined, fields: Record<string, string | true>) =>
+  ask(context, url, '/status/set', fields);
+
+/** Makes one request to the internal port, and prints its answer. @param fields of a form; undefined: a GET */
+async function ask(
+  context: Context,
+  url: string | undefined,
+  path: string,
+  fields?: Record<string, string | true>,
+): Promise<void> {
+  const config = readConfig([], context.env, version);
+  const target = `${baseOf('internal', url, config)}${path}`;
+  const token = config.setTokens?.[0];
+  const headers: Record<string, string> = token ? { Authorization: `Bearer ${token}` } : {};
+  const body = new URLSearchParams(
+    Object.entries(fields ?? {}).map(([name, value]): [string, string] => [name, String(value)]),
+  );
+  const response = await fetch(target, { headers, ...(fields && { method: 'POST', body }) }).catch(error => {
+    throw new Failed(`no answer from ${new URL(target).origin}: ${reasonOf(error)}`);
+  });
+  const text = await response.text();
+  if (!response.ok) throw new Failed(refusalOf(response.status, text));
+  context.out(text);
+}
+
+async function watch(
+  context: Context,
+  key: string,
+  url: string | undefined,
+  options: { since?: string; proof?: string },
+): Promise<void> {
+  const base = baseOf('public', url, readConfig([], context.env, version));
+  const updates = subscribe(key, { url: base, ...options });
+  for (;;) {
+    const { done, value } = await updates.next();
+    if (!done) context.out(JSON.stringify(value));
+    else if (value === 'final') return;
+    else throw new Failed('expired: the key or its ticket has ended');
+  }
+}
+
+/** Checks the settings, and then whether the store answers. */
+async function check(context: Context, args: readonly string[]): Promise<number> {
+  let config: Config;
+  try {
+    config = readConfig(args, context.env, version);
+  } catch (error) {
+    if (!(error instanceof Misconfigured)) throw error;
+    for (const fault of error.faults) context.err(`tagwait: ${fault}`);
+    return 2;
+  }
+  const store = storeOf(config);
+  const broker = brokerOf(config, createLog('silent', newNodeId()));
+  try {
+    await broker.start(NO_EVENTS);
+    const { up, cause } = broker.status();
+    context.out(JSON.stringify({ settings: 'ok', store, up }));
+    if (!up) context.err(`tagwait: ${store}: ${cause ?? 'no answer'}`);
+    return up ? 0 : 1;
+  } catch (error) {
+    if (!(error instanceof WrongStore)) throw error;
+    context.err(`tagwait: ${error.message}`);
+    return 2;
+  } finally {
+    await broker.close();
+  }
+}
+
+/** Of a broker that holds nothing. */
+const NO_EVENTS = {
+  entry: () => {},
+  gap: () => {},
+  held: () => 0,
+  drop: () => {},
+  describe: () => ({ id: '', held: 0, version, uptime: 0 }),
+};
+
+/**
+ * The URL of a port of the service, without a slash at its end.
+ * @param url as `--url` has it @throws {Failed} it is no URL, or the settings leave the port open
+ */
+function baseOf(port: 'internal' | 'public', url: string | undefined, config: Config): string {
+  if (url !== undefined) {
+    if (!URL.canParse(url)) throw new Failed(`--url: give the URL of the ${port} port`);
+    return url.replace(/\/$/, '');
+  }
+  const host = port === 'internal' ? config.internalHost : config.publicHost;
+  const number = port === 'internal' ? config.internalPort : config.publicPort;
+  if (number === 0) throw new Failed(`the ${port} port is 0, a free one: give --url`);
+  return `http://${reachable(host.replace(/^\[|\]$/g, ''))}:${number}`;
+}
+
+const reasonOf = ({ message, cause }: Error & { cause?: NodeJS.ErrnoException }) =>
+  cause?.code ?? cause?.message ?? message;
+
+/** One line for an answer that is no success. */
+function refusalOf(status: number, text: string): string {
+  try {
+    const { message, detail, cursor } = JSON.parse(text) as Record<string, string | undefined>;
+    return [`${status} ${message}`, detail, cursor && `the newest cursor is ${cursor}`]
+      .filter(Boolean)
+      .join(': ');
+  } catch {
+    return `${status}: ${text.trim().slice(0, 200)}`;
+  }
+}

@@ -1,0 +1,170 @@
+/** `tagwait set`, `watch`, `peek`, `new` and `check`, against a service in this process. */
+import { expect, test } from 'vitest';
+import { runCommand } from '../src/commands.js';
+import { held, run, service, set, until } from './harness.js';
+import { redisServer } from './redis.js';
+
+const TOKEN = 'a-token-of-32-characters-or-more';
+const SECRET = 'a-secret-of-thirty-two-characters';
+
+/** Runs a command. @param env settings of the service */
+function command(args: string[], env: Record<string, string> = {}) {
+  const output: { out: string[]; err: string[] } = { out: [], err: [] };
+  const code = runCommand(args, env, {
+    out: line => output.out.push(line),
+    err: line => output.err.push(line),
+  });
+  return {
+    ...output,
+    code,
+    answers: () => output.out.map(line => JSON.parse(line) as Record<string, unknown>),
+  };
+}
+
+/** The same, to its end. */
+async function ran(args: string[], env: Record<string, string> = {}) {
+  const { out, err, code } = command(args, env);
+  return { code: await code, out, err };
+}
+
+/** A service, and the variables by which commands find it. */
+async function found(options: Parameters<typeof service>[0] = {}) {
+  const node = await service(options);
+  const env: Record<string, string> = {
+    TAGWAIT_PUBLIC_PORT: new URL(node.publicUrl).port,
+    TAGWAIT_INTERNAL_PORT: new URL(node.internalUrl).port,
+  };
+  if (options.setTokens) env.TAGWAIT_SET_TOKENS = options.setTokens.join(',');
+  return { ...node, env };
+}
+
+test('set stores JSON or text, and prints the answer', async () => {
+  const { env, tagwait, internalUrl } = await found();
+  const stored = async (...args: string[]) => {
+    const { code, out, err } = await ran(['set', 'a', ...args], env);
+    expect([code, err, out.length]).toEqual([0, [], 1]);
+    return JSON.parse(out[0] ?? '') as { cursor: string; repeated?: boolean };
+  };
+  const first = await stored('{"state":"scanned"}', '--expect', '', '--ttl', '60', '--id', 'x');
+  expect(await stored('{"state":"scanned"}', '--id', 'x')).toMatchObject({ repeated: true });
+  await stored('007', '--url', `${internalUrl}/`);
+  await stored('--', '-5');
+  const { entries } = await tagwait.peek('a');
+  expect(entries.map(({ value }) => value)).toEqual(['{"state":"scanned"}', '"007"', '-5']);
+  expect(entries[0]?.cursor).toBe(first.cursor);
+  await stored('true', '--final');
+  expect((await tagwait.peek('a')).final).toBe(true);
+});
+
+test('a refusal is one line on stderr, and exit code 1', async () => {
+  const { env } = await found();
+  const first = JSON.parse((await ran(['set', 'a', '1'], env)).out[0] ?? '') as { cursor: string };
+  const conflict = await ran(['set', 'a', '2', '--expect', ''], env);
+  expect(conflict).toEqual({
+    code: 1,
+    out: [],
+    err: [expect.stringMatching(/^tagwait: 409 conflict: .*the newest cursor is /)],
+  });
+  expect(conflict.err[0]).toContain(first.cursor);
+  const bad = await ran(['set', 'a b', '2', '--ttl', 'long'], env);
+  expect(bad.err).toEqual([expect.stringMatching(/^tagwait: 400 bad request: key: give .*; ttl: give /)]);
+  expect(bad.code).toBe(1);
+});
+
+test('the first token of the settings is given', async () => {
+  const { env } = await found({ setTokens: [TOKEN, `${TOKEN}2`], secret: [SECRET] });
+  const { code, out } = await ran(['new', '--ttl', '60'], env);
+  expect(code).toBe(0);
+  expect(JSON.parse(out[0] ?? '')).toMatchObject({
+    code: 0,
+    key: expect.any(String),
+    proof: expect.any(String),
+  });
+  const refused = await ran(['new'], { ...env, TAGWAIT_SET_TOKENS: 'x'.repeat(32) });
+  expect(refused).toEqual({ code: 1, out: [], err: [expect.stringMatching(/^tagwait: 401 unauthorized: /)] });
+});
+
+test('peek prints what is stored', async () => {
+  const { env, internalUrl } = await found();
+  await set(internalUrl, { key: 'a', value: 1 });
+  const { code, out } = await ran(['peek', 'a'], env);
+  expect(code).toBe(0);
+  expect(JSON.parse(out[0] ?? '')).toMatchObject({ key: 'a', entries: [{ value: 1 }] });
+});
+
+test('watch prints a line for each value, until the final one; an expired ticket is an error', async () => {
+  const { env, internalUrl, tagwait } = await found({ secret: [SECRET] });
+  const { key, proof } = tagwait.newTicket(60);
+  await set(internalUrl, { key, value: 1 });
+  const watching = command(['watch', key, '--proof', proof], env);
+  await until(() => watching.out.length === 1);
+  await held(internalUrl, key, 1);
+  const { cursor } = (await set(internalUrl, { key, value: 'done', final: true })).body;
+  expect(await watching.code).toBe(0);
+  expect(watching.answers()).toEqual([
+    { value: 1, cursor: expect.any(String), lost: 0, final: false },
+    { value: 'done', cursor, lost: 0, final: true },
+  ]);
+  const since = watching.answers()[0]?.cursor as string;
+  expect((await ran(['watch', key, '--proof', proof, '--since', since], env)).out).toHaveLength(1);
+  const expired = await ran(['watch', key, '--proof', proof, '--since', cursor], env);
+  expect(expired).toEqual({ code: 1, out: [], err: ['tagwait: expired: the key or its ticket has ended'] });
+  const forbidden = await ran(['watch', key], env);
+  expect([forbidden.code, forbidden.err[0]]).toEqual([1, expect.stringMatching(/^tagwait: forbidden: /)]);
+});
+
+test('check: 0 where settings and store are well, 1 without the store, 2 for settings', async () => {
+  expect(await ran(['check'])).toEqual({
+    code: 0,
+    out: ['{"settings":"ok","store":"embedded","up":true}'],
+    err: [],
+  });
+  const { url } = await redisServer();
+  expect((await ran(['check', '--redis-url', url])).out).toEqual([
+    '{"settings":"ok","store":"Redis","up":true}',
+  ]);
+  const away = await ran(['check'], { TAGWAIT_REDIS_URL: 'redis://127.0.0.1:1' });
+  expect(away).toEqual({
+    code: 1,
+    out: ['{"settings":"ok","store":"Redis","up":false}'],
+    err: [expect.stringMatching(/^tagwait: Redis: ./)],
+  });
+  const faulty = await ran(['check', '--hold', 'soon'], { TAGWAIT_TTL: '-1' });
+  expect([faulty.code, faulty.err.length, faulty.out]).toEqual([2, 2, []]);
+});
+
+test.each([
+  [['hunter2'], 2, /^tagwait: not a command; there are set, watch, peek, new, check, /],
+  [['set', 'a'], 1, /missing required argument 'value'/],
+  [['peek', 'a', '--bogus'], 1, /unknown option '--bogus'/],
+  [['peek', 'a', '--url', 'http://127.0.0.1:1'], 1, /^tagwait: no answer from http:\/\/127.0.0.1:1: \w/],
+  [['watch', 'a', '--url', 'nowhere'], 1, /^tagwait: --url: give /],
+  [['peek', 'a', '--url', 'nowhere'], 1, /^tagwait: --url: give /],
+])('%j: exit code %i and one line that says why', async (args, code, line) => {
+  const result = await ran(args);
+  expect([result.code, result.out]).toEqual([code, []]);
+  expect(result.err.join('\n')).toMatch(line);
+  expect(result.err.join('\n')).not.toContain('hunter2');
+});
+
+test('a port that the settings leave open is asked for', async () => {
+  const { code, err } = await ran(['watch', 'a'], { TAGWAIT_PUBLIC_PORT: '0' });
+  expect([code, err]).toEqual([1, ['tagwait: the public port is 0, a free one: give --url']]);
+});
+
+test.each(['set', 'watch', 'peek', 'new', 'check'])('%s --help says what it takes', async name => {
+  const { code, out } = await ran([name, '--help']);
+  expect(code).toBe(0);
+  expect(out.join('\n')).toMatch(new RegExp(`^Usage: tagwait ${name} [\\s\\S]*Examples:`));
+});
+
+test('as a process: its output, its exit code, and no flag of V8 that it does not need', async () => {
+  const { env, internalUrl } = await found();
+  const child = run(['set', 'a', 'scanned'], env);
+  expect(await child.ended).toBe(0);
+  expect(JSON.parse(child.output.stdout)).toMatchObject({ code: 0 });
+  expect(child.output.stderr).toBe('');
+  const other = run(['peek', 'a', '--url', internalUrl.replace(/\d+$/, '1')]);
+  expect(await other.ended).toBe(1);
+  expect(other.output.stderr).toMatch(/^tagwait: no answer from /);
+});
