@@ -342,7 +342,10 @@ describe('read, not run', () => {
     for (const [name, value] of Object.entries({
       proxy_pass: 'http://tagwait',
       proxy_http_version: '1.1',
-      'proxy_set_header Connection': '""',
+      // empty, and so not sent, but for a WebSocket
+      'proxy_set_header Upgrade': '$upgrade',
+      'proxy_set_header Connection': '$connection_header',
+      'proxy_set_header Cookie': '$cookies',
       'proxy_set_header Host': '$host',
       'proxy_set_header X-Forwarded-For': '$proxy_add_x_forwarded_for',
       'proxy_set_header X-Forwarded-Proto': '$scheme',
