@@ -249,9 +249,8 @@ test.skipIf(!program('nginx'))(
       ['tagwait_polls_total', 'tagwait_slow_path_requests_total'].map(name => sumOf(nodes, name)),
     );
     expect(polls).toBeGreaterThan(200);
-    // the cookies, and nothing that nginx or anything above makes of a poll
-    expect(slow).toBe(5);
-    expect((slow as number) / (polls as number)).toBeLessThan(0.05);
+    // nginx passes no cookies on, so that those with other bytes than ASCII cost nothing either
+    expect(slow).toBe(0);
   },
 );
 
