@@ -31,7 +31,7 @@ export interface Options<Value = unknown> {
   url?: string | undefined;
   /** The proof of the ticket. */
   proof?: string | undefined;
-  /** The cursor of a value already heard; only newer ones are told. */
+  /** The cursor of a value that the page already has; only newer ones are reported. */
   since?: string | undefined;
   /** Seconds the service may hold a poll; 0 asks about once a second. Default: the service's own, up to 25. */
   hold?: number | undefined;

@@ -63,7 +63,7 @@ function create(window, document, included) {
     var zone = window.Zone; // zone.js, of Angular
     var self = {
       stop: function () {
-        tell = now; // nothing is told any more
+        tell = now; // nothing is reported any more
         end('stopped');
       }
     };

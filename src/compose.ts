@@ -18,6 +18,7 @@ import type { Ticket } from './protocol/ticket.js';
 import { type AdmissionOptions, Admissions } from './routes/admission.js';
 import { internalRoutes, ticketFor } from './routes/internal.js';
 import { asLibrary, badArgument, libraryError } from './routes/library.js';
+import { listenerOf } from './routes/listener.js';
 import { type LoginOptions, LoginRoutes } from './routes/login.js';
 import { type PollOptions, PollRoute } from './routes/poll.js';
 import { type PublicOptions, publicRoutes } from './routes/public.js';
@@ -25,7 +26,7 @@ import { SetRoute } from './routes/set.js';
 import { SocketRoute } from './routes/socket.js';
 import type { Peers } from './samples.js';
 import type { Config } from './settings.js';
-import type { Routes, Tagwait } from './tagwait.js';
+import type { Listener, Routes, Tagwait } from './tagwait.js';
 
 export const newNodeId = () =>
   `${
@@ -77,14 +78,16 @@ export async function compose(
   const { poll, socket, publicRoutes, drain } = transportsOf(longpoll, limits, metrics, options);
   const set = new SetRoute(longpoll, metrics, calls);
   const { login, demoLogin } = loginsOf(longpoll, metrics, calls);
+  const inward = internalRoutes(longpoll, set, login, {
+    ...options,
+    own: live && publicUrl && { live, publicUrl },
+    scrape: peers?.scrape ?? (() => metrics.text()),
+  }) as Routes;
   const tagwait: Tagwait = {
     publicRoutes,
     upgrade: (request, connection, head) => socket.upgrade(request, connection, head),
-    internalRoutes: internalRoutes(longpoll, set, login, {
-      ...options,
-      own: live && publicUrl && { live, publicUrl },
-      scrape: peers?.scrape ?? (() => metrics.text()),
-    }) as Routes,
+    internalRoutes: inward,
+    ...listenersOf(publicRoutes, inward, log),
     ...callsOf(longpoll, set, ttl => ticketFor({ ttl }, options)),
     login: login.calls,
     drain: (seconds = config.drain) => {
@@ -98,6 +101,12 @@ export async function compose(
     },
   };
   return { tagwait, poll, set, socket, longpoll, limits, metrics, fds, demoLogin, drain, live };
+}
+
+function listenersOf(forPages: Routes, forBackends: Routes, log: Logger) {
+  const failed = (error: unknown) => log.error({ err: error }, 'a request failed');
+  const listener = (routes: Routes): Listener => listenerOf(routes as never, failed);
+  return { publicListener: listener(forPages), internalListener: listener(forBackends) };
 }
 
 /** Every way to hear a key: polls, event streams and WebSockets. */

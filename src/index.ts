@@ -22,4 +22,4 @@ export { LoginError } from './login/steps.js';
 export type { Ticket } from './protocol/ticket.js';
 export { type Service, startService } from './service.js';
 export type { Config } from './settings.js';
-export type { Options, Routes, Tagwait } from './tagwait.js';
+export type { Listener, Options, Routes, Tagwait } from './tagwait.js';

@@ -12,6 +12,12 @@ export type Routes = (
   next: () => Promise<unknown>,
 ) => Promise<unknown>;
 
+/**
+ * A listener for the requests of `node:http`. Given a third argument, as Express does, it calls that for requests that are
+ * not tagwait's; without one it answers them 404.
+ */
+export type Listener = (request: IncomingMessage, response: ServerResponse, next?: () => void) => void;
+
 /** tagwait as part of your program: mount its routes, and set values without HTTP. */
 export interface Tagwait {
   /**
@@ -30,6 +36,10 @@ export interface Tagwait {
    * `/readyz`; for an internal Koa app
    */
   internalRoutes: Routes;
+  /** `publicRoutes` for `node:http`, Express and other servers */
+  publicListener: Listener;
+  /** `internalRoutes` for `node:http`, Express and other servers */
+  internalListener: Listener;
   /**
    * Stores a value and delivers it to every page that waits for the key.
    * @param value anything that JSON can represent @param options.ttl time to live of the key, s; default: `ttl`

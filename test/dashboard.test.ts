@@ -232,7 +232,7 @@ interface Trouble {
   /** a sample a minute */
   series: Record<string, string>;
 }
-/** For each alert, what makes it go off, whom it wakes, and when. A rate has its first number after a minute. */
+/** For each alert, what makes it go off, its severity, and when. A rate has its first number after a minute. */
 const TROUBLE: Record<string, Trouble> = {
   TagwaitNoNode: {
     severity: 'page',

@@ -1,12 +1,17 @@
 /** The docs agree with the code: tables, links, figures, and code blocks, which are run. */
 import { execFile, execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { parse as parseScript } from 'acorn';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { parse as parseYaml } from 'yaml';
+import { libraryReference } from '../docs/make/library.js';
+import { faultsOf } from '../docs/make/prose.js';
+import { fileOf, makeSite } from '../docs/make/site.js';
 import { version } from '../src/assets.js';
 import { ANSWERS } from '../src/protocol/answers.js';
 import { assign, call } from '../src/protocol/jsonp.js';
@@ -154,6 +159,8 @@ const CHECKS: Record<string, (one: Block) => unknown> = {
     expect(text.match(/<\/\w+>/g)?.length, 'every tag is closed').toBe(opened);
   },
   json: ({ text }) => JSON.parse(text),
+  // types as the compiler wrote them
+  ts: ({ file }) => expect(file).toBe('docs/library.md'),
   yaml: ({ text }) => parseYaml(text),
   sh: async ({ text }) => {
     execFileSync('bash', ['-n', '-c', text]);
@@ -362,6 +369,89 @@ test('docs/scaling.md: its table is what its figures make', () => {
 test('client/README.md: the version it shows is this one', () => {
   for (const [, shown] of read('client/README.md').matchAll(/client\/(\d+\.\d+\.\d+)\.js/g))
     expect(shown).toBe(version);
+});
+
+test('docs/how-we-test.md: every test that it names is there, and is run', () => {
+  const rows = [...read('docs/how-we-test.md').matchAll(/^\| .+ \| `([\w-]+)` › (.+) \|$/gm)];
+  expect(rows.length).toBeGreaterThan(20);
+  for (const [, file, name = ''] of rows) {
+    const source = read(`test/${file}.test.ts`);
+    const at = ["'", '"', '`']
+      .map(quote => source.indexOf(`${quote}${name}${quote}`))
+      .find(index => index > 0);
+    expect(at, `${file} › ${name}`).toBeDefined();
+    const call = source.slice(0, at).match(/\b(?:test|describe)\b[^'"`]*$/)?.[0];
+    expect(call, name).toBeDefined();
+    expect(call, name).not.toMatch(/\.(?:skip|todo|fails)\b/);
+  }
+});
+
+test('.github: the forms of issues are ones that GitHub reads', () => {
+  for (const name of ['bug', 'feature']) {
+    const form = parseYaml(read(`.github/ISSUE_TEMPLATE/${name}.yml`));
+    expect(form).toMatchObject({ name: expect.any(String), description: expect.any(String) });
+    const fields = form.body.filter(({ type }: { type: string }) => type !== 'markdown');
+    for (const { type, id, attributes } of fields)
+      expect([type, id, attributes.label]).toEqual([
+        'textarea',
+        expect.stringMatching(/^\w+$/),
+        expect.any(String),
+      ]);
+  }
+});
+
+test('docs/library.md is made from the types; if not: npm run build && npm run docs:api', () => {
+  expect(read('docs/library.md')).toBe(libraryReference());
+});
+
+test('npm run prose names words to avoid in pages, comments and names of tests, and passes code', () => {
+  expect(faultsOf('a.md', 'Lest it be lost.\n```\nlest\n```\n`told`')).toEqual([
+    expect.stringMatching(/^a.md:1: "Lest": write /),
+  ]);
+  const code = "const told = 1; // told\n/** whoever asks */\ntest('told', () => {});\n";
+  expect(faultsOf('test/a.ts', code).map((fault: string) => fault.split(' ')[0])).toEqual([
+    'test/a.ts:1:',
+    'test/a.ts:2:',
+    'test/a.ts:3:',
+  ]);
+  expect(faultsOf('src/a.ts', '// who asks')).toHaveLength(1);
+  expect(faultsOf('a.md', 'For people who wait.')).toEqual([]);
+});
+
+describe('npm run docs', () => {
+  const out = mkdtempSync(join(tmpdir(), 'tagwait-site-'));
+  afterAll(() => rmSync(out, { recursive: true, force: true }));
+  const { pages, copies } = makeSite(out);
+  const html = (file: string) => readFileSync(join(out, file), 'utf8');
+
+  test('every page is in the site, and every link leads to a page, a heading or a file of it', () => {
+    for (const page of PAGES) expect(pages, page).toContain(fileOf(page));
+    for (const copy of copies) expect(existsSync(join(out, copy)), copy).toBe(true);
+    const ids = new Map(
+      pages.map(file => [file, [...html(file).matchAll(/ id="([^"]+)"/g)].map(match => match[1])]),
+    );
+    for (const file of pages)
+      for (const [, link = ''] of html(file).matchAll(/(?:href|src)="(?!https?:|data:)([^"]+)"/g)) {
+        const [path = '', anchor] = link.split('#');
+        expect(existsSync(join(out, path || file)), `${file}: ${link}`).toBe(true);
+        if (anchor) expect(ids.get(path || file), `${file}: ${link}`).toContain(anchor);
+      }
+  });
+
+  test('it opens from files, finds what is searched, and asks nothing of other hosts', async () => {
+    const browser = await launch();
+    onTestFinished(() => browser.close());
+    const page = await browser.newPage();
+    const asked: string[] = [];
+    page.on('request', request => asked.push(new URL(request.url()).protocol));
+    page.on('pageerror', error => expect.soft(String(error)).toBe('no error in the page'));
+    await page.goto(pathToFileURL(join(out, 'index.html')).href);
+    await page.fill('#search', 'sentinel password');
+    await page.click('#results a');
+    await page.waitForURL(/redis\.html#/);
+    expect([...new Set(asked)].sort()).toEqual(expect.arrayContaining(['file:']));
+    expect(asked.filter(protocol => !['file:', 'data:'].includes(protocol))).toEqual([]);
+  });
 });
 
 /** It cannot be run here, and CONTRIBUTING.md says so: what it names is held against what is there. */

@@ -1,11 +1,16 @@
-/** tagwait inside a Koa app, as docs/embedding.md shows it. */
+/** tagwait inside other programs, as docs/embedding.md shows it. */
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import Koa from 'koa';
 import request from 'supertest';
 import { expect, onTestFinished, test } from 'vitest';
 import { MemoryBroker } from '../src/brokers/memory.js';
 import { type Broker, Conflict, createTagwait, Misconfigured } from '../src/index.js';
-import { listen, until } from './harness.js';
+import { blocksOf } from './blocks.js';
+import { listen, poll, set, until } from './harness.js';
+import { program } from './program.js';
 
 test('routes beside the routes of the app, and set without HTTP', async () => {
   const tagwait = await createTagwait({ hold: 5, logLevel: 'silent' });
@@ -170,3 +175,73 @@ test('whatever the arguments are, an error has a name and a code', async () => {
   }
   expect(errors).toBeGreaterThan(calls.length * 0.8);
 });
+
+test('a listener answers its own paths, passes on the others with a clean status, or answers 404 without a next', async () => {
+  const tagwait = await createTagwait({ logLevel: 'silent' });
+  onTestFinished(() => tagwait.close());
+  const passing = createServer((request, response) =>
+    tagwait.publicListener(request, response, () => response.end(`${response.statusCode} ${request.url}`)),
+  );
+  const alone = createServer(tagwait.internalListener);
+  for (const server of [passing, alone]) onTestFinished(() => void server.close());
+  const [url, internalUrl] = [await listen(passing), await listen(alone)];
+  await set(internalUrl, { key: 'a', value: 1 });
+  expect(await poll(url, { key: 'a' })).toMatchObject({ data: 1 });
+  expect(await (await fetch(`${url}/other`)).text()).toBe('200 /other');
+  expect((await fetch(`${internalUrl}/other`)).status).toBe(404);
+});
+
+/** Next itself is not installed: it takes a minute to build, and the block needs three of its calls only. */
+const NEXT = `export default () => ({
+  prepare: async () => {},
+  getRequestHandler: () => (request, response) => response.end('next ' + request.url),
+});`;
+
+test('the apps of docs/embedding.md: a page of each hears what is set, and the app answers what is its own', async () => {
+  const root = join(import.meta.dirname, '..');
+  const folder = mkdtempSync(join(tmpdir(), 'tagwait-apps-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  mkdirSync(join(folder, 'node_modules/next'), { recursive: true });
+  writeFileSync(join(folder, 'node_modules/next/package.json'), '{"type":"module","exports":"./next.js"}');
+  writeFileSync(join(folder, 'node_modules/next/next.js'), NEXT);
+  symlinkSync(root, join(folder, 'node_modules/tagwait'));
+  for (const name of ['express', 'fastify', 'koa'])
+    symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
+  const listening = `listen(0, '127.0.0.1', function () {
+    console.log('at http://127.0.0.1:' + this.address().port + ' ');
+  })`;
+  const blocks = blocksOf('docs/embedding.md').filter(({ text }) => text.includes('createTagwait'));
+  expect(blocks.map(({ heading }) => /with(?:out)? (?:a )?([\w.]+)/.exec(heading)?.[1])).toEqual([
+    'Express',
+    'Fastify',
+    'Koa',
+    'Next.js',
+    'framework',
+  ]);
+  await Promise.all(
+    blocks.map(async ({ text, heading }, number) => {
+      const here = text
+        .replace(/listen\(3000\)|listen\(11000\)|listen\(11001, '127.0.0.1'\)/g, listening)
+        .replace(
+          'await app.listen({ port: 3000 })',
+          "console.log('at ' + (await app.listen({ port: 0, host: '127.0.0.1' })) + ' ')",
+        );
+      const file = `app${number}.mjs`;
+      writeFileSync(
+        join(folder, file),
+        `${here}\nglobalThis.tagwait ??= tagwait; await globalThis.tagwait.set('hello', 'set inside');`,
+      );
+      const app = program(process.execPath, [file], { cwd: folder });
+      const [, url = ''] = await app.said(/at (\S+) /);
+      await until(async () => (await poll(url, { key: 'hello', hold: '0' })).data === 'set inside');
+      if (/Express|Fastify/.test(heading)) {
+        const page = poll(url, { key: 'order-1' });
+        expect((await fetch(`${url}/paid/order-1`, { method: 'POST' })).status, heading).toBe(204);
+        expect(await page, heading).toMatchObject({ data: 'paid', final: true });
+      }
+      const other = await fetch(`${url}/other`);
+      if (heading.includes('Next')) expect(await other.text()).toBe('next /other');
+      else expect(other.status, heading).toBe(404);
+    }),
+  );
+}, 60_000);

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { httpApi } from '../docs/make/http-api.js';
 import { version } from '../src/assets.js';
 import { openapi } from '../src/routes/openapi/document.js';
 import type { Service } from '../src/service.js';
@@ -261,4 +262,9 @@ test('every path of both ports is described', () => {
   const routed = [...source.matchAll(/router\.(?:get|post)\(\[?'([^']+)'/g)].map(match => match[1] as string);
   expect(routed.length).toBeGreaterThan(9);
   for (const path of routed) expect(Object.keys(document.paths)).toContain(path);
+});
+
+test('docs/http-api.md is made from the document; if not: npm run build && npm run docs:api', () => {
+  const page = readFileSync(new URL('../docs/http-api.md', import.meta.url), 'utf8');
+  expect(page).toBe(httpApi(openapi({ version, hold: 25, guarded: true })));
 });

@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'acorn';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { missing } from '../release/check.js';
+import { notesOf } from '../release/notes.js';
 import { blocksOf } from './blocks.js';
 import { poll, set } from './harness.js';
 import { program } from './program.js';
@@ -60,6 +62,29 @@ test('nothing runs when it is installed', () => {
     expect(manifest.scripts).not.toHaveProperty(script);
 });
 
+test('npm publish stops while an address, the author or the date of the version is missing', () => {
+  const complete = {
+    version: '1.2.3',
+    author: { name: 'Ada' },
+    repository: { url: 'git+https://code.test/ada/tagwait.git' },
+    homepage: 'https://code.test/ada/tagwait#readme',
+    bugs: { url: 'https://code.test/ada/tagwait/issues' },
+  };
+  const log = '# Changelog\n\n## 1.2.3 (2026-12-01)\n\n- New.\n\n## 1.2.2 (2026-11-01)\n\n- Old.\n';
+  expect(missing(complete, log)).toEqual([]);
+  for (const field of ['repository', 'homepage', 'bugs', 'author'])
+    expect(missing({ ...complete, [field]: undefined }, log), field).toEqual([
+      expect.stringContaining(field),
+    ]);
+  expect(missing({ ...complete, homepage: 'https://example.com/tagwait' }, log)).toHaveLength(1);
+  expect(missing({ ...complete, version: '1.2.4' }, log)).toEqual([expect.stringContaining('1.2.4')]);
+  expect(missing(complete, log.replace('2026-12-01', 'unreleased'))).toHaveLength(1);
+  expect(manifest.scripts.prepublishOnly).toBe('node release/check.js');
+  expect(notesOf('1.2.3', log)).toBe('- New.');
+  expect(notesOf('1.2', log)).toBeUndefined();
+  expect(notesOf(manifest.version, read('CHANGELOG.md'))).toMatch(/^- /);
+});
+
 test('the package holds what is meant, and nothing else', () => {
   const output = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
     cwd: root,
@@ -69,16 +94,32 @@ test('the package holds what is meant, and nothing else', () => {
   const [{ files }] = JSON.parse(output) as [{ files: { path: string }[] }];
   const paths = files.map(file => file.path);
   const meant =
-    /^(dist\/.+\.(js|cjs|d\.ts|d\.cts)|docs\/[\w-]+\.md|(client\/)?package\.json|README\.md|CHANGELOG\.md|LICENSE)$/;
+    /^(dist\/.+\.(js|cjs|d\.ts|d\.cts)|docs\/([\w-]+\.md|demo\.png)|(deploy|examples)\/[\w./-]+|bench\/(README\.md|results\.(md|svg)|storm\.svg)|client\/README\.md|(client\/)?package\.json|[A-Z]+\.md|LICENSE)$/;
   expect(paths.filter(path => !meant.test(path))).toEqual([]);
   expect(paths).toEqual(
     expect.arrayContaining(['dist/cli.js', 'dist/index.js', 'dist/index.d.ts', 'LICENSE', 'README.md']),
   );
   // errors and the README point to them
-  expect(paths.filter(path => path.startsWith('docs/'))).toHaveLength(
+  expect(paths.filter(path => /^docs\/.+\.md$/.test(path))).toHaveLength(
     readdirSync(join(root, 'docs')).filter(name => name.endsWith('.md')).length,
   );
-  expect(paths.filter(path => /test|\.env|\.map$/.test(path))).toEqual([]);
+  expect(
+    paths.filter(path => /^test|\/test|\.env|\.map$/.test(path) && path !== 'docs/how-we-test.md'),
+  ).toEqual([]);
+  // a link in a packed page is dead when its file is not packed; an address of the project may not be known yet
+  const dead = paths
+    .filter(path => path.endsWith('.md'))
+    .flatMap(page =>
+      [...read(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g)].map(([, link = '']) => [
+        page,
+        new URL(link, `file:///${page}`).pathname.slice(1),
+      ]),
+    )
+    .filter(
+      ([, path = '']) =>
+        !paths.some(packed => packed === path || (path.endsWith('/') && packed.startsWith(path))),
+    );
+  expect(dead).toEqual([]);
 });
 
 /** As its users have it: packed, and installed into an empty folder with its dependencies, and with nothing else of ours. */
@@ -241,7 +282,7 @@ describe('installed from the packed file', () => {
   });
 
   test('docs/embedding.md mounts it in a Koa app', async () => {
-    const example = blocksOf('docs/embedding.md').find(block => block.text.includes('createTagwait'));
+    const example = blocksOf('docs/embedding.md').find(block => block.text.includes('new Koa()'));
     const listening = `listen(0, '127.0.0.1', function () {
       console.log('at http://127.0.0.1:' + this.address().port + ' ');
     })`;

@@ -90,7 +90,7 @@ function begin(option, tag, url, nonce) {
     ask();
   }
 
-  /** @param date the server's clock, where its answer told it */
+  /** @param date the server's clock, if its answer had one */
   function show(given, date) {
     var rows = qr(given.link);
     ticket = given;

@@ -221,7 +221,7 @@ export function advance(since: string, position: string): string {
 export const isAt = (since: string, position: string) =>
   since === position || since.startsWith(`${position}.`);
 
-/** Whether a page at `since` has seen the entry at `position`, as far as can be told without the store. */
+/** Whether a page at `since` has seen the entry at `position`, as far as this is known without the store. */
 export function hasSeen(since: string, position: string): boolean {
   const epoch = epochOf(position);
   const offset = Number(position.slice(epoch.length + 1));

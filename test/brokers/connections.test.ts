@@ -119,7 +119,7 @@ describe('one server', () => {
     expect(errors).toEqual([]);
   });
 
-  test('a subscriber that has reconnected subscribes only when it is told to', async () => {
+  test('a subscriber that has reconnected subscribes only when asked to', async () => {
     const one = await redis();
     const { subscriber } = open(server(one.at));
     await subscriber.connect();

@@ -125,7 +125,7 @@ test('a key has its history and not more, and only keys that are subscribed to d
   expect(delivered.map(([key, entry]) => [key, entry.cursor])).toEqual([['k', cursor]]);
 });
 
-test('who waits, the node itself and its state are told as they are', async () => {
+test('what waits, the node itself and its state are reported as they are', async () => {
   const { broker, set, hold } = await store();
   await set(1000);
   expect((await broker.peek('k')).waiters).toEqual({});

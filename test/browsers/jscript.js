@@ -30,7 +30,7 @@ const stub = function () {
     var found = new RegExp('[?&]' + name + '=([^&]*)').exec(url);
     return found ? decodeURIComponent(found[1]) : '';
   }
-  // Every state is told, errors too, and the last may come before the script has run.
+  // Every state is reported, errors too, and the last may come before the script has run.
   function told(element, states) {
     for (var i = 0; i < states.length; i++) {
       element.readyState = states[i];

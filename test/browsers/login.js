@@ -79,7 +79,7 @@ export async function runLogin(engine) {
   });
   try {
     const over = () => redeemed !== undefined && (reports.includes('done') || engine.name === 'NetSurf');
-    // what is not over by then is told by what is missing
+    // what is not over by then shows by what is missing
     await until(over, 'the login', { within: LONGEST, every: 100 }).catch(() => {});
     return { reports, redeemed };
   } finally {

@@ -17,7 +17,7 @@ const watching = function (watch) {
 
 const recovers = (name, entry) => ({
   name,
-  // Where neither load nor error is ever told, the watchdog must do: so a short hold.
+  // Without load and error events, the watchdog has to notice: hence a short hold.
   page: function (watch) {
     watch({ hold: 1 });
   },

@@ -188,7 +188,7 @@ test.each([
   expect(isCurrent(watchers, 'p-1', 'n')).toBe(current);
 });
 
-test('peek asks the nodes who watches only if it is told to', async () => {
+test('peek asks the nodes for watchers only on request', async () => {
   const [server] = servers(1) as [Server];
   const broker = await started(brokerOn([server]));
   await broker.set('k', '1', TTL);
