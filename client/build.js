@@ -1,24 +1,32 @@
-// Builds the page's script: the minified file that the service hands out, and the modules for bundlers.
-// Fails when it has grown over the limit, so that the number in the README stays true.
+// Builds the page's scripts: the minified files that the service hands out, and the modules for bundlers. One key or
+// several (many.js). Fails when one has grown over its limit, so that the number in the README stays true.
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { minify } from 'terser';
 
-const LIMIT = 2048; // bytes, minified and gzip -9
 const here = import.meta.dirname;
 const out = join(here, '../dist/client');
-const source = readFileSync(join(here, 'tagwait.js'), 'utf8');
+const read = name => readFileSync(join(here, name), 'utf8');
 
-// `var` too: a script host of Windows has a window that is not the global object.
-const classic = `var tagwait = (window.tagwait = (${source})(window, document, true));`;
+const one = read('tagwait.js');
+// its tag has another address
+const [before, after, ...more] = one.split('\\/client(');
+if (after === undefined || more.length > 0) throw new Error('client/tagwait.js: expected \\/client( once');
+const several = `${before}\\/client\\/many(${after}\n${read('many.js')}`;
+
+/** `limit`: bytes, minified and gzip -9 */
+const SCRIPTS = [
+  { script: 'tagwait', module: 'index', text: one, factory: 'create', limit: 2048 },
+  { script: 'many', module: 'index-many', text: several, factory: 'createMany', limit: 3200 },
+];
 
 // In the syntax of 2009, since few bundlers translate what they take from node_modules. On a server, where there is no
 // document, watching does nothing, and importing does nothing anywhere.
-const lazy = `var made;
+const lazy = ({ text, factory }) => `var made;
 function watch(key, options) {
   if (typeof document === 'undefined') return away();
-  if (!made) made = create(window, document);
+  if (!made) made = ${factory}(window, document);
   return made.watch(key, options);
 }
 function away() {
@@ -32,7 +40,11 @@ function away() {
     }
   };
 }
-${source}`;
+${text}`;
+// marked as a module that was compiled, because its types have a default export too
+const common = `Object.defineProperty(exports, '__esModule', { value: true });
+exports.watch = watch;
+exports.default = { watch: watch };`;
 
 const settings = {
   ie8: true,
@@ -50,22 +62,38 @@ const settings = {
   format: { keep_quoted_props: true },
 };
 
-mkdirSync(out, { recursive: true });
-const { code } = await minify(classic, settings);
-writeFileSync(join(out, 'tagwait.js'), code);
-writeFileSync(join(out, 'index.js'), `${lazy}\nexport { watch };\nexport default { watch: watch };\n`);
-// marked as a module that was compiled, because its types have a default export too
-const common = `Object.defineProperty(exports, '__esModule', { value: true });
-exports.watch = watch;
-exports.default = { watch: watch };`;
-writeFileSync(join(out, 'index.cjs'), `'use strict';\n${lazy}\n${common}\n`);
-copyFileSync(join(here, 'tagwait.d.ts'), join(out, 'index.d.ts'));
-copyFileSync(join(here, 'tagwait.d.ts'), join(out, 'index.d.cts'));
-// the same as a package of its own, @tagwait/client, without what the server depends on
-for (const name of ['tagwait.js', 'index.js', 'index.cjs', 'index.d.ts', 'index.d.cts'])
-  copyFileSync(join(out, name), join(here, 'package', name));
-copyFileSync(join(here, '../LICENSE'), join(here, 'package/LICENSE'));
+/** The minified script for a tag. `var` too: a script host of Windows has a window that is not the global object. */
+async function minified({ text, factory }) {
+  const made =
+    factory === 'create'
+      ? `(${text})`
+      : `(function (window, document, included) {${text}
+return ${factory}(window, document, included); })`;
+  const { code } = await minify(
+    `var tagwait = (window.tagwait = ${made}(window, document, true));`,
+    settings,
+  );
+  return code;
+}
 
-const size = gzipSync(code, { level: 9 }).length;
-console.log(`client: ${code.length} bytes minified, ${size} with gzip -9 (at most ${LIMIT})`);
-if (size > LIMIT) process.exitCode = 1;
+mkdirSync(out, { recursive: true });
+const files = [];
+for (const each of SCRIPTS) {
+  const { script, module, limit } = each;
+  const code = await minified(each);
+  const written = {
+    [`${script}.js`]: code,
+    [`${module}.js`]: `${lazy(each)}\nexport { watch };\nexport default { watch: watch };\n`,
+    [`${module}.cjs`]: `'use strict';\n${lazy(each)}\n${common}\n`,
+    [`${module}.d.ts`]: read('tagwait.d.ts'),
+    [`${module}.d.cts`]: read('tagwait.d.ts'),
+  };
+  for (const [name, content] of Object.entries(written)) writeFileSync(join(out, name), content);
+  files.push(...Object.keys(written));
+  const size = gzipSync(code, { level: 9 }).length;
+  console.log(`${script}: ${code.length} bytes minified, ${size} with gzip -9 (at most ${limit})`);
+  if (size > limit) process.exitCode = 1;
+}
+// the same as a package of its own, @tagwait/client, without what the server depends on
+for (const name of files) copyFileSync(join(out, name), join(here, 'package', name));
+copyFileSync(join(here, '../LICENSE'), join(here, 'package/LICENSE'));

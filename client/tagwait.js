@@ -1,6 +1,7 @@
 /*
  * The page's script: it polls by script tags and calls the page's handlers. ES3 in syntax and in what it calls.
- * The build wraps `create` for each way to load it; `included`: by a script tag of its own, not in a bundle.
+ * The build wraps `create` for each way to load it; `included`: by a script tag of its own, not in a bundle; `read` makes
+ * of an answer to several keys one to this watch (many.js), and is left out of the script for one key.
  *
  * One rule carries it: a poll belongs to the place in the chain (`since`) that it was asked from. An answer
  * counts while the chain still stands there, however late it comes, and moves the chain on. So an abandoned
@@ -8,7 +9,7 @@
  *
  * The order of the functions, some numbers written twice and `[since]` for text are what gzip packs best.
  */
-function create(window, document, included) {
+function create(window, document, included, read) {
   // A form named `createElement` replaces the document's own method (DOM clobbering), but not its prototype's. That
   // needs the real document, which an image has: sandboxes such as qiankun's, in engines of today, give us a proxy.
   var methods = (window.Document || 0).prototype || document;
@@ -213,6 +214,7 @@ function create(window, document, included) {
         // Else the chain has moved on: whatever this says is known, or will be said again.
         if (from !== since || ended) return;
         retire();
+        if (read) code = read(answer, options);
         if (answer.left) self.expires = now() + answer.left * 1000;
         if (code > -2) {
           delay = 250;

@@ -54,7 +54,12 @@ export interface Composed {
 
 const script = (name: string) => asset(`dist/client/${name}.js`);
 /** The scripts that the public port serves, by their path without `.js`. */
-const SCRIPTS = { client: script('tagwait'), login: script('login'), 'login/phone': script('phone') };
+const SCRIPTS = {
+  client: script('tagwait'),
+  'client/many': script('many'),
+  login: script('login'),
+  'login/phone': script('phone'),
+};
 
 /** @param publicUrl only if the service has its own ports: then there is a live page */
 export async function compose(

@@ -173,6 +173,8 @@ describe('every answer is one that the document describes', () => {
     for (const path of [
       '/client.js',
       `/client/${version}.js`,
+      '/client/many.js',
+      `/client/many/${version}.js`,
       '/login.js',
       `/login/${version}.js`,
       '/login/phone.js',
@@ -188,6 +190,8 @@ describe('every answer is one that the document describes', () => {
     await get(limited, '/healthz');
     for (const path of ['/healthz', '/client.js']) await get(limited, path);
     await get(limited, `/client/${version}.js`, '/client/{version}.js');
+    await get(limited, '/client/many.js');
+    await get(limited, `/client/many/${version}.js`, '/client/many/{version}.js');
     await get(limited, '/login.js');
     await get(limited, `/login/${version}.js`, '/login/{version}.js');
     await get(limited, '/login/phone.js');

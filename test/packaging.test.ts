@@ -341,7 +341,10 @@ describe('@tagwait/client, installed from the packed file into an empty folder',
   test('it is what tagwait/client is, of the same version, and depends on nothing', () => {
     expect(own.version).toBe(manifest.version);
     expect(readdirSync(join(home, 'node_modules'))).toEqual(['.package-lock.json', '@tagwait']);
-    for (const name of ['tagwait.js', 'index.js', 'index.cjs', 'index.d.ts', 'index.d.cts'])
+    const modules = ['index', 'index-many'].flatMap(name =>
+      ['js', 'cjs', 'd.ts', 'd.cts'].map(kind => `${name}.${kind}`),
+    );
+    for (const name of [...modules, 'tagwait.js', 'many.js'])
       expect(installed(name)).toBe(read(`dist/client/${name}`));
     for (const name of ['LICENSE', 'README.md', 'package.json']) expect(installed(name)).not.toBe('');
   });
@@ -351,17 +354,20 @@ describe('@tagwait/client, installed from the packed file into an empty folder',
       join(home, 'all.mjs'),
       `import { createRequire } from 'node:module';
       import client, { watch } from '@tagwait/client';
+      import { watch as many } from '@tagwait/client/many';
       const old = createRequire(import.meta.url)('@tagwait/client');
-      const watches = [watch, client.watch, old.watch, old.default.watch].map(one => one('key', {}));
+      const watches = [watch, client.watch, old.watch, old.default.watch, many].map(one => one('key', {}));
       for (const watching of watches) watching.stop();
       console.log(await Promise.all(watches.map(watching => watching.ended)).then(String));`,
     );
-    expect(run(process.execPath, 'all.mjs').trim()).toBe('stopped,stopped,stopped,stopped');
+    expect(run(process.execPath, 'all.mjs').trim()).toBe('stopped,stopped,stopped,stopped,stopped');
   });
 
   test('its syntax is that of 2009, and its types hold in every resolution, node10 too', () => {
-    parse(installed('index.cjs'), { ecmaVersion: 5 });
-    parse(installed('index.js').replace(/^export .*$/gm, ''), { ecmaVersion: 5 });
+    for (const name of ['index', 'index-many']) {
+      parse(installed(`${name}.cjs`), { ecmaVersion: 5 });
+      parse(installed(`${name}.js`).replace(/^export .*$/gm, ''), { ecmaVersion: 5 });
+    }
     const [packed = ''] = readdirSync(home).filter(name => name.endsWith('.tgz'));
     run(join(root, 'node_modules/.bin/attw'), '--entrypoints', '.', '--profile', 'strict', packed);
     run(join(root, 'node_modules/.bin/publint'), 'run', '--strict', packed);

@@ -16,9 +16,10 @@ export interface PublicOptions {
   version: string;
 }
 
-/** Scripts for pages: the client, the login box, and the phone's side of it. */
+/** Scripts for pages: the client, the one for several keys, the login box, and the phone's side of it. */
 export interface Scripts {
   client: string;
+  'client/many': string;
   login: string;
   'login/phone': string;
 }

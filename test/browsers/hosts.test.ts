@@ -87,6 +87,29 @@ test('micro-app, which fetches the scripts that its sub-applications put into th
   await hears('micro', page);
 });
 
+test('zone.js: handlers run in the zone that watch was called in, and nothing else does', async () => {
+  const page = stand.file(
+    '/zone',
+    `<!doctype html><title>zone</title><script src="${packaged('zone.js', 'bundles/zone.umd.js')}"></script>
+    <script src="${stand.service}/client.js"></script><script>
+      var tasks = 0;
+      Zone.current.fork({ name: 'app', onScheduleTask: function (delegate, _, target, task) {
+        tasks++;
+        return delegate.scheduleTask(target, task);
+      } }).run(function () {
+        ${watching('zone').replace(
+          'onvalue: note',
+          `onvalue: function (value) {
+          note(value);
+          if (Zone.current.name !== 'app' || tasks > 1) note(Zone.current.name + ' ' + tasks);
+        }`,
+        )}
+      });
+    </script>`,
+  );
+  await hears('zone', page);
+});
+
 const xhtml = (before: string, key: string) => `<html xmlns="http://www.w3.org/1999/xhtml">${before}<body>
   <script src="${stand.service}/client.js"></script><script>${watching(key)}</script></body></html>`;
 const pages: [name: string, html: (key: string) => string, type?: string][] = [

@@ -1,6 +1,7 @@
 // Runs every scenario in every engine that is installed, and prints what came out. As a program: the whole matrix;
 // with `--table` as the table of client/README.md.
 import { until } from '../../bench/until.js';
+import { printAbsences } from './absence.js';
 import { engines, start } from './engines.js';
 import { scenarios } from './scenarios.js';
 import { startRun } from './service.js';
@@ -95,6 +96,9 @@ if (process.argv[1] === import.meta.filename) {
   for (const { name } of missing()) console.log(`left out, because it is not installed: ${name}`);
   const results = await runAll(installed());
   if (process.argv.includes('--table')) console.log(table(results));
-  else print(results);
+  else {
+    print(results);
+    await printAbsences();
+  }
   process.exitCode = results.some(({ faults }) => [...faults.values()].some(Boolean)) ? 1 : 0;
 }

@@ -36,10 +36,10 @@ export async function startStand() {
     };
     if (answer()) return;
     const waiter = { key, name, wake: () => answer(), end: timeout };
-    const timer = setTimeout(timeout, +hold * 1000);
+    waiter.timer = setTimeout(timeout, +hold * 1000);
     held.add(waiter);
     response.once('close', () => {
-      clearTimeout(timer);
+      clearTimeout(waiter.timer);
       held.delete(waiter);
     });
   }
@@ -71,6 +71,14 @@ export async function startStand() {
     set(key, value) {
       entries.set(key, [...(entries.get(key) ?? []), value]);
       for (const waiter of [...held]) if (waiter.key === key) waiter.wake();
+    },
+    /** The connections of this key's held polls die, and neither side hears of it. */
+    deafen(key) {
+      for (const waiter of [...held])
+        if (waiter.key === key) {
+          clearTimeout(waiter.timer);
+          held.delete(waiter);
+        }
     },
     /** Every poll from now on gets this answer; nothing: all is well again. */
     sicken(answer) {

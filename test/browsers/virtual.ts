@@ -9,7 +9,10 @@ export const script = given.__stryker__
   : readFileSync('dist/client/tagwait.js', 'utf8');
 /** The state of `npm run mutate`, for the window that the script runs in. */
 export const mutation = given.__stryker__ ? { __stryker__: given.__stryker__ } : {};
-const ADDRESS = 'https://status.example.com/client.js';
+const ADDRESSES = {
+  tagwait: 'https://status.example.com/client.js',
+  many: 'https://status.example.com/client/many.js',
+};
 
 /** What the script put into the page to ask. */
 export interface Asked {
@@ -62,10 +65,15 @@ export class Page {
   #timers: { at: number; run: () => void }[] = [];
   readonly #listeners: [type: string, listener: (event: object) => void][] = [];
 
-  /** @param more of the window @param namespaceURI of the document's root */
-  constructor(attributes: Record<string, string> = {}, more: Values = {}, namespaceURI?: string) {
+  /** @param more of the window @param namespaceURI of the document's root @param name of the script */
+  constructor(
+    attributes: Record<string, string> = {},
+    more: Values = {},
+    namespaceURI?: string,
+    name: keyof typeof ADDRESSES = 'tagwait',
+  ) {
     const page = this;
-    this.tag = { src: ADDRESS, isConnected: true, getAttribute: name => attributes[name] ?? null };
+    this.tag = { src: ADDRESSES[name], isConnected: true, getAttribute: name => attributes[name] ?? null };
     const root = {
       namespaceURI,
       removeChild(script: Asked) {
@@ -130,15 +138,17 @@ export class Page {
     };
     this.window.window = this.window;
     createContext(this.window);
-    runInContext(script, this.window, { filename: ADDRESS });
+    const text = name === 'tagwait' ? script : readFileSync(`dist/client/${name}.js`, 'utf8');
+    runInContext(text, this.window, { filename: ADDRESSES[name] });
   }
 
-  watch(key: string, options: Values = {}): Watching {
+  /** Watches, and lets `ms` pass: its first poll is on its way then. */
+  watch(key: string, options: Values = {}, ms = 100): Watching {
     const { watch } = this.window.tagwait as { watch(key: string, options: Values): Watching };
     const tells = (name: string) => (value: unknown) => this.told.push([name, value]);
     const handlers = { onvalue: tells('value'), onstate: tells('state'), onend: tells('end') };
     const watching = watch(key, { ...handlers, ...options });
-    this.pass(100);
+    this.pass(ms);
     return watching;
   }
 

@@ -85,6 +85,7 @@ export const publicPaths = (version: string, hold: number) => ({
     },
   },
   ...scriptPaths('client', "The page's script", version),
+  ...scriptPaths('client/many', "The page's script for several keys on one poll", version),
   ...scriptPaths('login', 'The login box, a script for login pages', version),
   ...scriptPaths('login/phone', "The phone's side of the login box", version),
 });

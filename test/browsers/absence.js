@@ -1,0 +1,104 @@
+// How soon a page hears, once it is back, what was set while it was away: in Chromium, with real tabs. The sockets of
+// its polls have died unheard, as they do when a phone sleeps or changes its network.
+import { until } from '../../bench/until.js';
+import { startStand } from './stand.js';
+import { startTabs } from './tabs.js';
+
+const WAITS = { within: 60_000, every: 25 };
+const OFFLINE = { latency: 0, downloadThroughput: -1, uploadThroughput: -1 };
+const offline = (tab, is) => tab.send('Network.emulateNetworkConditions', { ...OFFLINE, offline: is });
+const hide = async (tab, { tabs }) => {
+  const other = await tabs.open('about:blank');
+  await other.show();
+  await until(() => tab.evaluate('document.hidden'), 'a hidden tab', WAITS);
+  return other;
+};
+
+/**
+ * Each kind of absence: `leave` may return a tab to close in the end; `back` ends it. `network switched` is the
+ * event alone; `slept` is a clock that has gone on, because a machine of tests does not sleep.
+ */
+const KINDS = {
+  hidden: { leave: hide, back: tab => tab.show() },
+  frozen: {
+    leave: async (tab, context) => {
+      const other = await hide(tab, context);
+      await tab.send('Page.setWebLifecycleState', { state: 'frozen' });
+      return other;
+    },
+    back: async tab => {
+      await tab.send('Page.setWebLifecycleState', { state: 'active' });
+      await tab.show();
+    },
+  },
+  offline: {
+    leave: async tab => {
+      await offline(tab, true);
+      await until(() => tab.evaluate('!navigator.onLine'), 'a page that has noticed', WAITS);
+    },
+    back: tab => offline(tab, false),
+  },
+  'network switched': { leave: () => {}, back: tab => tab.evaluate('dispatchEvent(new Event("online"))') },
+  slept: { leave: () => {}, back: tab => tab.evaluate('ahead += 3600000') },
+};
+export const kinds = Object.keys(KINDS);
+
+/** A clock that can be put forward; what is noted has the real time. */
+const before = `var ahead = 0, Real = Date;
+Date = function () { return new Real(Real.now() + ahead); };
+Date.now = Real.now;`;
+
+/** → { measure(kind): ms from its return until it has heard, close() } */
+export async function startAbsences() {
+  const stand = await startStand();
+  const tabs = await startTabs();
+  let count = 0;
+
+  async function measure(kind) {
+    const { leave, back } = KINDS[kind];
+    const key = `away${count++}`;
+    const tab = await tabs.open(stand.page({ key, before }));
+    await tab.show();
+    await tab.send('Network.enable');
+    const heard = () => tab.evaluate('window.heard');
+    const told = what => async () => (await heard()).some(([one]) => one === what);
+    try {
+      // its first poll is short; the second is older than a moment
+      await until(() => Date.now() - stand.of(key)[1]?.at > 600, 'a poll that is held', WAITS);
+      stand.deafen(key);
+      const other = await leave(tab, { tabs });
+      stand.set(key, 'meanwhile');
+      const from = Date.now();
+      await back(tab);
+      await until(told('meanwhile'), `what was set while it was away: ${kind}`, WAITS);
+      await other?.close();
+      return (await heard()).find(([one]) => one === 'meanwhile')[1] - from;
+    } finally {
+      await tab.close();
+    }
+  }
+
+  return {
+    measure,
+    async close() {
+      await tabs.close();
+      await stand.close();
+    },
+  };
+}
+
+const median = sorted => sorted[sorted.length >> 1];
+
+/** Measures each kind some times, and prints a table. */
+export async function printAbsences(times = 5) {
+  const absences = await startAbsences();
+  console.log('\nChromium: heard after an absence, in ms\n');
+  console.log('| absence | median | worst |\n| --- | --- | --- |');
+  for (const kind of kinds) {
+    const all = [];
+    for (let i = 0; i < times; i++) all.push(await absences.measure(kind));
+    all.sort((one, other) => one - other);
+    console.log(`| ${kind} | ${median(all)} | ${all.at(-1)} |`);
+  }
+  await absences.close();
+}
