@@ -54,7 +54,7 @@ function createMany(window, document, included) {
     renew(one.line);
   }
 
-  // While values are told, the poll must live.
+  // While values are delivered, the poll must live.
   function renew(line) {
     line.stale = line.telling;
     if (line.stale) return;
@@ -161,7 +161,7 @@ function createMany(window, document, included) {
     if (!code) {
       line.telling = several || answer.cursor !== one.before;
       one.last = !!answer['final'];
-      // its next poll still has the key, with the cursor that proves the value, and is told that the key has ended
+      // its next poll still has the key, with the cursor that proves the value, and hears that the key has ended
       one.proves = several && answer.receipt;
     }
     if (several) {

@@ -9,14 +9,14 @@ const cursors = (...all: string[]) => ({ code: -1, message: 'timeout', cursors: 
 function watchAll(on: Page, keys: string[], options: (key: string) => Values = () => ({})) {
   const heard: Record<string, unknown[]> = {};
   const watches = keys.map(key => {
-    const told: unknown[] = [];
-    heard[key] = told;
+    const values: unknown[] = [];
+    heard[key] = values;
     return on.watch(
       key,
       {
-        onvalue: (value: unknown, info: Values) => told.push(value, info),
-        onend: (reason: string) => told.push(reason),
-        onerror: (error: Values) => told.push(error.code),
+        onvalue: (value: unknown, info: Values) => values.push(value, info),
+        onend: (reason: string) => values.push(reason),
+        onerror: (error: Values) => values.push(error.code),
         ...options(key),
       },
       0,
@@ -38,7 +38,7 @@ test('ten keys, one poll, whose lists have one entry for each', () => {
   expect(on.newest.src).toMatch(/^https:\/\/status\.example\.com\/status\/get\?/);
 });
 
-test('a value is told to its key alone, with its own cursor, and all are asked for again', () => {
+test('a value goes to its key alone, with its own cursor, and the next poll has all keys', () => {
   const on = page();
   const { heard } = watchAll(on, ['a', 'b']);
   on.answer(cursors('a-1', 'b-1'));
@@ -101,7 +101,7 @@ test('stop() leaves the others; what was held is dropped; the last stop asks no 
   expect(heard).toEqual({ a: [], b: [] });
 });
 
-test('stopped by a handler while values are told: the rest of them are heard by no one, and none is lost to others', () => {
+test('stopped by a handler while values are delivered: it hears none of the rest, and other watches lose nothing', () => {
   const on = page();
   const { heard, watches } = watchAll(on, ['a', 'b'], key =>
     key === 'a' ? { onvalue: () => watches[0]?.stop() } : {},
@@ -196,7 +196,7 @@ test('a final value whose set waits for a receipt: the next poll still has the k
   expect(heard.a?.filter(what => what === 'final' || what === 'expired')).toEqual(['final']);
 });
 
-test('what is about all keys is told to all', () => {
+test('what is about all keys goes to all', () => {
   const on = page();
   const states: string[] = [];
   const { heard } = watchAll(on, ['a', 'b'], key => ({
