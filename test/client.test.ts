@@ -155,11 +155,11 @@ describe('what it tells', () => {
     page.watch('k', { since: 'e-1' });
     const old = page.newest;
     page.answer({ code: 0, data: 'known', cursor: 'e-1' });
-    expect(page.told).toEqual([['state', 'waiting']]);
+    expect(page.reported).toEqual([['state', 'waiting']]);
     page.pass(1500);
     page.answer({ code: 0, data: 'new', cursor: 'e-2' });
     page.answer({ code: 0, data: 'late', cursor: 'e-3' }, old);
-    expect(page.told.filter(([name]) => name === 'value')).toEqual([['value', 'new']]);
+    expect(page.reported.filter(([name]) => name === 'value')).toEqual([['value', 'new']]);
     expect(page.asked.get('since')).toBe('e-2');
   });
 
@@ -193,13 +193,13 @@ describe('what it tells', () => {
     page.pass(2000);
     page.newest.onload();
     expect(errors).toEqual([{ code: 'failed', message: 'offline', retry: 1000 }]);
-    expect(page.told).toEqual([
+    expect(page.reported).toEqual([
       ['state', 'waiting'],
       ['state', 'offline'],
     ]);
     page.pass(3000);
     page.answer(TIMEOUT);
-    expect(page.told.at(-1)).toEqual(['state', 'waiting']);
+    expect(page.reported.at(-1)).toEqual(['state', 'waiting']);
   });
 
   test('a poll that is neither answered nor ended: given up 10 s after its hold, and dropped', () => {
@@ -220,7 +220,7 @@ describe('what it tells', () => {
   });
 
   test('busy and unavailable: with the time to ask again; moved: nothing', () => {
-    for (const [answer, told] of [
+    for (const [answer, reported] of [
       [{ code: -3, message: 'busy', retry: 2000 }, 1],
       [{ code: -7, message: 'unavailable', retry: 2000 }, 1],
       [{ code: -6, message: 'moved', retry: 2000 }, 0],
@@ -229,8 +229,8 @@ describe('what it tells', () => {
       const errors: Values[] = [];
       page.watch('k', { onerror: (error: Values) => errors.push({ ...error }) });
       page.answer(answer);
-      expect(errors).toEqual(told ? [{ ...answer, retry: 2500 }] : []);
-      expect(page.told.at(-1)).toEqual(['state', told ? 'busy' : 'waiting']);
+      expect(errors).toEqual(reported ? [{ ...answer, retry: 2500 }] : []);
+      expect(page.reported.at(-1)).toEqual(['state', reported ? 'busy' : 'waiting']);
       page.pass(2300);
       expect(page.polls).toHaveLength(1);
       page.pass(500);
@@ -239,7 +239,7 @@ describe('what it tells', () => {
   });
 
   test('a refusal: the answer, and then the end; a login that expired is no error', () => {
-    for (const [answer, told] of [
+    for (const [answer, reported] of [
       [{ code: -5, message: 'forbidden' }, true],
       [{ code: -4, message: 'bad request', detail: 'key: …' }, true],
       [{ code: -2, message: 'expired' }, false],
@@ -248,8 +248,8 @@ describe('what it tells', () => {
       const errors: unknown[] = [];
       page.watch('k', { onerror: (error: unknown) => errors.push(error) });
       page.answer(answer);
-      expect(errors).toEqual(told ? [answer] : []);
-      expect(page.told.slice(-2)).toEqual([
+      expect(errors).toEqual(reported ? [answer] : []);
+      expect(page.reported.slice(-2)).toEqual([
         ['state', 'ended'],
         ['end', answer.message],
       ]);
@@ -265,7 +265,7 @@ describe('what it tells', () => {
     page.pass(60_000);
     // its functions are gone, and with them what hears of events
     page.happens('focus');
-    expect(page.told.filter(([name]) => name === 'end')).toHaveLength(1);
+    expect(page.reported.filter(([name]) => name === 'end')).toHaveLength(1);
     expect(page.polls).toHaveLength(1);
   });
 });
@@ -328,7 +328,7 @@ describe('when it asks again', () => {
     }
     expect(page.asked.get('hold')).toBe('2');
     page.answer({ code: -2, message: 'expired' });
-    expect(page.told.at(-1)).toEqual(['end', 'expired']);
+    expect(page.reported.at(-1)).toEqual(['end', 'expired']);
   });
 
   test("a bad request after a proxy's limit was learned: once more with the service's own hold", () => {
@@ -344,12 +344,12 @@ describe('when it asks again', () => {
     }
     expect(page.asked.get('hold')).toBe('2');
     page.answer({ code: -4, message: 'bad request' });
-    expect(page.told.some(([name]) => name === 'end')).toBe(false);
+    expect(page.reported.some(([name]) => name === 'end')).toBe(false);
     page.pass(2000);
     page.answer({ ...TIMEOUT, cursor: 'e-1' });
     page.pass(2000);
     page.answer({ code: -4, message: 'bad request' });
-    expect(page.told.at(-1)).toEqual(['end', 'bad request']);
+    expect(page.reported.at(-1)).toEqual(['end', 'bad request']);
   });
 });
 
@@ -427,7 +427,7 @@ describe('refused by a policy of the page', () => {
     expect(errors).toEqual([
       { code: 'blocked', message: 'CSP: script-src-elem lacks https://status.example.com' },
     ]);
-    expect(page.told.at(-1)).toEqual(['end', 'blocked']);
+    expect(page.reported.at(-1)).toEqual(['end', 'blocked']);
     page.pass(60_000);
     expect(page.polls).toHaveLength(1);
   });
@@ -442,7 +442,7 @@ describe('refused by a policy of the page', () => {
     page.happens('securitypolicyviolation', event);
     page.pass(100);
     expect(errors).toEqual([]);
-    expect(page.told).toEqual([['state', 'waiting']]);
+    expect(page.reported).toEqual([['state', 'waiting']]);
   });
 
   test('one while nothing is asked is not its own', () => {
@@ -491,7 +491,7 @@ describe('refused by a policy of the page', () => {
     expect(errors).toEqual([
       { code: 'blocked', message: 'CSP: trusted-types lacks tagwait? TypeError: no text' },
     ]);
-    expect(refusing.told.at(-1)).toEqual(['end', 'blocked']);
+    expect(refusing.reported.at(-1)).toEqual(['end', 'blocked']);
   });
 });
 

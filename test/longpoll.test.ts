@@ -175,7 +175,7 @@ test('while the node receives every entry, a further poll costs the store nothin
 test('a poll finds a value that a held request missed: both get it', async () => {
   const broker = new Scripted();
   const longpoll = await started(broker);
-  const untold = ask(longpoll, 'l-6');
+  const silent = ask(longpoll, 'l-6');
   broker.asked[0]?.reply(backlog('l-6'));
   await settled();
   // the store was flushed, and another life began with 7, unseen
@@ -186,8 +186,8 @@ test('a poll finds a value that a held request missed: both get it', async () =>
   expect(broker.asked[2]?.since).toBe('l-6');
   broker.events.entry('a', { value: '8', cursor: 'm-2', prev: 'm-1', final: false });
   broker.asked[2]?.reply(backlog('m-1', born));
-  await until(() => untold.answers.length === 1);
-  expect(bodyOf(untold.answers[0])).toMatchObject({ data: 7 });
+  await until(() => silent.answers.length === 1);
+  expect(bodyOf(silent.answers[0])).toMatchObject({ data: 7 });
 });
 
 test('a gap: everything held is asked for again', async () => {

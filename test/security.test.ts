@@ -28,8 +28,8 @@ function sourceOf({ file, name }: Threat): string {
 }
 
 // that the test of a row has passed is seen at the end of the whole run, see tally.ts
-test.each(threats())('$who: $way: $stops: $shown', threat => {
-  for (const cell of [threat.who, threat.way, threat.stops]) expect(cell).toMatch(/\S/);
+test.each(threats())('$attacker: $way: $stops: $shown', threat => {
+  for (const cell of [threat.attacker, threat.way, threat.stops]) expect(cell).toMatch(/\S/);
   const source = sourceOf(threat);
   expect(source, 'the test is there').not.toBe('');
   expect(source, 'it is one that is run').not.toMatch(/^ *(?:test|describe)\S*\.(?:skip|todo|fails)\b/);
@@ -38,7 +38,7 @@ test.each(threats())('$who: $way: $stops: $shown', threat => {
 
 test('a row is shown by a test of its name that passed, and by no other', () => {
   const row = {
-    who: '',
+    attacker: '',
     way: '',
     stops: '',
     shown: 'a › one %s of $kind',

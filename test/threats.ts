@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 
 export interface Threat {
-  who: string;
+  attacker: string;
   way: string;
   stops: string;
   /** `file` › name, the name as it stands in the source */
@@ -15,9 +15,9 @@ export function threats(): Threat[] {
   const text = readFileSync(new URL('../SECURITY.md', import.meta.url), 'utf8');
   const [, table = ''] = /^## Threats$(.*?)^## /ms.exec(text) ?? [];
   return [...table.matchAll(/^\| (.*) \|$/gm)].slice(2).map(([, row = '']) => {
-    const [who = '', way = '', stops = '', shown = ''] = row.split(' | ').map(cell => cell.trim());
+    const [attacker = '', way = '', stops = '', shown = ''] = row.split(' | ').map(cell => cell.trim());
     const [, file = '', name = ''] = /^`(\w+)` › (.+)$/.exec(shown) ?? [];
-    return { who, way, stops, shown, file, name };
+    return { attacker, way, stops, shown, file, name };
   });
 }
 

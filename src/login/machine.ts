@@ -91,8 +91,8 @@ export class Logins {
       const now = Date.now();
       return approve(found, phone, { user, code, until: now + CODE_LIFE }, now);
     });
-    const told = await this.#tell(key, login, 'approved', receipt);
-    return { repeated, received: receipt === undefined ? undefined : (told?.received ?? false) };
+    const said = await this.#tell(key, login, 'approved', receipt);
+    return { repeated, received: receipt === undefined ? undefined : (said?.received ?? false) };
   }
 
   /** @throws {LoginError} @throws {Unavailable} */

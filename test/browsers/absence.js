@@ -61,7 +61,7 @@ export async function startAbsences() {
     await tab.show();
     await tab.send('Network.enable');
     const heard = () => tab.evaluate('window.heard');
-    const told = what => async () => (await heard()).some(([one]) => one === what);
+    const heardOf = what => async () => (await heard()).some(([one]) => one === what);
     try {
       // its first poll is short; the second is older than a moment
       await until(() => Date.now() - stand.of(key)[1]?.at > 600, 'a poll that is held', WAITS);
@@ -70,7 +70,7 @@ export async function startAbsences() {
       stand.set(key, 'meanwhile');
       const from = Date.now();
       await back(tab);
-      await until(told('meanwhile'), `what was set while it was away: ${kind}`, WAITS);
+      await until(heardOf('meanwhile'), `what was set while it was away: ${kind}`, WAITS);
       await other?.close();
       return (await heard()).find(([one]) => one === 'meanwhile')[1] - from;
     } finally {

@@ -31,7 +31,7 @@ const stub = function () {
     return found ? decodeURIComponent(found[1]) : '';
   }
   // Every state is reported, errors too, and the last may come before the script has run.
-  function told(element, states) {
+  function expectStates(element, states) {
     for (var i = 0; i < states.length; i++) {
       element.readyState = states[i];
       if (element.onreadystatechange) element.onreadystatechange();
@@ -67,18 +67,18 @@ const stub = function () {
       scenario.name,
       [key, callback, parameter(element.src, 'since'), parameter(element.src, 'hold')].join(' ')
     );
-    told(element, ['loading']);
+    expectStates(element, ['loading']);
     if (entry === 'hold') return;
     setTimeout(function () {
       var early = index % 2;
-      if (early) told(element, ['loaded']);
+      if (early) expectStates(element, ['loaded']);
       if (entry.message || entry.code != null) {
         var names = callback.split('.');
         var target = window;
         for (var i = 0; i < names.length - 1; i++) target = target && target[names[i]];
         if (target && target[names[i]]) target[names[i]](entry);
       }
-      if (!early) told(element, ['loaded', 'complete']);
+      if (!early) expectStates(element, ['loaded', 'complete']);
     }, entry.after || 5);
   }
 

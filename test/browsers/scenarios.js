@@ -27,7 +27,7 @@ const recovers = (name, entry) => ({
     assert.deepEqual(
       texts(result, 'error'),
       ['error failed'],
-      'the second failure in a row is told, the first is not'
+      'the second failure in a row is reported, the first is not'
     );
     assert.deepEqual(texts(result, 'state'), ['state waiting', 'state offline', 'state waiting']);
     assert.equal(result.polls.length, 4);
@@ -64,7 +64,7 @@ export const scenarios = [
       { code: 0, data: 'later', cursor: 'c8', after: 5000 }
     ],
     check(result, engine) {
-      assert.deepEqual(texts(result), ['state waiting', 'value late', 'value later'], 'each told once');
+      assert.deepEqual(texts(result), ['state waiting', 'value late', 'value later'], 'each reported once');
       // KHTML never runs a script whose element is gone: there the second poll brings both.
       const wanted = engine === 'KHTML' ? ['', '', 'c8'] : ['', '', 'c7', 'c8'];
       assert.deepEqual(sinces(result).slice(0, wanted.length), wanted, 'the abandoned answer counts');

@@ -46,7 +46,7 @@ export class Page {
   readonly drops: Asked[] = [];
   readonly channels: Channel[] = [];
   /** what handlers were called with: `[name, value]` */
-  readonly told: [string, unknown][] = [];
+  readonly reported: [string, unknown][] = [];
   readonly tag: {
     src: string;
     isConnected: boolean;
@@ -145,7 +145,7 @@ export class Page {
   /** Watches, and lets `ms` pass: its first poll is on its way then. */
   watch(key: string, options: Values = {}, ms = 100): Watching {
     const { watch } = this.window.tagwait as { watch(key: string, options: Values): Watching };
-    const tells = (name: string) => (value: unknown) => this.told.push([name, value]);
+    const tells = (name: string) => (value: unknown) => this.reported.push([name, value]);
     const handlers = { onvalue: tells('value'), onstate: tells('state'), onend: tells('end') };
     const watching = watch(key, { ...handlers, ...options });
     this.pass(ms);

@@ -102,13 +102,13 @@ describe('back from anywhere', () => {
       expect(page.drops.map(({ src }) => src)).toEqual([old.src.replace('&poll=', '&drop=')]);
       // what it says on its way counts
       page.answer({ code: 0, data: 'late', cursor: 'e-2' }, old);
-      expect(page.told).toContainEqual(['value', 'late']);
+      expect(page.reported).toContainEqual(['value', 'late']);
       expect(page.asked.get('since')).toBe('e-2');
     },
   );
 
   test.each([0, 0.999_999])(
-    'a first request that fails is tried again within 1.5 s, and nobody is told, at random %d',
+    'a first request that fails is tried again within 1.5 s, and nothing is reported, at random %d',
     random => {
       const page = new Page();
       page.watch('k');
@@ -120,7 +120,7 @@ describe('back from anywhere', () => {
       page.newest.onerror();
       page.pass(1500);
       expect(page.newest.at).toBeGreaterThan(at);
-      expect(page.told).toEqual([['state', 'waiting']]);
+      expect(page.reported).toEqual([['state', 'waiting']]);
     },
   );
 
@@ -164,9 +164,9 @@ describe('expired', () => {
     const end = page.now + 90_000;
     for (let asked = 0; page.now < end - 300; page.pass(100))
       if (page.polls.length > asked) page.polls[asked++]?.onerror();
-    expect(page.told.at(-1)).toEqual(['state', 'offline']);
+    expect(page.reported.at(-1)).toEqual(['state', 'offline']);
     page.pass(1000);
-    expect(page.told.slice(-2)).toEqual([
+    expect(page.reported.slice(-2)).toEqual([
       ['state', 'ended'],
       ['end', 'expired'],
     ]);
@@ -184,7 +184,7 @@ describe('expired', () => {
     page.answer({ code: -1, message: 'timeout', cursor: 'e-1', left: 88 });
     expect(watching.expires).toBe(page.now + 88_000);
     page.pass(10_000);
-    expect(page.told).toEqual([['state', 'waiting']]);
+    expect(page.reported).toEqual([['state', 'waiting']]);
   });
 });
 
@@ -199,7 +199,7 @@ describe('ended', () => {
     const watching = page.watch('k');
     page.answer(answer);
     expect(await watching.ended).toBe(reason);
-    expect(page.told.at(-1)).toEqual(['end', reason]);
+    expect(page.reported.at(-1)).toEqual(['end', reason]);
     expect(page.drops, 'nothing is held any more').toEqual([]);
   });
 
@@ -216,7 +216,7 @@ describe('ended', () => {
       stop(page);
       page.answer({ code: 0, data: 1, cursor: 'e-1' });
       page.pass(60_000);
-      expect(page.told).toEqual([['state', 'waiting']]);
+      expect(page.reported).toEqual([['state', 'waiting']]);
       expect([page.polls.length, page.drops.length]).toEqual([1, 1]);
     }
     const page = new Page();
@@ -253,7 +253,7 @@ describe('a final value whose set waits for a receipt', () => {
     page.answer({ code: -2, message: 'expired' });
     page.pass(120_000);
     expect([page.polls.length, page.drops.length]).toEqual([2, 0]);
-    expect(page.told).toEqual([
+    expect(page.reported).toEqual([
       ['state', 'waiting'],
       ['state', 'ended'],
       ['end', 'final'],
