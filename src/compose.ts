@@ -5,6 +5,7 @@ import { asset, version } from './assets.js';
 import type { Broker } from './brokers/broker.js';
 import { MemoryBroker } from './brokers/memory.js';
 import { RedisBroker } from './brokers/redis/redis.js';
+import { weaknesses } from './config.js';
 import { LongPoll } from './hold/longpoll.js';
 import { type FdBudget, fdBudget, Limits } from './limits.js';
 import { type Live, startLive } from './live/live.js';
@@ -71,7 +72,7 @@ export async function compose(
 ): Promise<Composed> {
   const fds = fdBudget();
   const { longpoll, metrics, limits } = connect(config, log, broker, fds);
-  warnOfWeakness(config, log);
+  for (const warning of weaknesses(config)) log.warn(warning);
   if (limits.maxHeld > fds.held)
     log.warn(`TAGWAIT_MAX_HELD: the limits of open files and heap allow for ${fds.held}`);
   await longpoll.start();
@@ -207,18 +208,6 @@ function callsOf(
     },
     nodes: () => longpoll.nodes(),
   };
-}
-
-/**
- * RFC 2104 §3: a key shorter than the hash weakens it. A page could guess a short secret offline, from its own proof.
- */
-const SECRET_LENGTH = 32;
-
-function warnOfWeakness({ secret = [], setTokens = [] }: Config, log: Logger): void {
-  if (secret.some(text => text.length < SECRET_LENGTH))
-    log.warn(`TAGWAIT_SECRET: give ${SECRET_LENGTH} random characters or more: a page can try shorter ones`);
-  if (setTokens.some(text => text.length < SECRET_LENGTH))
-    log.warn(`TAGWAIT_SET_TOKENS: give ${SECRET_LENGTH} random characters or more`);
 }
 
 export const storeOf = ({ redisUrl, redisCluster, redisSentinels }: Config) =>

@@ -174,3 +174,18 @@ const overlap = (one: string | undefined, other: string | undefined) =>
   one === other || [one, other].some(name => name !== undefined && ALL_ADDRESSES.includes(name));
 
 export { CommanderError };
+
+/**
+ * RFC 2104 §3: a key shorter than the hash weakens it. A page could guess a short secret offline, from its own proof.
+ */
+const SECRET_LENGTH = 32;
+
+/** What the operator should know about settings that are allowed; without their values. */
+export function weaknesses({ secret = [], setTokens = [] }: Config): string[] {
+  const short = (texts: string[]) => texts.some(text => text.length < SECRET_LENGTH);
+  const wanted = `give ${SECRET_LENGTH} random characters or more`;
+  return [
+    ...(short(secret) ? [`TAGWAIT_SECRET: ${wanted}: a page can try shorter ones`] : []),
+    ...(short(setTokens) ? [`TAGWAIT_SET_TOKENS: ${wanted}`] : []),
+  ];
+}

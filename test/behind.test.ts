@@ -143,7 +143,7 @@ describe.skipIf(installed.length === 0)(`behind ${installed.join(', ')}`, { time
         await set(two.internalUrl, { key: `${way}-${kind}`, value: kind, final: true });
     for (const [index, { kind }] of fronts.entries()) {
       expect(await streams[index], kind).toMatch(
-        new RegExp(`event: value\ndata: "${kind}"\n\nevent: end\ndata: final\n\n$`),
+        new RegExp(`event: value\nfinal: true\ndata: "${kind}"\n\nevent: end\ndata: final\n\n$`),
       );
       await until(() => sockets[index]?.of(`socket-${kind}`).some(({ data }) => data === kind));
       sockets[index]?.socket.close();

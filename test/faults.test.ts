@@ -213,7 +213,7 @@ describe.concurrent('delivery', () => {
         lease,
         log: { info() {}, warn() {} },
       });
-    const holder = new LongPoll(broker('holder', 1500), { id: 'holder', version: '0' });
+    const holder = new LongPoll(broker('holder', 6000), { id: 'holder', version: '0' });
     await holder.start();
     onTestFinished(() => holder.close());
     const { internalUrl } = await service({ redisUrl: redis.url });

@@ -10,8 +10,6 @@ export default defineConfig({
     maxWorkers: 3,
     // of the tests of one file that say so
     maxConcurrency: 3,
-    // a file costs what its tests cost: another process for each took a second and a half to import the service again
-    isolate: false,
     // longer than a wait in a test, which says what it waited for
     testTimeout: 120_000,
     hookTimeout: 180_000,
