@@ -55,27 +55,14 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
   await inner.start();
   const sampler = new Sampler(KEPT);
   const measure = measuring(metrics);
-  let watched = false;
-  let processes = 1;
   // while the store is away a survey would only time out
   const others = async () => (longpoll.store().up ? longpoll.nodes().catch(() => null) : null);
-
-  async function take(given: Snapshot): Promise<void> {
-    ({ processes } = given);
-    const sample = sampler.take(given.measured, given.loop, given.at);
-    if (!sample) return;
-    // the other nodes are asked only while a page is open
-    const nodes = watched ? await others() : null;
+  const set = async (sample: unknown, nodes: unknown) => {
     const value = { sample, node: longpoll.describe(), nodes };
-    ({ watched } = await inner.set(key, value, { ttl: SAMPLE_INTERVAL * HISTORY }));
-  }
+    return (await inner.set(key, value, { ttl: SAMPLE_INTERVAL * HISTORY })).watched;
+  };
   const failed = (err: unknown) => log.error({ err }, 'the live page');
-  let timer: NodeJS.Timeout | undefined;
-  if (shared) shared.onSnapshot(snapshot => void take(snapshot).catch(failed));
-  else {
-    await take(await measure.snapshot());
-    timer = setInterval(() => measure.snapshot().then(take).catch(failed), SAMPLE_INTERVAL).unref();
-  }
+  const feed = await startFeed({ sampler, snapshot: measure.snapshot, others, set, shared, failed });
   return {
     page,
     client,
@@ -88,17 +75,46 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
       every: SAMPLE_INTERVAL,
       kept: KEPT,
       samples: sampler.kept,
-      maxHeld: maxHeld * processes,
+      maxHeld: maxHeld * feed.processes(),
       store,
       node: longpoll.describe(),
       nodes: await others(),
     }),
     async close() {
-      clearInterval(timer);
+      feed.stop();
       measure.stop();
       await inner.close();
     },
   };
+}
+
+interface FeedOptions {
+  sampler: Sampler;
+  snapshot(): Promise<Snapshot>;
+  others(): Promise<unknown>;
+  /** @returns true: a page is open */
+  set(sample: unknown, nodes: unknown): Promise<boolean>;
+  shared: LiveOptions['shared'];
+  failed(error: unknown): void;
+}
+
+/** Sets a sample every two seconds: of this process, or of all processes, which then come by `shared`. */
+async function startFeed({ sampler, snapshot, others, set, shared, failed }: FeedOptions) {
+  let watched = false;
+  let processes = 1;
+  async function take(given: Snapshot): Promise<void> {
+    ({ processes } = given);
+    const sample = sampler.take(given.measured, given.loop, given.at);
+    // the other nodes are asked only while a page is open
+    if (sample) watched = await set(sample, watched ? await others() : null);
+  }
+  let timer: NodeJS.Timeout | undefined;
+  if (shared) shared.onSnapshot(given => void take(given).catch(failed));
+  else {
+    await take(await snapshot());
+    timer = setInterval(() => snapshot().then(take).catch(failed), SAMPLE_INTERVAL).unref();
+  }
+  return { processes: () => processes, stop: () => clearInterval(timer) };
 }
 
 /** Takes snapshots of this process: its metrics, and the p99 of the event loop delay since the last one, ms. */
