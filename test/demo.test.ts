@@ -94,7 +94,7 @@ test.concurrent('refused on the phone: the page says so, and shows a new code', 
 
 test.concurrent('a code that expires is followed by a new one', async () => {
   const { publicUrl } = await demo();
-  const page = await desktop(publicUrl, '?seconds=1');
+  const page = await desktop(publicUrl, '?seconds=5');
   const first = await scanned(page);
   const href = () => page.getAttribute('.tagwait-code', 'href');
   await until(async () => ((await href()) ?? first) !== first, { within: 40_000 });
