@@ -176,6 +176,7 @@ const commands = {
         sendSet(page, next);
       };
       onAnswer = () => {
+        if (!running) return;
         answers++;
         if (answers === count) {
           clearTimeout(late);

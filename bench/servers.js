@@ -1,6 +1,6 @@
 /** The servers under test: how each is started, and which processes belong to it. */
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -91,9 +91,9 @@ export function startLoad({ pinned = true } = {}) {
   });
 }
 
-async function ofOurs(file, env = {}) {
+async function ofOurs(file, { env = {}, flags = [] } = {}) {
   const port = await freePort();
-  const child = start('server', process.execPath, [here(`servers/${file}.js`)], {
+  const child = start('server', process.execPath, [...flags, here(`servers/${file}.js`)], {
     env: { PORT: String(port), NODE_ENV: 'production', ...env },
   });
   await until(() => child.output.includes('ready') || child.exitCode !== null, `${file} is ready`);
@@ -183,35 +183,38 @@ const over = async (redis, startOne) => {
 /** Pages poll the first process, backends set on the second. */
 export const twoNodes = redis => over(redis, ({ url }) => startTagwait({ TAGWAIT_REDIS_URL: url }));
 
+/** The flags that src/cli.ts sets. */
+const FLAGS = ['--max-semi-space-size=2', '--single-threaded-gc'];
+
 /** One process each, values in memory. */
-export const EMBEDDED = [
-  { name: 'bare node:http, no checks', protocol: 'bare', start: () => ofOurs('bare') },
-  { name: 'tagwait', protocol: 'tagwait', start: () => startTagwait() },
-  { name: 'Koa, written plainly', protocol: 'koa', peer: true, start: () => ofOurs('koa') },
-  { name: 'Faye 1.4 callback-polling', protocol: 'faye', peer: true, start: () => ofOurs('faye') },
-  { name: 'engine.io 6 JSONP polling', protocol: 'engineio', peer: true, start: () => ofOurs('engineio') },
-  ...(has.nchan ? [{ name: 'nchan (C)', protocol: 'nchan', peer: true, start: () => startNchan() }] : []),
+export const BARE = { name: 'node:http, no checks', protocol: 'bare', start: () => ofOurs('bare') };
+export const OURS = { name: 'tagwait', protocol: 'tagwait', start: () => startTagwait() };
+export const PEERS = [
+  {
+    name: "node:http, no checks, tagwait's V8 flags",
+    protocol: 'bare',
+    start: () => ofOurs('bare', { flags: FLAGS }),
+  },
+  { name: 'Koa, written plainly', protocol: 'koa', start: () => ofOurs('koa') },
+  { name: 'Faye 1.4 callback-polling', protocol: 'faye', start: () => ofOurs('faye') },
+  { name: 'engine.io 6 JSONP polling', protocol: 'engineio', start: () => ofOurs('engineio') },
+  ...(has.nchan ? [{ name: 'nchan (C)', protocol: 'nchan', start: () => startNchan() }] : []),
 ];
 
 /** Two processes and Redis on one core: polls on one, sets on the other. */
-export const OVER_REDIS = has.redis
-  ? [
-      {
-        name: 'tagwait, two nodes + Redis',
-        protocol: 'tagwait',
-        start: async () => twoNodes(await startRedis()),
-      },
-      ...(has.nchan
-        ? [
-            {
-              name: 'nchan (C), two nodes + Redis',
-              protocol: 'nchan',
-              start: async () => over(await startRedis(), startNchan),
-            },
-          ]
-        : []),
-    ]
-  : [];
+export const OURS_OVER_REDIS = {
+  name: 'tagwait, two nodes + Redis',
+  protocol: 'tagwait',
+  start: async () => {
+    const redis = await startRedis();
+    return { ...(await twoNodes(redis)), redis };
+  },
+};
+export const NCHAN_OVER_REDIS = {
+  name: 'nchan (C), two nodes + Redis',
+  protocol: 'nchan',
+  start: async () => over(await startRedis(), startNchan),
+};
 
 export const stop = server => end(server.children);
 
@@ -233,9 +236,22 @@ export async function atRest(server) {
   }
 }
 
-/** CPU time of all processes of a server so far, µs. The resolution of Linux is 10 ms. */
+/** CPU time of all processes of a server so far, µs. The kernel counts each thread's in ns. */
 export const cpu = ({ children }) =>
-  children.reduce((sum, { pid }) => {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
-    return sum + (Number(fields[11]) + Number(fields[12])) * 10_000;
-  }, 0);
+  children.reduce((sum, { pid }) => sum + threads(pid).reduce((all, one) => all + runtime(one), 0), 0);
+
+const threads = pid => readdirSync(`/proc/${pid}/task`).map(id => `/proc/${pid}/task/${id}/schedstat`);
+const runtime = file => Number(readFileSync(file, 'utf8').split(' ')[0]) / 1000;
+
+/** The control of pairs.js, on the server's core: `await control()` is how long its computing took, ms. */
+export function startControl() {
+  const child = start('server', process.execPath, [here('control.js')], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  const control = () =>
+    new Promise(resolve => {
+      child.once('message', resolve);
+      child.send(0);
+    });
+  return { control, end: () => end([child]) };
+}

@@ -8,8 +8,8 @@ export default defineConfig({
     sequence: { sequencer: LongestFirst },
     // three on two cores: most tests wait for servers and browsers, and two would leave the processors idle
     maxWorkers: 3,
-    // of the tests of one file that say so
-    maxConcurrency: 3,
+    // of the tests of one file that say so; with three of each, waits of a browser took seconds
+    maxConcurrency: 2,
     // longer than a wait in a test, which says what it waited for
     testTimeout: 120_000,
     hookTimeout: 180_000,
