@@ -145,13 +145,17 @@ async function ask(
   const body = new URLSearchParams(
     Object.entries(fields ?? {}).map(([name, value]): [string, string] => [name, String(value)]),
   );
-  const response = await fetch(target, { headers, ...(fields && { method: 'POST', body }) }).catch(error => {
-    throw new Failed(`no answer from ${new URL(target).origin}: ${reasonOf(error)}`);
-  });
+  const response = await reach(target, { headers, ...(fields && { method: 'POST', body }) });
   const text = await response.text();
   if (!response.ok) throw new Failed(refusalOf(response.status, text));
   context.out(text);
 }
+
+/** @throws {Failed} when there is no answer */
+const reach = (target: string, options: RequestInit = {}) =>
+  fetch(target, options).catch(error => {
+    throw new Failed(`no answer from ${new URL(target).origin}: ${reasonOf(error)}`);
+  });
 
 async function watch(
   context: Context,
@@ -160,6 +164,8 @@ async function watch(
   options: { since?: string; proof?: string },
 ): Promise<void> {
   const base = baseOf('public', url, readConfig([], context.env, version));
+  // later it waits for a service that is away; at the start that is more often a wrong URL
+  await (await reach(`${base}/healthz`)).body?.cancel();
   const updates = subscribe(key, { url: base, ...options });
   for (;;) {
     const { done, value } = await updates.next();

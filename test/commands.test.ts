@@ -138,6 +138,7 @@ test.each([
   [['set', 'a'], 1, /missing required argument 'value'/],
   [['peek', 'a', '--bogus'], 1, /unknown option '--bogus'/],
   [['peek', 'a', '--url', 'http://127.0.0.1:1'], 1, /^tagwait: no answer from http:\/\/127.0.0.1:1: \w/],
+  [['watch', 'a', '--url', 'http://127.0.0.1:1'], 1, /^tagwait: no answer from http:\/\/127.0.0.1:1: \w/],
   [['watch', 'a', '--url', 'nowhere'], 1, /^tagwait: --url: give /],
   [['peek', 'a', '--url', 'nowhere'], 1, /^tagwait: --url: give /],
 ])('%j: exit code %i and one line that says why', async (args, code, line) => {

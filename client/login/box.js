@@ -36,7 +36,7 @@ function begin(option, tag, url, nonce) {
 
   function paint() {
     var seconds = left();
-    if (view) view.left(Math.ceil(seconds), Math.min(1, seconds / span));
+    if (view) view.left(Math.floor(seconds), Math.min(1, seconds / span));
   }
 
   function tick() {
