@@ -109,6 +109,7 @@ function imok(port: number): Promise<boolean> {
   return new Promise(resolve => {
     let text = '';
     const socket = connect(port, '127.0.0.1', () => socket.write('ruok'));
+    socket.setTimeout(1000, () => socket.destroy());
     socket.on('data', data => {
       text += data;
     });

@@ -2,14 +2,20 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { brokerContract } from '../src/brokers/contract/contract.js';
 import { hasPostgres, hasZookeeper, postgresServer, zookeeperServer } from './databases.js';
 import type { Owner } from './owner.js';
 
 const folder = fileURLToPath(new URL('../examples', import.meta.url));
+/** ZooKeeper's answer to a request to connect: length, version, session timeout in ms, id, password, read-only. */
+const CONNECTED = Buffer.from(
+  `00000025 00000000 00001770 0000000000000001 00000010 ${'00'.repeat(16)} 00`.replaceAll(' ', ''),
+  'hex',
+);
 const stores = [
   { name: 'PostgreSQL', installed: hasPostgres, start: postgresServer, variable: 'POSTGRES_URL', more: 1 },
   { name: 'ZooKeeper', installed: hasZookeeper, start: zookeeperServer, variable: 'ZOOKEEPER', more: 0 },
@@ -30,7 +36,15 @@ async function contract(
     stream.on('data', text => {
       output += text;
     });
+  // it ends its own process then, and what it printed says more than that the time of this test has passed
+  let late = '';
+  const timer = setTimeout(() => {
+    late = 'the contract did not end within 200 s:\n';
+    child.kill('SIGTERM');
+  }, 200_000);
   await once(child, 'close');
+  clearTimeout(timer);
+  if (late) throw new Error(late + output);
   const lines = output.split('\n');
   return {
     passed: lines.filter(line => /^\s*ok /.test(line) && !/# SKIP/.test(line)).length,
@@ -53,6 +67,34 @@ describe.concurrent('brokers of other stores', () => {
         expect(passed).toBe(brokerContract(2).length + more);
       },
     );
+});
+
+test('a ZooKeeper session that is closed while it is being opened is not opened again', async () => {
+  const connections: Socket[] = [];
+  // answers the request to connect, and nothing that comes after it
+  const silent = createServer(socket => {
+    connections.push(socket);
+    socket.on('error', () => {});
+    socket.once('data', () => setTimeout(() => socket.write(CONNECTED), 100));
+  }).listen(0, '127.0.0.1');
+  onTestFinished(() => {
+    for (const socket of connections) socket.destroy();
+    silent.close();
+  });
+  await once(silent, 'listening');
+  const script = `
+    import { Session } from ${JSON.stringify(join(folder, 'brokers/zookeeper-session.js'))};
+    const session = new Session('127.0.0.1:${(silent.address() as AddressInfo).port}', () => {});
+    void session.start();
+    setImmediate(() => session.close());
+  `;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    cwd: folder,
+    stdio: 'ignore',
+  });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  expect((await once(child, 'exit'))[0]).toBe(0);
+  expect(connections).toHaveLength(1);
 });
 
 test('each file of a broker has at most 200 lines, and the README names it', () => {

@@ -12,10 +12,13 @@ import { type Owner, onTestFinished } from './owner.js';
 const passwordIn = (args: string[]): { password?: string } =>
   args.includes('--requirepass') ? { password: args[args.indexOf('--requirepass') + 1] as string } : {};
 
-/** A port that is free now, and whose neighbour 10,000 above is too: a Cluster's bus sits there. */
+/**
+ * A port that is free now, and whose neighbour 10,000 above is too: a Cluster's bus sits there. Both are below 32,768,
+ * where Linux begins to give ports to clients: one of them would take the port before its server does.
+ */
 export async function freePort(): Promise<number> {
   for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 25_000);
+    const port = 11_000 + Math.floor(Math.random() * 11_000);
     if ((await isFree(port)) && (await isFree(port + 10_000))) return port;
   }
 }

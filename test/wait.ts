@@ -1,4 +1,5 @@
 /** Waiting for conditions. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 
 /** How long a test waits for what has no time limit of its own, ms: enough for a machine that is busy with other work. */
@@ -13,14 +14,20 @@ interface Wait {
   seen?: () => unknown;
 }
 
-/** Waits for a condition: the first truthy result. A rejected or thrown one ends the wait. */
+/** Waits for a condition: the first truthy result. A rejected or thrown one ends the wait; so does one that never settles. */
 export async function until<T>(
   condition: () => T | Promise<T>,
   { within = PATIENCE, every = 10, seen }: Wait = {},
 ): Promise<Exclude<T, false | undefined | null | '' | 0>> {
   const end = performance.now() + within;
   for (;;) {
-    const result = await condition();
+    const late = new AbortController();
+    const result = await Promise.race([
+      condition(),
+      sleep(Math.max(end - performance.now(), 1000), undefined, { signal: late.signal }).catch(
+        () => undefined,
+      ),
+    ]).finally(() => late.abort());
     if (result) return result as Exclude<T, false | undefined | null | '' | 0>;
     if (performance.now() > end) {
       const last = seen ? `\nseen last: ${inspect(seen(), { depth: 5 })}` : '';

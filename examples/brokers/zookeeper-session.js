@@ -30,7 +30,8 @@ export class Session {
     this.#client = client;
     return new Promise(done => {
       client.on('state', async state => {
-        if (this.#closed || client !== this.#client) return;
+        if (client !== this.#client) return;
+        if (this.#closed) return client.connectionManager.socket?.destroy();
         if (state === EXPIRED) return done(this.#connect());
         if (state !== SYNC_CONNECTED) {
           this.status = { ...this.status, up: false, cause: `ZooKeeper: ${state.getName()}` };
@@ -63,13 +64,19 @@ export class Session {
     this.#client.connectionManager.socket?.destroy();
   }
 
+  /** The client's own `close` reads the answer to its request to connect as another answer, so it is for open sessions. */
   async close() {
     this.#closed = true;
     const client = this.#client;
-    const ended = new Promise(done => client.once('disconnected', done));
-    client.close();
-    await Promise.race([ended, new Promise(done => setTimeout(done, 500))]);
-    client.connectionManager.socket?.destroy();
+    const { connectionManager } = client;
+    connectionManager.connect = () => {};
+    if (client.getState() === SYNC_CONNECTED) {
+      const ended = new Promise(done => client.once('disconnected', done));
+      client.close();
+      await Promise.race([ended, new Promise(done => setTimeout(done, 500))]);
+    }
+    clearTimeout(connectionManager.connectTimeoutHandler);
+    connectionManager.socket?.destroy();
   }
 }
 
