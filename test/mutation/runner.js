@@ -93,7 +93,9 @@ class Runner {
 
   async mutantRun({ activeMutant, testFilter, mutantActivation }) {
     const { samples, seed } = this.#options;
-    const sample = samples[relative(process.cwd(), activeMutant.fileName)];
+    // the file of the project, not of the sandbox that this process runs in
+    const file = Object.keys(samples).find(name => activeMutant.fileName.endsWith(`/${name}`));
+    const sample = samples[file];
     if (!sampled(activeMutant, { sample, seed }))
       return { status: MutantRunStatus.Error, errorMessage: 'not in the sample' };
     this.#measured ??= JSON.parse(readFileSync(MEASURED, 'utf8'));
