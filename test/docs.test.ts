@@ -16,6 +16,7 @@ import { version } from '../src/assets.js';
 import { ANSWERS } from '../src/protocol/answers.js';
 import { assign, call } from '../src/protocol/jsonp.js';
 import { proofOf } from '../src/protocol/ticket.js';
+import { openapi } from '../src/routes/openapi/document.js';
 import { envOf, flagOf, NAMES, SETTINGS } from '../src/settings.js';
 import { type Block, blocksOf } from './blocks.js';
 import { launch, site } from './chromium.js';
@@ -23,6 +24,16 @@ import { held, type Reply, service, set, until } from './harness.js';
 
 const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
 const readme = read('README.md');
+
+interface Body {
+  schema: { properties: Record<string, unknown> };
+}
+interface Operations {
+  get?: { parameters?: { name: string }[] };
+  post?: { requestBody?: { content: Record<string, Body> } };
+}
+
+const NOTHING: Body = { schema: { properties: {} } };
 
 /** The row of each setting in docs/configuration.md. */
 const settingsTable = () =>
@@ -239,6 +250,38 @@ test.each(PAGES)('%s: codes and messages of answers belong together', file => {
     expect(said.match(/`[a-z ]+`/g), row).toEqual(
       codes.match(/-\d/g)?.map(code => `\`${messages.get(Number(code))}\``),
     );
+});
+
+describe('docs/protocol.md has what OpenAPI has', () => {
+  const text = read('docs/protocol.md');
+  const { paths } = openapi({ version, hold: 25, guarded: false }) as { paths: Record<string, Operations> };
+  const quoted = (cell = '') => [...cell.matchAll(/`(\w+)`/g)].map(([, name]) => name as string);
+  /** The names in the first column of the table whose head begins with this word, from a heading on. */
+  const rowsOf = (heading: string, head: string) => {
+    const rest = text.slice(text.indexOf(`\n## ${heading}`));
+    const [table = ''] = rest.slice(rest.indexOf(`\n| ${head} |`) + 1).split('\n\n');
+    return table.split('\n').flatMap(row => quoted(row.split(' | ')[0]));
+  };
+
+  test('every parameter of a poll', () => {
+    const names = paths['/status/get']?.get?.parameters?.map(({ name }) => name);
+    expect(
+      rowsOf('How do I poll?', 'parameter')
+        .filter(name => name !== '_')
+        .sort(),
+    ).toEqual(names?.sort());
+  });
+
+  test('every field of the login calls', () => {
+    // what `new` answers
+    const fields = new Set(['proof']);
+    for (const [, step, takes] of text.matchAll(/^\| `POST (\/login\/\w+)` \| ([^|]+) \|/gm)) {
+      const { schema } = paths[step as string]?.post?.requestBody?.content['application/json'] ?? NOTHING;
+      expect(quoted(takes), step).toEqual(Object.keys(schema.properties));
+      for (const name of quoted(takes)) fields.add(name);
+    }
+    expect(rowsOf('Login by scan', 'field').sort()).toEqual([...fields].sort());
+  });
 });
 
 describe('in a browser', () => {
