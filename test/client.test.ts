@@ -270,6 +270,22 @@ describe('what it tells', () => {
   });
 });
 
+/** @returns a page that has learned that a proxy cuts polls after 5 s */
+function behindProxy(): Page {
+  const page = new Page();
+  page.watch('k');
+  page.pass(1000);
+  page.answer({ code: 0, data: 1, cursor: 'e-1' });
+  for (let cut = 0; cut < 2; cut++) {
+    page.pass(5000);
+    page.newest.onerror();
+    page.pass(3000);
+    page.answer(TIMEOUT);
+  }
+  expect(page.asked.get('hold')).toBe('2');
+  return page;
+}
+
 describe('when it asks again', () => {
   test('straight from an answer, but after a time-out that came at once a second later', () => {
     const page = new Page();
@@ -316,33 +332,13 @@ describe('when it asks again', () => {
   });
 
   test("an end after a proxy's limit was learned is an end", () => {
-    const page = new Page();
-    page.watch('k');
-    page.pass(1000);
-    page.answer({ code: 0, data: 1, cursor: 'e-1' });
-    for (let cut = 0; cut < 2; cut++) {
-      page.pass(5000);
-      page.newest.onerror();
-      page.pass(3000);
-      page.answer(TIMEOUT);
-    }
-    expect(page.asked.get('hold')).toBe('2');
+    const page = behindProxy();
     page.answer({ code: -2, message: 'expired' });
     expect(page.reported.at(-1)).toEqual(['end', 'expired']);
   });
 
   test("a bad request after a proxy's limit was learned: once more with the service's own hold", () => {
-    const page = new Page();
-    page.watch('k');
-    page.pass(1000);
-    page.answer({ code: 0, data: 1, cursor: 'e-1' });
-    for (let cut = 0; cut < 2; cut++) {
-      page.pass(5000);
-      page.newest.onerror();
-      page.pass(3000);
-      page.answer({ ...TIMEOUT, cursor: 'e-1' });
-    }
-    expect(page.asked.get('hold')).toBe('2');
+    const page = behindProxy();
     page.answer({ code: -4, message: 'bad request' });
     expect(page.reported.some(([name]) => name === 'end')).toBe(false);
     page.pass(2000);

@@ -3,6 +3,7 @@ import type { Server } from 'node:http';
 import { configOf } from '../src/config.js';
 import { type Service, startService } from '../src/service.js';
 import type { Config } from '../src/settings.js';
+import type { Reply as Answer } from '../src/subscribe/source.js';
 import { onFetchablePorts } from './fetchable.js';
 import { type Owner, onTestFinished } from './owner.js';
 import { listenOnFree } from './ports.js';
@@ -33,16 +34,9 @@ export async function service(options: Partial<Config> = {}, own: Owner = onTest
 /** Listens on a free port of this machine that can be asked. @returns the URL, without a path */
 export const listen = async (server: Server) => `http://127.0.0.1:${await listenOnFree(server)}`;
 
-export interface Reply {
+export interface Reply extends Omit<Answer, 'kind'> {
   code: number;
   message: string;
-  data?: unknown;
-  cursor?: string;
-  earlier?: unknown[];
-  lost?: number;
-  final?: boolean;
-  retry?: number;
-  detail?: string;
   left?: number;
 }
 
@@ -73,11 +67,24 @@ export async function set(
   return { status: response.status, body: (await response.json()) as never };
 }
 
+/** How many requests are held for a key, over all nodes. */
+async function waiting(internalUrl: string, key: string): Promise<number> {
+  const response = await fetch(`${internalUrl}/status/peek?key=${key}`);
+  const { waiters } = (await response.json()) as { waiters: Record<string, number> };
+  return Object.values(waiters).reduce((sum, one) => sum + one, 0);
+}
+
 /** Waits until this many requests are held for a key, over all nodes. */
-export function held(internalUrl: string, key: string, count: number): Promise<unknown> {
-  return until(async () => {
-    const response = await fetch(`${internalUrl}/status/peek?key=${key}`);
-    const { waiters } = (await response.json()) as { waiters: Record<string, number> };
-    return Object.values(waiters).reduce((sum, one) => sum + one, 0) === count;
+export const held = (internalUrl: string, key: string, count: number): Promise<unknown> =>
+  until(async () => (await waiting(internalUrl, key)) === count);
+
+/** Sets values of 1 MB until no request is held for a key. @returns how many */
+export async function setUntilCut(internalUrl: string, key: string): Promise<number> {
+  let sets = 0;
+  await until(async () => {
+    await set(internalUrl, { key, value: 'x'.repeat(1_000_000) });
+    sets++;
+    return (await waiting(internalUrl, key)) === 0;
   });
+  return sets;
 }

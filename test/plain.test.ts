@@ -217,6 +217,19 @@ describe('the fast path and the slow path give the same answer', () => {
   });
 });
 
+/** A connection with an answer of 16 MB that is not read yet. */
+async function unread() {
+  const { publicUrl, internalUrl } = await service({ maxValueBytes: 1_048_576, history: 16 });
+  for (let count = 0; count < 16; count++)
+    await set(internalUrl, { key: 'big', value: 'x'.repeat(1_000_000) });
+  const connection = raw(publicUrl, request('/status/get?key=big'));
+  connection.socket.pause();
+  await until(
+    async () => (await scrape(internalUrl)).get('tagwait_answers_total{mode="json",answer="success"}') === 1,
+  );
+  return { publicUrl, internalUrl, connection };
+}
+
 describe('a connection', () => {
   test('with Connection: close is closed after its answer', async () => {
     const { publicUrl } = await service();
@@ -274,15 +287,7 @@ describe('a connection', () => {
   });
 
   test('is asked no further while its answer is unread, and goes on when it was read', async () => {
-    const { publicUrl, internalUrl } = await service({ maxValueBytes: 1_048_576, history: 16 });
-    for (let count = 0; count < 16; count++)
-      await set(internalUrl, { key: 'big', value: 'x'.repeat(1_000_000) });
-    const connection = raw(publicUrl, request('/status/get?key=big'));
-    connection.socket.pause();
-    await until(
-      async () =>
-        (await scrape(internalUrl)).get('tagwait_answers_total{mode="json",answer="success"}') === 1,
-    );
+    const { publicUrl, internalUrl, connection } = await unread();
     connection.socket.write(request('/status/get?key=small'));
     // it has come, and waits: a second connection's question that was asked later is held already
     raw(publicUrl, request('/status/get?key=later'));
@@ -318,15 +323,7 @@ describe('a connection', () => {
   );
 
   test('whose answer was read late may be idle as long as any other', async () => {
-    const { publicUrl, internalUrl } = await service({ maxValueBytes: 1_048_576, history: 16 });
-    for (let count = 0; count < 16; count++)
-      await set(internalUrl, { key: 'big', value: 'x'.repeat(1_000_000) });
-    const connection = raw(publicUrl, request('/status/get?key=big'));
-    connection.socket.pause();
-    await until(
-      async () =>
-        (await scrape(internalUrl)).get('tagwait_answers_total{mode="json",answer="success"}') === 1,
-    );
+    const { publicUrl, connection } = await unread();
     connection.socket.resume();
     await until(() => connection.text.length > 16_000_000);
     // a second is as long as the hold of another

@@ -150,7 +150,8 @@ if (namesNodes)
     expect((await fetch(`${two.internalUrl}/healthz`)).status, 'a refused ASKING ends nothing').toBe(200);
   });
 
-test.concurrent('Sentinel: the master dies, its replica takes over, pages hear what is set after', async () => {
+/** A master and a replica, and a page on one of two nodes that has heard 1. */
+async function overSentinels() {
   const { master, replicas, setting, name } = await redisSentinels(1);
   const settings = { redisSentinels: setting.split(','), redisMaster: name };
   const holder = await service(settings);
@@ -159,6 +160,11 @@ test.concurrent('Sentinel: the master dies, its replica takes over, pages hear w
   await held(setter.internalUrl, 'a', 1);
   await setUntilStored(setter.internalUrl, { key: 'a', value: 1 });
   await one.hears(1);
+  return { master, replicas, setter, one };
+}
+
+test.concurrent('Sentinel: the master dies, its replica takes over, pages hear what is set after', async () => {
+  const { master, replicas, setter, one } = await overSentinels();
   await until(async () => (await replicas[0]?.client.exists('tagwait:1:{a}')) === 1);
   await master.kill();
   await setUntilStored(setter.internalUrl, { key: 'a', value: 2 }, BY_ITSELF.within);
@@ -169,14 +175,7 @@ test.concurrent('Sentinel: the master dies, its replica takes over, pages hear w
 });
 
 test.concurrent('Sentinel: a master that was cut off and replaced is left for the new one', async () => {
-  const { master, replicas, setting, name } = await redisSentinels(1);
-  const settings = { redisSentinels: setting.split(','), redisMaster: name };
-  const holder = await service(settings);
-  const setter = await service(settings);
-  const one = page(holder.publicUrl, 'a');
-  await held(setter.internalUrl, 'a', 1);
-  await setUntilStored(setter.internalUrl, { key: 'a', value: 1 });
-  await one.hears(1);
+  const { master, replicas, setter, one } = await overSentinels();
   master.process.kill('SIGSTOP');
   await until(
     async () => (await replicas[0]?.client.info('replication'))?.includes('role:master'),

@@ -19,7 +19,7 @@ const POLLING = 300_000;
 const BACKOFF = { first: 500, most: 15_000 };
 
 /** An answer in JSON. */
-interface Reply {
+export interface Reply {
   kind: Kind;
   data?: unknown;
   cursor?: string;
