@@ -85,7 +85,7 @@ test.concurrent('refused on the phone: the page says so, and shows a new code', 
   const link = await scanned(page);
   const hand = await phone(publicUrl, link);
   await shows(page, 'scanned');
-  await hand.getByRole('button', { name: 'Refuse' }).click();
+  await hand.getByRole('button', { name: 'Decline' }).click();
   await shows(page, 'denied');
   await asked(hand, 'denied');
   await page.getByRole('button', { name: 'New code' }).click();

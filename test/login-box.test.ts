@@ -196,7 +196,7 @@ describe('a login', () => {
     await shows(page, 'waiting');
     await say({ state: 'denied' }, true);
     await shows(page, 'denied');
-    expect(await said(page)).toBe('Refused on your phone');
+    expect(await said(page)).toBe('Declined on your phone');
     expect(await faults(page)).toEqual(NONE);
     await page.keyboard.press('Tab');
     expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('New code');

@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { launch } from './chromium.js';
-import { listen, service } from './harness.js';
+import { listen, service, until } from './harness.js';
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -71,8 +71,8 @@ test('the question and the table name the browser as people do', async () => {
 });
 
 test.each([
-  ['Sign in', '/approve', 'Signed in there. You can close this page.'],
-  ['Refuse', '/deny', 'Refused. Nobody was signed in.'],
+  ['Sign in', '/approve', 'Confirmed. Continue on the other screen.'],
+  ['Decline', '/deny', 'Declined. Nobody was signed in.'],
 ])('still says what was decided when the page is loaded again after "%s"', async (button, path, text) => {
   const answers: Record<string, number> = {};
   const { page, asked } = await phone(answers);
@@ -82,6 +82,24 @@ test.each([
   answers['/scan'] = 410;
   await page.reload();
   await heading(page, text);
+});
+
+test('repeats a call three times without a good answer, and then offers to try again', async () => {
+  const answers: Record<string, number> = { '/approve': 503 };
+  const { page, asked } = await phone(answers);
+  const yes = page.getByRole('button', { name: 'Sign in', exact: true });
+  await yes.waitFor();
+  await page.clock.install();
+  await yes.click();
+  await until(async () => {
+    await page.clock.runFor(1000);
+    return asked.length === 5;
+  });
+  await heading(page, 'That did not work.');
+  answers['/approve'] = 200;
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await heading(page, 'Confirmed. Continue on the other screen.');
+  expect(asked).toEqual(['/scan', ...Array(5).fill('/approve')]);
 });
 
 test('says that a code has expired when this tab has decided nothing', async () => {
@@ -94,7 +112,7 @@ test.each(['/scan', '/approve', '/deny'])(
   async path => {
     const { page, url } = await phone({ [path]: 401 }, {}, 'data-signin="/signin?next={here}"');
     if (path !== '/scan')
-      await page.getByRole('button', { name: path === '/deny' ? 'Refuse' : 'Sign in', exact: true }).click();
+      await page.getByRole('button', { name: path === '/deny' ? 'Decline' : 'Sign in', exact: true }).click();
     await page.waitForURL(`${url}/signin?next=%2Fhere%3Fkey%3Dk1`);
   },
 );

@@ -74,6 +74,7 @@ function ask(option, parent, before) {
   var fields = { key: option('key', keyOf()) };
   var root = call('createElement', 'div');
   var login;
+  var tries = 0; // of a call that got no good answer
   parent.insertBefore(root, before);
   attributes(root, { lang: texts.lang, dir: texts.dir });
 
@@ -114,7 +115,7 @@ function ask(option, parent, before) {
     title(state, texts[state]);
   }
 
-  /** @param retry is offered where asking again may help */
+  /** @param retry is called where asking again may help: three times, and then by a button */
   function refused(status, retry) {
     var signin = option('signin');
     if (status === 401 && signin)
@@ -123,6 +124,8 @@ function ask(option, parent, before) {
   }
 
   function trouble(state, retry) {
+    if (state === 'busy' && ++tries < 4) return setTimeout(retry, 1000 * tries);
+    tries = 0;
     title(state, state === 'busy' ? texts.failed : texts[state]);
     if (state === 'busy') button(add(root, 'div', 'acts'), 'again', retry);
   }
