@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { until } from './harness.js';
-import { onTestFinished } from './owner.js';
+import { type Owner, onTestFinished } from './owner.js';
 
 export interface Program {
   output(): string;
@@ -14,7 +14,7 @@ export interface Program {
 export function program(
   command: string,
   args: string[],
-  { cwd, env = {} }: { cwd?: string; env?: Record<string, string> } = {},
+  { cwd, env = {}, own = onTestFinished }: { cwd?: string; env?: Record<string, string>; own?: Owner } = {},
 ): Program {
   const child = spawn(command, args, {
     cwd,
@@ -31,7 +31,7 @@ export function program(
   const ended = once(child, 'close').then(() => {
     over = true;
   });
-  onTestFinished(async () => {
+  own(async () => {
     if (child.pid && !over) process.kill(-child.pid, 'SIGKILL');
     await ended;
   });

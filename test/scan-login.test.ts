@@ -3,21 +3,20 @@
  * README, as it stands there.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer, type ServerResponse } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { createServer } from 'node:http';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { folderOf, line, type Posted, post, SECRET, TOKEN } from './backends.js';
 import { blocksOf } from './blocks.js';
 import { launch } from './chromium.js';
 import { listen, poll, service, until } from './harness.js';
+import type { Owner } from './owner.js';
 import { program } from './program.js';
 import { freePort } from './redis.js';
 
-const SECRET = '0123456789abcdef0123456789abcdef';
-const TOKEN = 'a-token-of-the-backend';
-/** Lines of a backend besides its imports, and those of Java and Go, which need more for the same. */
-const LINES: Record<string, number> = { java: 40, go: 36 };
+vi.setConfig({ testTimeout: 60_000 });
+
+/** Lines of a backend besides its imports. */
+const LINES = 25;
 
 const RUNTIMES: Record<
   string,
@@ -35,64 +34,23 @@ const RUNTIMES: Record<
 };
 const blocks = blocksOf('docs/scan-login.md');
 
-/** A line to tagwait's internal port that can lose answers. */
-async function line(internalUrl: string) {
-  const state = { lose: 0, lost: 0 };
-  const server = createServer(async (request, response: ServerResponse) => {
-    const chunks: Buffer[] = [];
-    for await (const chunk of request) chunks.push(chunk as Buffer);
-    const { authorization = '', 'content-type': type = '' } = request.headers;
-    const answer = await fetch(`${internalUrl}${request.url}`, {
-      method: 'POST',
-      headers: { authorization, 'content-type': type },
-      body: Buffer.concat(chunks),
-    });
-    const text = await answer.text();
-    if (state.lose > 0) {
-      state.lose--;
-      state.lost++;
-      response.destroy();
-    } else response.writeHead(answer.status, { 'Content-Type': 'application/json' }).end(text);
-  });
-  const url = await listen(server);
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return Object.assign(state, { url });
-}
-
-/** Posts as a browser with these cookies. */
-async function post(url: string, fields: Record<string, string>, cookie = '') {
-  const response = await fetch(url, {
-    method: 'POST',
-    headers: { cookie },
-    body: new URLSearchParams(fields),
-  });
-  const text = await response.text();
-  const body = response.status === 200 ? (JSON.parse(text) as Record<string, string>) : {};
-  const given = response.headers
-    .getSetCookie()
-    .map(text => text.split(';')[0])
-    .join('; ');
-  return { status: response.status, body, given };
-}
-
-async function backend(language: string, site?: string) {
-  const { publicUrl, internalUrl } = await service({ secret: [SECRET], setTokens: [TOKEN] });
-  const wire = await line(internalUrl);
-  const folder = mkdtempSync(join(tmpdir(), 'tagwait-scan-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  symlinkSync(join(import.meta.dirname, '../node_modules'), join(folder, 'node_modules'));
+async function backend(
+  language: string,
+  { site, own = onTestFinished }: { site?: string; own?: Owner } = {},
+) {
+  const { publicUrl, internalUrl } = await service({ secret: [SECRET], setTokens: [TOKEN] }, own);
+  const wire = await line(internalUrl, own);
   const { file, run } = RUNTIMES[language] as (typeof RUNTIMES)[string];
-  writeFileSync(join(folder, file), blocks.find(block => block.language === language)?.text ?? '');
+  const text = blocks.find(block => block.language === language)?.text ?? '';
+  const folder = folderOf({ [file]: text }, own);
   const port = await freePort();
-  const [command, ...args] = run(join(folder, file), port) as [string, ...string[]];
+  const [command, ...args] = run(`${folder}/${file}`, port) as [string, ...string[]];
   const url = `http://127.0.0.1:${port}`;
-  const own = { TAGWAIT: wire.url, TOKEN, PORT: String(port), SITE: site ?? url };
+  const env = { TAGWAIT: wire.url, TOKEN, PORT: String(port), SITE: site ?? url };
   const app = program(command, args, {
-    env: { ...own, PHP_CLI_SERVER_WORKERS: '4', TMPDIR: folder },
+    env: { ...env, PHP_CLI_SERVER_WORKERS: '4', TMPDIR: folder },
     cwd: folder,
+    own,
   });
   const answers = () =>
     fetch(url)
@@ -105,6 +63,31 @@ function fail(text: string): never {
   throw new Error(text);
 }
 
+/** A login that a page has begun: its calls, and what the page hears. */
+async function begun({ url, publicUrl }: { url: string; publicUrl: string }) {
+  const { status, body, given } = await post(`${url}/login/new`, {});
+  expect(status).toBe(200);
+  const { key = '', proof = '' } = body as Record<string, string>;
+  const step = (call: string, cookie = 'phone=ada', more = {}): Promise<Posted> =>
+    post(`${url}/login/${call}`, { key, ...more }, cookie);
+  const status_ = async (...args: Parameters<typeof step>) => (await step(...args)).status;
+  const page = () => poll(publicUrl, { key, proof, hold: '0' });
+  const heard = async () => {
+    const { earlier = [], data } = await page();
+    return [...earlier, data];
+  };
+  const code = async () => ((await heard()).at(-1) as { code: string }).code;
+  const redeem = async (cookie = given) => status_('redeem', cookie, { code: await code() });
+  return { key, body, given, step, status: status_, page, heard, code, redeem };
+}
+
+/** Lets the clock of tagwait, which runs in this process, go on. */
+function later(seconds: number) {
+  vi.useFakeTimers({ toFake: ['Date'] });
+  vi.setSystemTime(Date.now() + seconds * 1000);
+  onTestFinished(() => void vi.useRealTimers());
+}
+
 describe.each(Object.keys(RUNTIMES))('the backend in %s', language => {
   const { file, run, version } = RUNTIMES[language] as (typeof RUNTIMES)[string];
   const [command] = run(file, 0) as [string];
@@ -115,63 +98,109 @@ describe.each(Object.keys(RUNTIMES))('the backend in %s', language => {
     const text = blocks.find(block => block.language === language)?.text ?? '';
     const imports = /^(import|package|from|#include|<\?php|\t"|\)$|\s*$)/;
     const lines = text.split('\n').filter(line => !imports.test(line));
-    expect(lines.length).toBeLessThanOrEqual(LINES[language] ?? 29);
+    expect(lines.length).toBeLessThanOrEqual(LINES);
   });
 
-  test.runIf(here)(
-    'a login from scan to session: lost answers, a double tap, a second phone, a stolen code, a refusal',
-    async () => {
-      const { publicUrl, wire, url } = await backend(language);
+  describe.runIf(here)('plays', () => {
+    let stand: Awaited<ReturnType<typeof backend>>;
+    const ends: (() => Promise<void> | void)[] = [];
+    beforeAll(async () => {
+      stand = await backend(language, { own: end => void ends.unshift(end) });
+    }, 180_000);
+    afterAll(async () => {
+      for (const end of ends) await end();
+    });
+
+    test('a login from scan to session, with lost answers', async () => {
+      const { url, publicUrl, wire } = stand;
       wire.lose = 1;
-      const begun = await post(`${url}/login/new`, {});
-      expect([begun.status, wire.lost]).toEqual([200, 1]);
-      const { key = '', proof = '', link } = begun.body;
-      expect(link).toBe(`${url}/scan?key=${key}`);
-      expect(begun.given).toMatch(/^visitor=.{22,}$/);
+      expect((await post(`${url}/login/new`, {})).status, 'the page calls again').toBe(503);
+      const { key, body, given, step, status, heard, code, redeem } = await begun(stand);
+      expect(body.link).toBe(`${url}/scan?key=${key}`);
+      expect(given).toMatch(/^visitor=.{22,}$/);
       expect((await poll(publicUrl, { key })).code, 'the key alone does not watch').toBe(-5);
-
-      const step = async (call: string, cookie = 'phone=ada', more = {}) =>
-        (await post(`${url}/login/${call}`, { key, ...more }, cookie)).status;
-      expect(await step('approve', ''), 'nobody').toBe(401);
-      expect(await step('approve'), 'before it is scanned').toBe(409);
+      expect(await status('approve', ''), 'nobody').toBe(401);
+      expect(await status('approve'), 'before it is scanned').toBe(409);
+      for (const call of ['scan', 'approve']) {
+        wire.lose = 1;
+        expect([await status(call), await status(call)], call).toEqual([503, 200]);
+      }
+      expect((await step('scan')).status, 'too late for another scan').toBe(410);
+      expect(await heard()).toEqual([{ state: 'scanned' }, { state: 'approved', code: expect.any(String) }]);
+      expect(await redeem('visitor=eve'), 'stolen').toBe(403);
       wire.lose = 1;
-      const scanned = await post(`${url}/login/scan`, { key }, 'phone=ada');
-      expect(scanned).toMatchObject({ status: 200, body: { show: { site: 'Example', browser: 'node' } } });
-      const heard = await poll(publicUrl, { key, proof });
-      expect(heard).toMatchObject({ code: 0, data: { state: 'scanned' } });
-      expect(await step('scan', 'phone=eve'), 'a second phone').toBe(409);
-      expect(await step('scan'), 'the same phone, reloaded').toBe(200);
-      expect(await step('approve', 'phone=eve')).toBe(409);
-      const wrong = await step('redeem', begun.given, { code: 'guessed' });
-      expect(wrong, 'no code yet').toBeGreaterThanOrEqual(400);
-
-      wire.lose = 1;
-      expect(await Promise.all([step('approve'), step('approve')]), 'a double tap').toEqual([200, 200]);
-      const { data, final } = await poll(publicUrl, { key, proof, since: heard.cursor as string });
-      const { state, code = '' } = data as { state: string; code: string };
-      expect([state, final]).toEqual(['approved', true]);
-      expect(await step('deny'), 'no after yes').toBe(409);
-      expect(await step('redeem', 'visitor=eve', { code }), 'stolen').toBe(403);
-      expect(await step('redeem', begun.given, { code: `${code}x` })).toBe(403);
-      wire.lose = 1;
-      const redeemed = await post(`${url}/login/redeem`, { key, code }, begun.given);
+      expect(await redeem()).toBe(503);
+      const redeemed = await step('redeem', given, { code: await code() });
       expect([redeemed.status, 'user' in redeemed.body]).toEqual([200, false]);
       expect(redeemed.given).toMatch(/session=.{22,}/);
-      expect(await step('redeem', begun.given, { code }), 'the page asks again').toBe(200);
-      expect(await step('redeem', 'visitor=eve', { code })).toBe(403);
-      expect(await step('approve'), 'a retry after the redeem').toBe(200);
+      expect(await redeem(), 'the page asks again').toBe(200);
+      expect(await redeem('visitor=eve')).toBe(403);
+      expect(wire.lost).toBe(4);
+    });
 
-      const other = (await post(`${url}/login/new`, {}, begun.given)).body;
-      const said = async (call: string) =>
-        (await post(`${url}/login/${call}`, { key: other.key ?? '' }, 'phone=ada')).status;
-      expect([await said('scan'), await said('deny'), await said('deny')]).toEqual([200, 200, 200]);
-      expect(await said('approve'), 'yes after no').toBe(409);
-      const refused = await poll(publicUrl, { key: other.key ?? '', proof: other.proof ?? '' });
-      expect(refused).toMatchObject({ data: { state: 'denied' }, final: true });
-      expect((await post(`${url}/login/scan`, { key: 'unknown' }, 'phone=ada')).status).toBe(404);
-    },
-    180_000,
-  );
+    test('what the phone shows, and wrong codes: the right one is still good', async () => {
+      const { given, step, status, redeem } = await begun(stand);
+      const { body } = await step('scan');
+      expect(body).toMatchObject({ show: { site: 'Example', browser: 'node' } });
+      await status('approve');
+      const wrong = await Promise.all(Array.from({ length: 11 }, () => step('redeem', given, { code: 'x' })));
+      expect(wrong.map(({ status }) => status).toSorted()).toEqual([...Array(10).fill(403), 429]);
+      expect(wrong.find(({ status }) => status === 429)?.body.retry).toEqual(expect.any(Number));
+      expect(await redeem()).toBe(200);
+      expect((await post(`${stand.url}/login/scan`, { key: 'unknown' }, 'phone=ada')).status).toBe(404);
+      expect((await post(`${stand.url}/login/other`, {}, 'phone=ada')).status).toBe(404);
+    });
+
+    test('a refusal', async () => {
+      const { given, status, page } = await begun(stand);
+      expect([await status('scan'), await status('deny'), await status('deny')]).toEqual([200, 200, 200]);
+      expect(await status('approve'), 'yes after no').toBe(409);
+      expect(await page()).toMatchObject({ data: { state: 'denied' }, final: true });
+      expect(await status('redeem', given, { code: 'x' })).toBe(410);
+    });
+
+    test('a double tap', async () => {
+      const { status, heard, redeem } = await begun(stand);
+      await status('scan');
+      expect(await Promise.all([status('approve'), status('approve')])).toEqual([200, 200]);
+      expect(await heard()).toHaveLength(2);
+      expect(await status('deny'), 'no after yes').toBe(409);
+      expect(await redeem()).toBe(200);
+    });
+
+    test('a confirmation that is retried after a minute', async () => {
+      const { status, code, redeem } = await begun(stand);
+      await status('scan');
+      await status('approve');
+      const first = await code();
+      later(61);
+      expect(await redeem(), 'too late').toBe(410);
+      expect(await status('approve')).toBe(200);
+      expect(await code()).toBe(first);
+      expect(await redeem()).toBe(200);
+      expect(await status('approve'), 'a retry after the redeem').toBe(200);
+    });
+
+    test('an expired code', async () => {
+      const { given, status, page } = await begun(stand);
+      const scanned = await begun(stand);
+      await scanned.status('scan');
+      later(121);
+      expect((await page()).code, 'the page').toBe(-2);
+      expect([await status('scan'), await status('approve'), await status('deny')]).toEqual([410, 410, 410]);
+      expect(await status('redeem', given, { code: 'x' })).toBe(410);
+      expect([await scanned.status('approve'), await scanned.status('deny')]).toEqual([410, 410]);
+    });
+
+    test('a second phone', async () => {
+      const { status, redeem } = await begun(stand);
+      expect(await status('scan')).toBe(200);
+      for (const call of ['scan', 'approve', 'deny']) expect(await status(call, 'phone=eve'), call).toBe(409);
+      expect(await status('scan'), 'the first one, reloaded').toBe(200);
+      expect(await status('approve')).toBe(200);
+      expect(await redeem()).toBe(200);
+    });
+  });
 });
 
 /** The site of the login: its two pages, and its backend behind them. */
@@ -203,7 +232,7 @@ test('its two pages sign in, in a browser', async () => {
   const pages: Record<string, string> = {};
   let behind = '';
   const site = await origin(pages, () => behind);
-  const { publicUrl, url } = await backend('js', site);
+  const { publicUrl, url } = await backend('js', { site });
   behind = url;
   const [login, phone] = blocks
     .filter(({ language }) => language === 'html')
@@ -235,10 +264,7 @@ test("the README's app signs in: a page, and a second browser that plays the pho
     .replace('http://127.0.0.1:11001', internalUrl)
     .replace(':11000', `:${port}`)
     .replace('listen(3000)', `listen(${own}, () => console.log('listens'))`);
-  const folder = mkdtempSync(join(tmpdir(), 'tagwait-readme-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  symlinkSync(join(import.meta.dirname, '../node_modules'), join(folder, 'node_modules'));
-  writeFileSync(join(folder, 'app.mjs'), here);
+  const folder = folderOf({ 'app.mjs': here });
   await program(process.execPath, ['app.mjs'], { cwd: folder }).said(/listens/);
   const browser = await launch();
   onTestFinished(() => browser.close());
@@ -251,8 +277,23 @@ test("the README's app signs in: a page, and a second browser that plays the pho
   expect(await phone.textContent('h1')).toMatch(/^Sign in to My shop on Chrome/);
   await phone.getByRole('button', { name: 'Sign in' }).click();
   await page.waitForFunction(() => document.body.textContent === 'Hello ada');
-  const again = await page.request.post(`http://127.0.0.1:${own}/login/redeem`, {
-    form: { key: 'a', code: 'b' },
+
+  // the answer to a redeem is lost: the page asks again, with the cookies from before
+  const url = `http://127.0.0.1:${own}`;
+  const { body, given } = await post(`${url}/login/new`, {});
+  const { key = '', proof = '' } = body as Record<string, string>;
+  const signed = await fetch(`${url}/scan?key=${key}`);
+  const hand = signed.headers.getSetCookie().join('; ');
+  for (const call of ['scan', 'approve'])
+    expect((await post(`${url}/login/${call}`, { key }, hand)).status).toBe(200);
+  const { data } = await poll(publicUrl, { key, proof, hold: '0' });
+  const { code = '' } = data as Record<string, string>;
+  const redeem = (cookie: string) => post(`${url}/login/redeem`, { key, code }, cookie);
+  const sessions = [await redeem(given), await redeem(given)].map(({ status, given: cookies }) => {
+    expect(status).toBe(200);
+    return /connect\.sid=([^;]+)/.exec(cookies)?.[1];
   });
-  expect(again.status(), 'a code that was never given').toBeGreaterThanOrEqual(400);
+  expect(new Set(sessions.filter(Boolean)).size).toBe(2);
+  expect((await redeem('visitor=eve')).status, 'another browser').toBe(403);
+  expect((await post(`${url}/login/approve`, { key }, '')).status, 'a phone that is not signed in').toBe(401);
 }, 90_000);
