@@ -228,6 +228,37 @@ describe('what the five calls take', () => {
     expect((await call('new', { visitor: '😀'.repeat(256) })).status).toBe(200);
   });
 
+  test('what an attack leaves behind is counted: refusals, second phones, wrong codes', async () => {
+    const { node, call, key, phone } = await begun();
+    await call('scan', phone);
+    await call('scan', { ...phone, phone: 'q' });
+    await call('redeem', { key, code: 'guessed', visitor: 'v' });
+    await call('deny', phone);
+    const metrics = await scrape(node.internalUrl);
+    for (const [step, result] of [
+      ['scan', 'conflict'],
+      ['redeem', 'wrong'],
+      ['deny', 'ok'],
+    ])
+      expect(metrics.get(`tagwait_logins_total{step="${step}",result="${result}"}`), step).toBe(1);
+  });
+
+  test('keys and codes are random, and no two are the same', async () => {
+    const node = await service({ secret });
+    const call = caller(node);
+    const begin = async () => {
+      const { key = '', proof = '' } = (await call('new', { visitor: 'v' })).body as Record<string, string>;
+      const phone = { key, phone: 'p' };
+      await call('scan', phone);
+      await call('approve', { ...phone, user: 1 });
+      const { data } = await poll(node.publicUrl, { key, proof, hold: '0' });
+      return [key, (data as { code: string }).code];
+    };
+    const all = (await Promise.all(Array.from({ length: 8 }, begin))).flat();
+    expect(new Set(all).size).toBe(16);
+    for (const one of all) expect(Buffer.from(one, 'base64url')).toHaveLength(16);
+  });
+
   test('forms: show and user follow the rule of value', async () => {
     const node = await service({ secret });
     const form = async (step: string, fields: Record<string, string>) => {

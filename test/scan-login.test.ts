@@ -203,6 +203,79 @@ describe.each(Object.keys(RUNTIMES))('the backend in %s', language => {
   });
 });
 
+describe('what is yours', () => {
+  interface Asked {
+    ip: string;
+    session: Record<string, unknown>;
+  }
+  type Guard = (
+    request: Asked,
+    response: { sendStatus(status: number): number },
+    next: () => number,
+  ) => number;
+  interface Yours {
+    mayBegin: Guard;
+    mayScan: Guard;
+    full: Guard;
+    shown(request: Asked): Record<string, unknown>;
+    isNear(show: Record<string, unknown>, request: Pick<Asked, 'ip'>): boolean;
+    limit(session: Record<string, unknown>): void;
+  }
+  /** The block, loaded again for each test: it counts. */
+  async function yours() {
+    const text = blocks.find(({ text }) => text.includes('mayBegin'))?.text ?? '';
+    const folder = folderOf({ 'yours.mjs': text });
+    return (await import(/* @vite-ignore */ `${folder}/yours.mjs`)) as Yours;
+  }
+  /** @returns the status of the refusal; 200: it goes on */
+  const ask = (guard: Guard, request: Asked) => guard(request, { sendStatus: status => status }, () => 200);
+  const known = () => ({ ip: '192.0.2.7', session: { device: 'd', name: 'Ada', user: 'ada' } });
+
+  test('what is yours: browsers that may begin a login', async () => {
+    const { mayBegin } = await yours();
+    expect(ask(mayBegin, known()) ?? 200).toBe(200);
+    expect(ask(mayBegin, { ...known(), ip: '198.51.100.7' })).toBe(403);
+    expect(ask(mayBegin, { ...known(), session: { name: 'Ada' } })).toBe(403);
+    expect(ask(mayBegin, { ...known(), session: { device: 'd' } })).toBe(401);
+  });
+
+  test('what is yours: how often', async () => {
+    const { mayBegin, mayScan } = await yours();
+    const twenty = Array.from({ length: 20 }, (_, index) => index);
+    for (const guard of [mayBegin, mayScan]) {
+      expect(twenty.map(() => ask(guard, known()) ?? 200)).toEqual(Array(20).fill(200));
+      expect(ask(guard, known())).toBe(429);
+    }
+    expect(ask(mayScan, { ...known(), session: { user: 'eve' } })).toBe(200);
+  });
+
+  test('what is yours: what the phone shows', async () => {
+    const { mayBegin, shown } = await yours();
+    const request = known();
+    ask(mayBegin, request);
+    const { number } = request.session as { number?: number };
+    expect(shown(request)).toMatchObject({ number, name: 'Ada' });
+    expect(number).toBeGreaterThanOrEqual(10);
+    expect(number).toBeLessThan(100);
+  });
+
+  test('what is yours: the networks of page and phone', async () => {
+    const { shown, isNear } = await yours();
+    const show = shown(known());
+    expect(isNear(show, { ip: '192.0.2.200' })).toBe(true);
+    expect(isNear(show, { ip: '192.0.3.7' })).toBe(false);
+  });
+
+  test('what is yours: the rights and the life of the session', async () => {
+    const { limit, full } = await yours();
+    const session: Record<string, unknown> & { cookie: { maxAge?: number } } = { cookie: {} };
+    expect(ask(full, { ip: '', session })).toBe(200);
+    limit(session);
+    expect(ask(full, { ip: '', session })).toBe(403);
+    expect(session.cookie.maxAge).toBe(3_600_000);
+  });
+});
+
 /** The site of the login: its two pages, and its backend behind them. */
 async function origin(pages: Record<string, string>, backendUrl: () => string): Promise<string> {
   const server = createServer(async (request, response) => {

@@ -8,14 +8,14 @@ import { expect, onTestFinished, test } from 'vitest';
 import type { TestModule } from 'vitest/node';
 import { fdBudget } from '../src/limits.js';
 import { closingOf } from './tally.js';
-import { type Result, type Threat, threats, unproven } from './threats.js';
+import { type Claim, claims, mitigations, type Result, threats, unproven } from './threats.js';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const read = (path: string) => readFileSync(join(here, '..', path), 'utf8');
 const text = read('SECURITY.md');
 
 /** The statement that a name stands in: from the `test(` or `describe(` before it to the next one on its level. */
-function sourceOf({ file, name }: Threat): string {
+function sourceOf({ file, name }: Claim): string {
   const source = read(`test/${file}.test.ts`);
   const at = source.indexOf(`'${name}'`);
   if (at < 0) return '';
@@ -28,31 +28,36 @@ function sourceOf({ file, name }: Threat): string {
 }
 
 // that the test of a row has passed is seen at the end of the whole run, see tally.ts
-test.each(threats())('$attacker: $way: $stops: $shown', threat => {
-  for (const cell of [threat.attacker, threat.way, threat.stops]) expect(cell).toMatch(/\S/);
-  const source = sourceOf(threat);
+test.each(claims())('$page: $shown', claim => {
+  const source = sourceOf(claim);
   expect(source, 'the test is there').not.toBe('');
   expect(source, 'it is one that is run').not.toMatch(/^ *(?:test|describe)\S*\.(?:skip|todo|fails)\b/);
   expect(source, 'it compares something').toMatch(/\bexpect\w*\(|\buntil\(|\bfc\.assert\(|\.ended\b/);
 });
 
+test('every row of the threats is filled in', () => {
+  for (const { attacker, way, stops } of threats())
+    for (const cell of [attacker, way, stops]) expect(cell).toMatch(/\S/);
+});
+
+test('each of the seventeen mitigations is done, yours or not possible, and has its test or its line', () => {
+  const rows = mitigations();
+  expect(rows).toHaveLength(17);
+  for (const { here } of rows) expect(here).toMatch(/^(done|yours|not possible here)\b/);
+  for (const { file, line } of rows) if (line !== undefined) expect(read(file)).toContain(line);
+});
+
 test('a row is shown by a test of its name that passed, and by no other', () => {
-  const row = {
-    attacker: '',
-    way: '',
-    stops: '',
-    shown: 'a › one %s of $kind',
-    file: 'a',
-    name: 'one %s of $kind',
-  };
+  const row = { page: 'page', shown: 'a › one %s of $kind', file: 'a', name: 'one %s of $kind' };
+  const missing = [`page: ${row.shown}`];
   const after = (...tests: [names: string[], state: 'passed' | 'failed' | 'skipped'][]) =>
     unproven(new Map([['test/a.test.ts', tests.map(([names, state]) => ({ names, state }))]]), [row]);
   expect(after([['one case of some'], 'passed'])).toEqual([]);
   expect(after([['one group of tests', 'a test'], 'passed'])).toEqual([]);
   expect(after([['one case of some'], 'skipped'])).toEqual([]);
-  expect(after([['one case of some'], 'failed'])).toEqual([row.shown]);
-  expect(after([['another'], 'passed'])).toEqual([row.shown]);
-  expect(after()).toEqual([row.shown]);
+  expect(after([['one case of some'], 'failed'])).toEqual(missing);
+  expect(after([['another'], 'passed'])).toEqual(missing);
+  expect(after()).toEqual(missing);
   expect(unproven(new Map([['test/b.test.ts', []]]), [row]), 'its file was not run').toEqual([]);
 });
 

@@ -3,7 +3,7 @@ import { type Result, unproven } from './threats.js';
 
 /**
  * Ends a run with `N passed, N failed`, alone on a line, and `, N skipped` when any were left out. What counts as a
- * failure beside a test that failed: a file that could not run, and a row of the threat table that no test showed.
+ * failure beside a test that failed: a file that could not run, and a row of the threat table, or of the mitigations, that no test showed.
  * Where the variable CI is set, a run in which any was left out has failed.
  */
 export default class Tally implements Reporter {
@@ -42,7 +42,7 @@ export function closingOf(modules: readonly TestModule[], filtered: boolean, ci:
   const rows = filtered ? [] : unproven(results);
   const left = count.skipped + count.pending;
   const skipped = left > 0 ? `, ${left} skipped` : '';
-  const faults = rows.map(row => `SECURITY.md: no test that passed shows ${row}`);
+  const faults = rows.map(row => `no test that passed shows what is said in ${row}`);
   if (left > 0 && ci) faults.push('CI is set: a test that is skipped fails the run');
   return { line: `${count.passed} passed, ${count.failed + rows.length} failed${skipped}`, faults };
 }
