@@ -119,7 +119,10 @@ function programOf(context: Context, exit: (code: number) => void): Command {
 export async function main(): Promise<void> {
   process.title = 'tagwait';
   // the reader of a pipe may leave, as `head` does
-  process.stdout.on('error', () => process.exit(1));
+  process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
+    if (code !== 'EPIPE') process.stderr.write(`tagwait: stdout: ${message}\n`);
+    process.exit(1);
+  });
   const code = await runCommand(process.argv.slice(2), process.env, {
     out: line => void process.stdout.write(`${line}\n`),
     err: line => void process.stderr.write(`${line}\n`),
@@ -217,7 +220,8 @@ const NO_EVENTS = {
  */
 function baseOf(port: 'internal' | 'public', url: string | undefined, config: Config): string {
   if (url !== undefined) {
-    if (!URL.canParse(url)) throw new Failed(`--url: give the URL of the ${port} port`);
+    if (!/^https?:\/\/./i.test(url) || !URL.canParse(url))
+      throw new Failed(`--url: give the URL of the ${port} port, with http:// or https://`);
     return url.replace(/\/$/, '');
   }
   const host = port === 'internal' ? config.internalHost : config.publicHost;

@@ -108,6 +108,8 @@ async function drainAndClose(
   drain(spread);
   // load balancers and pages still send polls for a while: answer them `moved` before the port closes
   if (connected) await sleep(spread / 2);
+  // sets that wait for a receipt are answered before the connections are cut
+  const settle = setTimeout(() => longpoll.endReceipts(), spread / 2 - 2 * reserve);
   const cut = setTimeout(
     () => {
       open.destroyAll();
@@ -116,5 +118,6 @@ async function drainAndClose(
     spread / 2 - reserve,
   );
   await Promise.all([open.close(), internal.close()]);
+  clearTimeout(settle);
   clearTimeout(cut);
 }

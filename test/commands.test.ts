@@ -141,6 +141,7 @@ test.each([
   [['watch', 'a', '--url', 'http://127.0.0.1:1'], 1, /^tagwait: no answer from http:\/\/127.0.0.1:1: \w/],
   [['watch', 'a', '--url', 'nowhere'], 1, /^tagwait: --url: give /],
   [['peek', 'a', '--url', 'nowhere'], 1, /^tagwait: --url: give /],
+  [['set', 'a', '1', '--url', 'localhost:3101'], 1, /^tagwait: --url: give .* http:/],
 ])('%j: exit code %i and one line that says why', async (args, code, line) => {
   const result = await ran(args);
   expect([result.code, result.out]).toEqual([code, []]);

@@ -4,6 +4,8 @@ import { createServer } from 'node:http';
 import Koa from 'koa';
 import { expect, onTestFinished, test } from 'vitest';
 import { createTagwait } from '../src/index.js';
+import type { Service } from '../src/service.js';
+import type { Config } from '../src/settings.js';
 import { held, listen as listenOn, service, set, setUntilCut, until } from './harness.js';
 import { raw, request } from './raw.js';
 import { scrape } from './scrape.js';
@@ -140,6 +142,30 @@ test('it counts as one held request of its key and address, until its client lea
   expect(metrics.get('tagwait_polls_total{mode="events"}')).toBe(3);
   expect(metrics.get('tagwait_answers_total{mode="events",answer="busy"}')).toBe(1);
 });
+
+test.each<[why: string, options: Partial<Config>, prepare: (started: Service) => unknown]>([
+  ['its node drains', {}, ({ tagwait }) => tagwait.drain(4)],
+  ['too many wait for its key', { maxHeldPerKey: 1 }, ({ publicUrl }) => listen(publicUrl, 'key=k')],
+  [
+    'its address asks too often',
+    { maxPollsPerIp: 1 },
+    ({ publicUrl }) => fetch(`${publicUrl}/status/events?key=k`),
+  ],
+])('an EventSource, which would close for good, is told to come again: %s', async (_, options, prepare) => {
+  const started = await service(options);
+  await prepare(started);
+  const { response, text } = await refusedStream(started.publicUrl, { Accept: 'text/event-stream' });
+  expect(response.status).toBe(200);
+  expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
+  expect(text).toMatch(/^:(moved|busy)\nretry: [1-9]\d*\n\n$/);
+  const other = await refusedStream(started.publicUrl, { Accept: 'text/event-stream, application/json' });
+  expect([429, 503]).toContain(other.response.status);
+});
+
+async function refusedStream(publicUrl: string, headers: Record<string, string>) {
+  const response = await fetch(`${publicUrl}/status/events?key=k`, { headers });
+  return { response, text: await response.text() };
+}
 
 test('a client that has left before the routes are reached is not held', async () => {
   const tagwait = await createTagwait({ logLevel: 'silent' });

@@ -84,6 +84,9 @@ describe('the head', () => {
     [`/client/${version}.js`, 'public, max-age=31536000, immutable'],
     ['/login.js', 'public, max-age=0, must-revalidate'],
     [`/login/${version}.js`, 'public, max-age=31536000, immutable'],
+    // found too, and kept no longer than the path that they mean
+    ['/client.js/', 'public, max-age=0, must-revalidate'],
+    ['/Client/Many.js', 'public, max-age=0, must-revalidate'],
   ])('public: GET %s is %s', async (path, kept) => {
     expect(await heads(['public', 'GET', path, 200])).toMatchObject({
       'cache-control': kept,

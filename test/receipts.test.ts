@@ -10,6 +10,7 @@ import { newTicket } from '../src/protocol/ticket.js';
 import type { Service } from '../src/service.js';
 import { Random } from './chaos/random.js';
 import { held, poll, type Reply, service as serviceOf, until } from './harness.js';
+import { raw, request } from './raw.js';
 import { redisServer } from './redis.js';
 import { scrape } from './scrape.js';
 import { stores } from './stores.js';
@@ -198,6 +199,17 @@ test('a node that stops answers the sets that wait', async () => {
   await until(async () => (await poll(service.publicUrl, { key: 'a', hold: '0' })).code === 0);
   await service.stop();
   expect(await stored).toMatchObject({ code: 0, received: false });
+});
+
+test('and one that drains, before it cuts what is connected', async () => {
+  const service = await serviceOf({ drain: 1 });
+  const page = raw(service.publicUrl, request('/status/get?key=b'));
+  await held(service.internalUrl, 'b', 1);
+  const stored = set(service, { key: 'a', value: 1, receipt: 10 });
+  await until(async () => (await poll(service.publicUrl, { key: 'a', hold: '0' })).code === 0);
+  await service.stop();
+  expect(await stored).toMatchObject({ code: 0, received: false });
+  await page.ended;
 });
 
 /** Nodes in virtual time, over one store, which is the embedded one when there is one node. */

@@ -220,17 +220,19 @@ describe('what browsers send besides', () => {
     ['one that is listed', ['https://one.example'], 'https://one.example'],
   ])('a preflight allows every header, for an origin of %s', async (_, origins, allowed) => {
     const { publicUrl } = await service({ origins });
-    const { headers, status } = await fetch(`${publicUrl}/status/get?key=k`, {
-      method: 'OPTIONS',
-      headers: {
-        Origin: 'https://one.example',
-        'Access-Control-Request-Method': 'GET',
-        'Access-Control-Request-Headers': 'authorization,traceparent,x-requested-with',
-      },
-    });
-    expect(status).toBe(204);
-    expect(headers.get('access-control-allow-headers')).toBe('*, Authorization');
-    expect(headers.get('access-control-allow-origin')).toBe(allowed);
+    for (const path of ['/status/get', '/status/events']) {
+      const { headers, status } = await fetch(`${publicUrl}${path}?key=k`, {
+        method: 'OPTIONS',
+        headers: {
+          Origin: 'https://one.example',
+          'Access-Control-Request-Method': 'GET',
+          'Access-Control-Request-Headers': 'authorization,last-event-id,traceparent',
+        },
+      });
+      expect(status).toBe(204);
+      expect(headers.get('access-control-allow-headers')).toBe('*, Authorization');
+      expect(headers.get('access-control-allow-origin')).toBe(allowed);
+    }
   });
 
   test.each([

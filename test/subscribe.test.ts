@@ -85,7 +85,14 @@ test('what cannot go on is an error with a code', async () => {
     code: bad,
     message: expect.stringMatching(/^key: give /),
   });
-  await expect(collect('a', { url: 'status' }).ended).rejects.toMatchObject({ code: bad });
+  for (const url of ['status', 'localhost:3100', 'ftp://localhost', ''])
+    await expect(collect('a', { url }).ended, url).rejects.toMatchObject({
+      code: bad,
+      message: expect.stringMatching(/^url: give .* http:/),
+    });
+  const untyped = subscribe as (...given: unknown[]) => AsyncGenerator;
+  for (const given of [[], ['a'], [1, { url: publicUrl }], ['a', { url: publicUrl, signal: 'x' }]])
+    await expect(untyped(...given).next()).rejects.toMatchObject({ code: bad });
   await expect(collect('a', { url: publicUrl, since: '?' }).ended).rejects.toMatchObject({ code: bad });
   await expect(collect('a', { url: internalUrl }).ended).rejects.toMatchObject({
     code: 'TAGWAIT_NOT_FOUND',
@@ -109,6 +116,16 @@ test('it lets go at once: when the loop is left, and when its signal says so, wh
   await expect(ended).rejects.toBe(reason);
   await held(internalUrl, 'a', 0);
   await expect(collect('a', { url: publicUrl, signal: stopping.signal }).ended).rejects.toBe(reason);
+});
+
+test('`return` ends what `next` waits for, as a stream of Node does that is destroyed', async () => {
+  const { publicUrl, internalUrl } = await service();
+  const updates = subscribe('a', { url: publicUrl });
+  const next = updates.next();
+  await held(internalUrl, 'a', 1);
+  expect(await updates.return('final')).toEqual({ done: true, value: 'final' });
+  expect(await next).toEqual({ done: true, value: undefined });
+  await held(internalUrl, 'a', 0);
 });
 
 test('a stream that is cut is asked for again by its cursor: nothing is lost and nothing comes twice', async () => {

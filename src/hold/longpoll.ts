@@ -193,9 +193,14 @@ export class LongPoll {
         this.#holder.finish(waiter, { kind: 'moved', retry: Math.random() * spread });
   }
 
+  /** Answers sets that wait for a receipt, and later ones at once. */
+  endReceipts(): void {
+    this.#holder.receipts.close();
+  }
+
   async close(): Promise<void> {
     this.#sync.stop();
-    this.#holder.receipts.close();
+    this.endReceipts();
     this.drain(this.#draining ?? 0);
     await this.#broker.close();
   }

@@ -9,6 +9,7 @@ import type { LongPoll, Responder, Waiter } from '../hold/longpoll.js';
 import type { Metrics } from '../metrics.js';
 import { ANSWERS, type Answer, FORBIDDEN, textOf } from '../protocol/answers.js';
 import { BadParameter, type Query, queryOf, questionOf, split } from '../protocol/query.js';
+import { comeAgain } from '../wire/come-again.js';
 import type { Exchange } from '../wire/exchange.js';
 import { HttpExchange } from '../wire/http.js';
 import type { Admission, Admissions } from './admission.js';
@@ -156,8 +157,13 @@ class EventStream implements Responder {
   }
 }
 
-/** Answers like a JSON poll. A key that has ended gets 204, which stops an `EventSource` from reconnecting. */
+/**
+ * Answers like a JSON poll. A key that has ended gets 204, which stops an `EventSource` from reconnecting, and it shall
+ * reconnect after what is refused for a time.
+ */
 function refuse(response: ServerResponse, answer: Answer): void {
+  if ('retry' in answer && comeAgain(response.req, response, ANSWERS[answer.kind].message, answer.retry))
+    return;
   const text = answer.kind === 'expired' ? '' : textOf(answer);
   const { 'Content-Type': _, ...headers } = HEADERS;
   const type = text === '' ? {} : { 'Content-Type': 'application/json; charset=utf-8' };

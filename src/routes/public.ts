@@ -40,7 +40,7 @@ export function publicRoutes(
   router.get(poll.path, mount(poll));
   router.get('/status/events', events(streams));
   router.get('/status/socket', socket.refusal);
-  router.options(poll.path, ctx => {
+  router.options([poll.path, '/status/events'], ctx => {
     // `*` covers all headers except Authorization (Fetch standard, CORS-preflight fetch)
     ctx.set({
       'Access-Control-Allow-Methods': 'GET, HEAD',
@@ -65,7 +65,8 @@ export function publicRoutes(
 function serveScript(router: Router, name: string, text: string, version: string): void {
   const hash = createHash('sha256').update(text).digest('base64url').slice(0, 22);
   router.get([`/${name}.js`, `/${name}/${version}.js`], ctx => {
-    const versioned = ctx.path !== `/${name}.js`;
+    // exactly: the router also takes other cases, and a slash at the end
+    const versioned = ctx.path === `/${name}/${version}.js`;
     ctx.set({
       'Cache-Control': versioned
         ? 'public, max-age=31536000, immutable'

@@ -18,6 +18,11 @@ const POLLING = 300_000;
 /** ms before the request after a failed one: doubled with each further failure, half of it at random. */
 const BACKOFF = { first: 500, most: 15_000 };
 
+/** @throws {TagwaitError} an argument is not what is allowed */
+function allow(allowed: boolean, detail: string): asserts allowed {
+  if (!allowed) throw new TagwaitError('TAGWAIT_BAD_REQUEST', detail);
+}
+
 /** An answer in JSON. */
 export interface Reply {
   kind: Kind;
@@ -38,7 +43,7 @@ export class Source {
   readonly #url: string;
   readonly #key: string;
   readonly #proof: string;
-  readonly #signal: AbortSignal | undefined;
+  readonly #signal: AbortSignal;
   #cursor: string;
   /** values missed before the next one */
   #lost = 0;
@@ -55,14 +60,23 @@ export class Source {
   /** the service has answered once */
   #known = false;
 
-  constructor(key: string, { url, proof = '', since = '', signal }: SubscribeOptions) {
-    if (!URL.canParse(String(url)))
-      throw new TagwaitError('TAGWAIT_BAD_REQUEST', 'url: give the URL of the service');
+  /** @param ends ends its requests @throws {TagwaitError} */
+  constructor(
+    key: string,
+    { url, proof = '', since = '', signal }: Partial<SubscribeOptions> = {},
+    ends: AbortSignal,
+  ) {
+    allow(typeof key === 'string', 'key: give a string');
+    allow(
+      /^https?:\/\/./i.test(String(url)) && URL.canParse(String(url)),
+      'url: give the URL of the service, with http:// or https://',
+    );
+    allow(signal === undefined || signal instanceof AbortSignal, 'signal: give an AbortSignal');
     this.#url = String(url).replace(/\/$/, '');
     this.#key = key;
     this.#proof = proof;
     this.#cursor = since;
-    this.#signal = signal;
+    this.#signal = ends;
   }
 
   /** Makes one request. */
@@ -186,7 +200,7 @@ export class Source {
 
   /** Lets a failed request be repeated. */
   #rethrow(error: unknown): void {
-    if (this.#signal?.aborted) throw this.#signal.reason;
+    if (this.#signal.aborted) throw this.#signal.reason;
     if (error instanceof TagwaitError) throw error;
   }
 

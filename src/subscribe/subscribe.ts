@@ -15,14 +15,46 @@ export type { Ending, SubscribeOptions, Update } from './types.js';
  * @returns how it ended, as the return value of the iterator
  * @throws {TagwaitError} it cannot go on @throws the signal's reason
  */
-export async function* subscribe<Value = unknown>(
+export function subscribe<Value = unknown>(
   key: string,
   options: SubscribeOptions,
 ): AsyncGenerator<Update<Value>, Ending, undefined> {
-  const source = new Source(key, options);
-  for (;;) {
-    const ending = yield* source.ask() as AsyncGenerator<Update<Value>, Ending | undefined, undefined>;
-    if (ending) return ending;
-    await pause(source.delay(), options.signal);
+  const ends = new AbortController();
+  const updates = updatesOf<Value>(key, options, ends);
+  // a generator's own `return` waits for the `next` that is pending, which may take for ever
+  const leave = updates.return.bind(updates);
+  updates.return = ending => {
+    ends.abort(LEFT);
+    return leave(ending);
+  };
+  return updates;
+}
+
+/** Why a subscription ends that its program has left. */
+const LEFT = new Error('left');
+
+/** @param ends ends the requests, with the signal of the options or with LEFT */
+async function* updatesOf<Value>(
+  key: string,
+  options: SubscribeOptions,
+  ends: AbortController,
+): AsyncGenerator<Update<Value>, Ending, undefined> {
+  const source = new Source(key, options, ends.signal);
+  const given = options.signal;
+  const abort = () => ends.abort(given?.reason);
+  if (given?.aborted) abort();
+  else given?.addEventListener('abort', abort);
+  try {
+    for (;;) {
+      const ending = yield* source.ask() as AsyncGenerator<Update<Value>, Ending | undefined, undefined>;
+      if (ending) return ending;
+      await pause(source.delay(), ends.signal);
+    }
+  } catch (error) {
+    // the `next` that was pending is done, as `return` says
+    if (error === LEFT) return undefined as never;
+    throw error;
+  } finally {
+    given?.removeEventListener('abort', abort);
   }
 }

@@ -2,6 +2,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Limits } from '../limits.js';
 import { readBytes } from './bytes.js';
+import { comeAgain } from './come-again.js';
 import {
   type CloseListener,
   type Exchange,
@@ -107,6 +108,7 @@ export function limited(limits: Limits): Admit {
     const forwarded = headers['x-forwarded-for'] as string | undefined;
     const wait = limits.request(limits.networkOf(socket.remoteAddress ?? '', forwarded));
     if (wait === 0) return true;
+    if (comeAgain(request, response, 'busy', wait)) return false;
     response.setHeader('Retry-After', Math.ceil(wait / 1000));
     refuse(request, response, 429, tooMany(wait));
     return false;

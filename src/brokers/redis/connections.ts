@@ -50,6 +50,10 @@ const clientOptions = {
   lazyConnect: true,
 } satisfies RedisOptions;
 
+/** What went wrong with a command, without names of ioredis's options. */
+export const wordsOf = ({ name, message }: Error): string =>
+  name === 'MaxRetriesPerRequestError' ? 'the connection was lost' : message;
+
 /**
  * @param wait replicas that must confirm a set @returns clients that are not connected yet and reconnect by themselves
  */

@@ -9,7 +9,7 @@ import type { Logger } from '../../log.js';
 import { type Events, type StoreStatus, Unavailable, WrongStore } from '../broker.js';
 import { decode } from '../messages.js';
 import { HEARTBEAT_INTERVAL, type NodeChannel, Survey } from '../survey.js';
-import { addressOf, type Connections } from './connections.js';
+import { addressOf, type Connections, wordsOf } from './connections.js';
 import { Heartbeats } from './heartbeats.js';
 import { keepConnected } from './keep-connected.js';
 import type { Keys } from './keys.js';
@@ -106,7 +106,7 @@ export class Link implements NodeChannel {
       return await command(this.#options.connections.client);
     } catch (error) {
       // while Redis is away, the cause of that says more than the error of this one command
-      throw new Unavailable(`Redis: ${this.#cause ?? (error as Error).message}`);
+      throw new Unavailable(`Redis: ${this.#cause ?? wordsOf(error as Error)}`);
     }
   }
 
