@@ -57,6 +57,23 @@ describe.each(stores)('over $name', store => {
     expect([counted(true), counted(false)]).toEqual([1, 0]);
   });
 
+  test('the proof of one value is none of the next, which the page has not taken yet', async () => {
+    const service = await serviceOf(await store.settings());
+    const key = newKey();
+    const one = set(service, { key, value: 1, receipt: 10 });
+    let since = '';
+    await until(async () => {
+      const { cursor = '' } = await poll(service.publicUrl, { key, hold: '0' });
+      since = cursor;
+      return since !== '';
+    });
+    const two = set(service, { key, value: 2, receipt: 0.5 });
+    await until(async () => (await poll(service.publicUrl, { key, hold: '0' })).data === 2);
+    await poll(service.publicUrl, { key, since, hold: '0' });
+    expect(await one).toMatchObject({ received: true });
+    expect(await two).toMatchObject({ received: false });
+  });
+
   test('a page that hears and asks no more proves nothing; a repeat waits again, and hears of a late proof at once', async () => {
     const service = await serviceOf(await store.settings());
     const key = newKey();
