@@ -37,7 +37,7 @@ export const GROUPS = {
   protocol: {
     least: 85,
     files: filesOf('protocol').filter(file => file !== TICKET),
-    tests: tests('protocol', 'numbers', 'names', 'script', 'several', 'socket'),
+    tests: tests('protocol', 'numbers', 'names', 'script', 'several', 'drop', 'socket'),
     sample: 0.3,
   },
   tickets: { least: 85, files: [TICKET], tests: tests('ticket'), sample: 1 },
