@@ -2,6 +2,7 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { quantile, Sampler } from '../src/live/sampler.js';
+import { axeFaults } from './axe.js';
 import { launch } from './chromium.js';
 import { held, poll, set, spawned, until } from './harness.js';
 import { onTestFinished, sideBySide } from './owner.js';
@@ -67,9 +68,13 @@ test.concurrent('two nodes, a held page, a value, a limit, Redis away and back: 
   );
   await page.fill('#key', 'a');
   await page.click('#peek button');
-  await shows(/"waiters": \{\s+"[\w.-]+": 1/);
+  await shows(/^No value is kept; held: 1 on [\w.-]+\.$/);
   await set(there.internalUrl, { key: 'a', value: 1 });
   await waiting;
+  await shows(/^1 value kept for .+; nobody waits\.$/);
+  await set(there.internalUrl, { key: 'a', value: 'the second', final: true });
+  const entries = () => page.locator('#entries td:last-child').allTextContents();
+  await until(async () => (await entries()).join() === '"the second",1', { seen: entries });
   await until(async () => /^\d/.test((await page.locator('.tile .value').nth(3).textContent()) ?? ''));
 
   await redis.kill();
@@ -97,6 +102,7 @@ test.concurrent('with set tokens it asks for one, once, and keeps it in this tab
   const { internalUrl, publicUrl } = await spawned({ TAGWAIT_SET_TOKENS: `${token},other` });
   expect((await fetch(`${internalUrl}/live`)).status).toBe(401);
   const { page } = await open(internalUrl);
+  expect(await axeFaults(page)).toEqual([]);
   await page.fill('#token', 'wrong');
   await page.click('#ask button');
   await page.getByText('That is not one of').waitFor();
@@ -115,16 +121,23 @@ test.concurrent('with set tokens it asks for one, once, and keeps it in this tab
   expect(await until(async () => (await poll(internalUrl, { key })).code === 0)).toBe(true);
 });
 
-test.concurrent.each([320, 390, 1440])('nothing is cut off at %d px', async width => {
-  const { internalUrl } = await spawned();
-  const { page } = await open(internalUrl, width);
-  await page.locator('#limits tr').first().waitFor();
-  const [wide, room] = await page.evaluate(() => [
-    document.documentElement.scrollWidth,
-    document.documentElement.clientWidth,
-  ]);
-  expect(wide).toBe(room);
-});
+test.concurrent.each([320, 375, 1440])(
+  'nothing is cut off at %d px, and axe finds no fault, dark or light',
+  async width => {
+    const { internalUrl } = await spawned();
+    const { page } = await open(internalUrl, width);
+    await page.locator('#limits tr').first().waitFor();
+    const [wide, room] = await page.evaluate(() => [
+      document.documentElement.scrollWidth,
+      document.documentElement.clientWidth,
+    ]);
+    expect(wide).toBe(room);
+    for (const colorScheme of ['dark', 'light'] as const) {
+      await page.emulateMedia({ colorScheme });
+      expect(await axeFaults(page), colorScheme).toEqual([]);
+    }
+  },
+);
 
 test('a quantile lies where straight lines say', () => {
   const buckets = [

@@ -1,12 +1,12 @@
 /** The login box: what visitors see and hear of a login, in Chromium; the matrix has the other engines. */
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
 import { gzipSync } from 'node:zlib';
 import { parse } from 'acorn';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { encode } from 'uqr';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { axeFaults as faults } from './axe.js';
 import { readModules, readSvg } from './camera.js';
 import { launch } from './chromium.js';
 import { listen, service, set, until } from './harness.js';
@@ -14,7 +14,6 @@ import { listen, service, set, until } from './harness.js';
 vi.setConfig({ testTimeout: 60_000 });
 const LIMIT = 9216;
 const source = (name: string) => readFileSync(`client/login/${name}.js`, 'utf8');
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 /** What a part of the script declares. */
 const from = <T>(name: string, declared: string): T =>
   new Function(`${source(name)}\nreturn ${declared}`)() as T;
@@ -143,17 +142,6 @@ async function open(
 const shows = (page: Page, state: string) =>
   page.waitForSelector(`.tagwait-${state.replace(' ', '.tagwait-')}`, { timeout: 15_000 });
 const said = (page: Page) => page.textContent('.tagwait-say');
-
-/** What axe finds wrong, in a word each. */
-async function faults(page: Page): Promise<string[]> {
-  await page.evaluate(axe);
-  return page.evaluate(async () => {
-    // biome-ignore lint/suspicious/noExplicitAny: axe is a global of the page now
-    const { violations } = await (window as any).axe.run();
-    // biome-ignore lint/suspicious/noExplicitAny: see above
-    return violations.map((one: any) => `${one.id}: ${one.nodes[0].html}`);
-  });
-}
 
 describe('a login', () => {
   const policy =
