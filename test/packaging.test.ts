@@ -1,5 +1,5 @@
 /** What is depended on, and what is handed out: no more than is meant. */
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -79,10 +79,24 @@ test('npm publish stops while an address, the author or the date of the version 
   expect(missing({ ...complete, homepage: 'https://example.com/tagwait' }, log)).toHaveLength(1);
   expect(missing({ ...complete, version: '1.2.4' }, log)).toEqual([expect.stringContaining('1.2.4')]);
   expect(missing(complete, log.replace('2026-12-01', 'unreleased'))).toHaveLength(1);
-  expect(manifest.scripts.prepublishOnly).toBe('node release/check.js');
+  expect(missing({ ...complete, bugs: undefined }, log, 'client/package/package.json')).toEqual([
+    expect.stringMatching(/^client\/package\/package.json: bugs/),
+  ]);
   expect(notesOf('1.2.3', log)).toBe('- New.');
   expect(notesOf('1.2', log)).toBeUndefined();
   expect(notesOf(manifest.version, read('CHANGELOG.md'))).toMatch(/^- /);
+});
+
+test.each(['.', 'client/package'])('what npm publish runs first in %s looks at both packages', folder => {
+  const { scripts } = JSON.parse(read(`${folder}/package.json`));
+  const [command = '', ...args] = scripts.prepublishOnly.split(' ');
+  const { status, stderr } = spawnSync(command, args, { cwd: join(root, folder), encoding: 'utf8' });
+  const complete = ['package.json', 'client/package/package.json'].every(
+    path => missing(JSON.parse(read(path)), read('CHANGELOG.md'), path).length === 0,
+  );
+  expect(status).toBe(complete ? 0 : 1);
+  for (const path of complete ? [] : ['package.json', 'client/package/package.json'])
+    expect(stderr).toContain(`- ${path}: repository must be an https address`);
 });
 
 test('the package holds what is meant, and nothing else', () => {
