@@ -94,6 +94,8 @@ for (const each of SCRIPTS) {
   console.log(`${script}: ${code.length} bytes minified, ${size} with gzip -9 (at most ${limit})`);
   if (size > limit) process.exitCode = 1;
 }
-// the same as a package of its own, @tagwait/client, without what the server depends on
-for (const name of files) copyFileSync(join(out, name), join(here, 'package', name));
+// The same as a package of its own, @tagwait/client, without what the server depends on. There `many` is a module, and
+// old resolution would take many.js for it.
+for (const name of files)
+  copyFileSync(join(out, name), join(here, 'package', name === 'many.js' ? 'tagwait-many.js' : name));
 copyFileSync(join(here, '../LICENSE'), join(here, 'package/LICENSE'));

@@ -108,7 +108,7 @@ test('the package holds what is meant, and nothing else', () => {
   const [{ files }] = JSON.parse(output) as [{ files: { path: string }[] }];
   const paths = files.map(file => file.path);
   const meant =
-    /^(dist\/.+\.(js|cjs|d\.ts|d\.cts)|docs\/([\w-]+\.md|demo\.png)|(deploy|examples)\/[\w./-]+|bench\/(README\.md|results\.(md|svg)|storm\.svg)|client\/README\.md|(client\/)?package\.json|[A-Z]+\.md|LICENSE)$/;
+    /^(dist\/.+\.(js|cjs|d\.ts|d\.cts)|docs\/([\w-]+\.md|demo\.png)|(deploy|examples)\/[\w./-]+|bench\/(README\.md|results\.(md|svg)|storm\.svg)|client\/README\.md|(client\/(many\/)?)?package\.json|[A-Z]+\.md|LICENSE)$/;
   expect(paths.filter(path => !meant.test(path))).toEqual([]);
   expect(paths).toEqual(
     expect.arrayContaining(['dist/cli.js', 'dist/index.js', 'dist/index.d.ts', 'LICENSE', 'README.md']),
@@ -317,15 +317,17 @@ describe('installed from the packed file', () => {
   });
 
   test('tagwait/client is found by resolution that knows no "exports": TypeScript node10, webpack 4, browserify', () => {
-    there(bin('attw'), '--entrypoints', './client', '--profile', 'strict', packed);
+    there(bin('attw'), '--entrypoints', './client', './client/many', '--profile', 'strict', packed);
     write(
       'old.cjs',
       `const { join } = require('node:path');
-      const folder = join(__dirname, 'node_modules/tagwait/client');
-      const manifest = require(join(folder, 'package.json'));
-      console.log(typeof require(join(folder, manifest.main)).watch, typeof require(folder).watch);`,
+      for (const name of ['client', 'client/many']) {
+        const folder = join(__dirname, 'node_modules/tagwait', name);
+        const manifest = require(join(folder, 'package.json'));
+        console.log(typeof require(join(folder, manifest.main)).watch, typeof require(folder).watch);
+      }`,
     );
-    expect(there(process.execPath, 'old.cjs').trim()).toBe('function function');
+    expect(there(process.execPath, 'old.cjs').trim()).toBe('function function\nfunction function');
   });
 
   test('on Node 18, the real one, it says what it needs', async () => {
@@ -358,8 +360,8 @@ describe('@tagwait/client, installed from the packed file into an empty folder',
     const modules = ['index', 'index-many'].flatMap(name =>
       ['js', 'cjs', 'd.ts', 'd.cts'].map(kind => `${name}.${kind}`),
     );
-    for (const name of [...modules, 'tagwait.js', 'many.js'])
-      expect(installed(name)).toBe(read(`dist/client/${name}`));
+    for (const name of [...modules, 'tagwait.js']) expect(installed(name)).toBe(read(`dist/client/${name}`));
+    expect(installed('tagwait-many.js')).toBe(read('dist/client/many.js'));
     for (const name of ['LICENSE', 'README.md', 'package.json']) expect(installed(name)).not.toBe('');
   });
 
@@ -383,7 +385,7 @@ describe('@tagwait/client, installed from the packed file into an empty folder',
       parse(installed(`${name}.js`).replace(/^export .*$/gm, ''), { ecmaVersion: 5 });
     }
     const [packed = ''] = readdirSync(home).filter(name => name.endsWith('.tgz'));
-    run(join(root, 'node_modules/.bin/attw'), '--entrypoints', '.', '--profile', 'strict', packed);
+    run(join(root, 'node_modules/.bin/attw'), '--entrypoints', '.', './many', '--profile', 'strict', packed);
     run(join(root, 'node_modules/.bin/publint'), 'run', '--strict', packed);
   });
 });
