@@ -13,10 +13,15 @@ export const launch = (): Promise<Browser> =>
     args: quiet,
   });
 
-/** Serves one HTML page on its own origin. @returns its URL */
-export async function site(html: string, headers: Record<string, string> = {}): Promise<string> {
-  const server: Server = createServer((_, response) => {
-    response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', ...headers }).end(html);
+/** Serves one HTML page on its own origin, and scripts by their path. @returns its URL */
+export async function site(
+  html: string,
+  headers: Record<string, string> = {},
+  scripts: Record<string, string> = {},
+): Promise<string> {
+  const server: Server = createServer(({ url = '' }, response) => {
+    const type = `text/${url in scripts ? 'javascript' : 'html'}; charset=utf-8`;
+    response.writeHead(200, { 'Content-Type': type, ...headers }).end(scripts[url] ?? html);
   });
   onTestFinished(() => {
     server.close();

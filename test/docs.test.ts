@@ -160,6 +160,8 @@ async function shell(text: string, { publicUrl, internalUrl }: { publicUrl: stri
 
 /** Programs in these languages are run by scan-login.test.ts and ticket.test.ts: the first of each in their page. */
 const RUN_ELSEWHERE = ['python', 'php', 'java', 'go'];
+/** Its programs are run by test/browsers/frameworks.test.ts. */
+const FRAMEWORKS = 'docs/frameworks.md';
 const CHECKS: Record<string, (one: Block) => unknown> = {
   js: ({ text }) => checkScript(text, { ecmaVersion: 2022, sourceType: 'module' }),
   // what a page of any age runs
@@ -170,8 +172,10 @@ const CHECKS: Record<string, (one: Block) => unknown> = {
     expect(text.match(/<\/\w+>/g)?.length, 'every tag is closed').toBe(opened);
   },
   json: ({ text }) => JSON.parse(text),
-  // types as the compiler wrote them
-  ts: ({ file }) => expect(file).toBe('docs/library.md'),
+  // types as the compiler wrote them, and a program
+  ts: ({ file }) => expect(['docs/library.md', FRAMEWORKS]).toContain(file),
+  jsx: ({ file }) => expect(file).toBe(FRAMEWORKS),
+  vue: ({ file }) => expect(file).toBe(FRAMEWORKS),
   yaml: ({ text }) => parseYaml(text),
   sh: async ({ text }) => {
     execFileSync('bash', ['-n', '-c', text]);

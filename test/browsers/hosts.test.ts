@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { blocksOf } from '../blocks.js';
 import { startStand } from './stand.js';
 import { startTabs } from './tabs.js';
 
@@ -141,4 +142,64 @@ const pages: [name: string, html: (key: string) => string, type?: string][] = [
 test.each(pages)('%s', async (name, html, type = 'text/html') => {
   const key = name.replace(/\W/g, '-');
   await hears(key, stand.file(`/${key}`, html(key), { 'content-type': type }));
+});
+
+describe('a page that is replaced without a load, with the block of docs/frameworks.md', () => {
+  const block =
+    blocksOf('docs/frameworks.md').find(({ heading }) => heading === 'Turbo and htmx')?.text ?? '';
+  const [markup = '', tags = ''] = block.split(/(?<=<\/p>\n)/);
+  const HOSTS = [
+    ['Turbo', '@hotwired/turbo', 'dist/turbo.es2017-umd.js'],
+    ['htmx', 'htmx.org', 'dist/htmx.min.js'],
+  ] as const;
+
+  test.each(HOSTS.flatMap(host => (['body', 'head'] as const).map(place => [...host, place] as const)))(
+    '%s, from %s %s: one watch after eight visits, with the tag in the %s',
+    async (host, name, file, place) => {
+      const key = `${host}-${place}`;
+      const script = packaged(name, file);
+      const ours = tags.replace('https://status.example.com', stand.service).replace('order-4711', key);
+      /** @param last the page that has no tag */
+      const page = (number: number, last = false) =>
+        stand.file(
+          `/${key}-${number}`,
+          `<!doctype html><html><head><title>${number}</title><script src="${script}"></script>
+          ${place === 'head' && !last ? ours : ''}</head><body>
+          ${markup}<a hx-boost="true" href="/${key}-${number + 1}">next</a>${place === 'body' && !last ? ours : ''}</body></html>`,
+        );
+      const VISITS = 8;
+      const [first = ''] = Array.from({ length: VISITS + 2 }, (_, i) => page(i, i === VISITS + 1));
+      const tab = await tabs.open(first);
+      const visit = async (number: number) => {
+        await tab.evaluate('document.querySelector("a").click()');
+        await until(async () =>
+          expect(await tab.evaluate('document.querySelector("a").href')).toMatch(`-${number + 1}`),
+        );
+      };
+      const shows = (text: string) =>
+        until(async () => expect(await tab.evaluate('document.body.innerText')).toContain(text));
+      try {
+        await until(() => expect(stand.of(key)).not.toEqual([]));
+        await tab.evaluate('window.visited = "without a load"');
+        for (let i = 1; i <= VISITS; i++) await visit(i);
+        await until(() => expect(stand.held()).toBe(1));
+        stand.set(key, 'paid');
+        await shows('Your order: paid');
+        stand.set(key, 'sent');
+        await shows('Your order: sent');
+        // each watch asks again after a value
+        await until(() => expect(stand.of(key).filter(({ since }) => since === '2')).toHaveLength(1));
+        expect(stand.of(key).filter(({ since }) => since === '1')).toHaveLength(1);
+        await visit(VISITS + 1);
+        if (place === 'body') await until(() => expect(stand.held()).toBe(0));
+        else {
+          stand.set(key, 'arrived');
+          await shows('Your order: arrived');
+        }
+        expect(await tab.evaluate('visited')).toBe('without a load');
+      } finally {
+        await tab.close();
+      }
+    },
+  );
 });
