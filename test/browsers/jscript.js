@@ -2,7 +2,7 @@
 // states, and the scenarios' lists for a service. It prints what it hears and asks: one line each, tab separated.
 import { readFileSync } from 'node:fs';
 import { literalOf, starterText } from './page.js';
-import { client } from './service.js';
+import { client, many } from './service.js';
 
 const stub = function () {
   var timers = [];
@@ -26,9 +26,13 @@ const stub = function () {
   function print(kind, scenario, text) {
     WScript.Echo([kind, scenario, clock - 1e12, text].join('\t'));
   }
+  // of several keys, a list with commas
   function parameter(url, name) {
-    var found = new RegExp('[?&]' + name + '=([^&]*)').exec(url);
-    return found ? decodeURIComponent(found[1]) : '';
+    var pattern = new RegExp('[?&]' + name + '=([^&]*)', 'g');
+    var all = [];
+    var found;
+    while ((found = pattern.exec(url))) all.push(decodeURIComponent(found[1]));
+    return all.join();
   }
   // Every state is reported, errors too, and the last may come before the script has run.
   function expectStates(element, states) {
@@ -58,7 +62,8 @@ const stub = function () {
     var callback = parameter(element.src, 'callback');
     for (var i = 0; i < scenarios.length; i++)
       if (key.indexOf(scenarios[i].name) === 0) var scenario = scenarios[i];
-    var index = (asked[key] = (asked[key] || 0) + 1) - 1;
+    var first = key.split(',')[0];
+    var index = (asked[first] = (asked[first] || 0) + 1) - 1;
     var answers = scenario.answers;
     var entry = typeof answers === 'function' ? answers(index) : answers[index];
     entry = entry || { code: -2, message: 'done', after: 300 };
@@ -123,12 +128,15 @@ const stub = function () {
 
 export const programOf = chosen => {
   const source = JSON.stringify(readFileSync(client, 'utf8'));
-  return `var setTimeout, clearTimeout, window, document, loaded, send, run, second;
+  const several = JSON.stringify(readFileSync(many, 'utf8'));
+  return `var setTimeout, clearTimeout, window, document, loaded, send, run, second, many;
 var scenarios = ${literalOf(chosen, () => 'http://service')};
 (${stub})();
 WScript.Echo('version\\t' + ScriptEngine() + ' ' + ScriptEngineMajorVersion() + '.' + ScriptEngineMinorVersion());
 eval(${source});
 second = tagwait;
+eval(${several});
+many = tagwait;
 eval(${source});
 ${starterText}(scenarios, tagwait, send);
 run();

@@ -41,7 +41,8 @@ const starter = function (scenarios, tagwait, send) {
       };
       for (var name in options || {}) own[name] = options[name];
       running++;
-      return (copy || tagwait).watch(scenario.name + (suffix || ''), own);
+      // not by +: Wine 8 compares two texts that were made so by their beginnings
+      return (copy || tagwait).watch([scenario.name, suffix].join(''), own);
     }
     scenario.page(watch, log, done);
   }
@@ -65,7 +66,7 @@ export const starterText = `(${starter})`;
 export const pageOf = (chosen, { port, victim, host }) => `<!doctype html>
 <html><head><title>tagwait</title>
 <script>
-var loaded = false, second;
+var loaded = false, second, many;
 window.onload = function () { loaded = true; };
 window.onerror = function () { return true; };
 var images = typeof Image === 'function' || typeof Image === 'object' ? [] : 0;
@@ -78,6 +79,8 @@ function send(scenario, order, text) {
 </script>
 <script src="/client.js"></script>
 <script>second = tagwait;</script>
+<script src="/client/many.js"></script>
+<script>many = tagwait;</script>
 <script src="/client.js?again"></script>
 </head><body><p>tagwait</p><img src="/slow" alt="">
 <script>

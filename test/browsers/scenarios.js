@@ -337,5 +337,32 @@ export const scenarios = [
         'they do not meet'
       );
     }
+  },
+  {
+    name: 'many-keys', // on one poll, with many.js
+    page: function (watch, log) {
+      function one(name) {
+        var heard = function (value, info) {
+          log('value ' + name + ' ' + value + ' ' + info.cursor);
+        };
+        watch({ onvalue: heard }, '-' + name, many);
+      }
+      one('a');
+      one('b');
+      one('c');
+    },
+    answers: [
+      { code: 0, key: 'many-keys-c', data: 'first', cursor: 'c1' },
+      { code: -1, cursors: ['a1', 'b1', 'c1'], after: 600 },
+      { code: 0, key: 'many-keys-b', data: 'last', earlier: ['before'], cursor: 'b3', 'final': true },
+      { code: 0, key: 'many-keys-a', data: 'second', cursor: 'a2' }
+    ],
+    check(result) {
+      assert.deepEqual(values(result), ['c first c1', 'b before b1', 'b last b3', 'a second a2']);
+      assert.deepEqual(sinces(result), [',,', ',,c1', 'a1,b1,c1', 'a1,c1', 'a2,c1']);
+      const keys = result.polls.map(poll => poll.key.replaceAll('many-keys-', ''));
+      assert.deepEqual(keys, ['a,b,c', 'a,b,c', 'a,b,c', 'a,c', 'a,c'], 'the final value ends its key alone');
+      assert.deepEqual(texts(result, 'end final'), ['end final']);
+    }
   }
 ];

@@ -8,6 +8,8 @@ import { pageOf } from './page.js';
 import { scenarios } from './scenarios.js';
 
 export const client = new URL('../../dist/client/tagwait.js', import.meta.url);
+/** for several keys */
+export const many = new URL('../../dist/client/many.js', import.meta.url);
 
 // Linux has the whole of 127.0.0.0/8; elsewhere Chromium, the only engine there, takes every *.localhost as its own.
 export const host = number => (process.platform === 'linux' ? `127.0.1.${number}` : `s${number}.localhost`);
@@ -53,7 +55,10 @@ export async function startRun(chosen = scenarios) {
     const query = Object.fromEntries(url.searchParams);
     userAgent = request.headers['user-agent'] ?? userAgent;
     if (url.pathname === '/client.js') return script(response, readFileSync(client));
-    if (url.pathname === '/status/get') return poll(query, response);
+    if (url.pathname === '/client/many.js') return script(response, readFileSync(many));
+    const listed = name => url.searchParams.getAll(name).join();
+    if (url.pathname === '/status/get')
+      return poll({ ...query, key: listed('key'), since: listed('since') }, response);
     if (url.pathname === '/event') {
       const { events } = results.get(query.scenario) ?? { events: [] };
       // A browser may repeat a report as it may repeat a poll.
@@ -70,7 +75,8 @@ export async function startRun(chosen = scenarios) {
     response.writeHead(404).end();
   }
 
-  function poll({ callback, key, since = '', hold = '', drop }, response) {
+  /** `key` and `since`: lists with commas, where a poll has several. */
+  function poll({ callback, key, since, hold = '', drop }, response) {
     const scenario = chosen.find(one => key.startsWith(one.name));
     const { polls, drops } = results.get(scenario.name);
     if (drop !== undefined) {
@@ -78,7 +84,7 @@ export async function startRun(chosen = scenarios) {
       drops.push({ key, drop, at: Date.now() - began });
       return script(response, call(callback, { code: -1, message: 'timeout', cursor: since }));
     }
-    const mine = polls.filter(one => one.key === key);
+    const mine = polls.filter(one => firstOf(one.key) === firstOf(key));
     let index = mine.findIndex(one => one.callback === callback);
     if (index < 0) {
       index = mine.length;
@@ -115,6 +121,8 @@ export async function startRun(chosen = scenarios) {
     },
   };
 }
+
+const firstOf = keys => keys.split(',')[0];
 
 export const entryOf = ({ answers }, index) =>
   typeof answers === 'function'
