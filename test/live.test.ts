@@ -88,7 +88,8 @@ test.concurrent('two nodes, a held page, a value, a limit, Redis away and back: 
   await page.locator('#notice').waitFor({ state: 'hidden' });
   await until(async () => (await page.locator('#nodes tr').count()) === 4);
   expect(await page.locator('#limits').textContent()).toMatch(/times Redis was away and came back1/);
-  expect(faults).toEqual([]);
+  // the key is read again every two seconds, also in the moment before the page knows that Redis is away
+  expect(faults.filter(fault => !fault.includes('503 (Service Unavailable)'))).toEqual([]);
   expect(new Set(asked.map(url => new URL(url).origin))).toEqual(new Set([here.internalUrl]));
   // held, not hammered: a poll per look, and what the page is made of
   expect(asked.filter(url => url.includes('/status/get')).length).toBeGreaterThan(1);
