@@ -110,7 +110,7 @@ export class Logins {
     id: string | undefined,
   ): Promise<Pick<ApprovedLogin, 'user' | 'phone'> & Repeatable> {
     // a call without an id is known by a name that no other has: its own set, sent twice by a driver, is not another's
-    const redeemer = id === undefined ? randomBytes(16).toString('base64url') : `id ${id}`;
+    const redeemer = id ?? randomBytes(16).toString('base64url');
     const { login, repeated } = await this.#advance(key, (found, secret) =>
       redeem(
         found,

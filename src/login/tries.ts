@@ -16,18 +16,12 @@ export class Tries {
     const window = this.#windows.get(key);
     if (!window || now >= window.ends) {
       this.#windows.delete(key);
-      this.#forget(now);
+      const [oldest] = this.#windows.keys();
+      if (oldest !== undefined && this.#windows.size >= KEYS) this.#windows.delete(oldest);
       this.#windows.set(key, { count: 1, ends: now + WINDOW });
       return 0;
     }
     window.count++;
     return window.count > MAX ? window.ends - now : 0;
-  }
-
-  #forget(now: number): void {
-    for (const [key, { ends }] of this.#windows) {
-      if (now < ends && this.#windows.size < KEYS) return;
-      this.#windows.delete(key);
-    }
   }
 }

@@ -57,6 +57,14 @@ const CHECKS: Record<string, Check> = {
     return undefined;
   },
 
+  'a login that is decided is not scanned again': log => {
+    const decided = log.calls
+      .filter(({ step, given: got }) => got && /approve|deny/.test(step))
+      .map(({ at = 0 }) => at);
+    const late = given(log, 'scan').find(({ from }) => from > Math.min(...decided));
+    return late && `by ${late.by} at ${late.from - log.begun}`;
+  },
+
   'nothing is scanned or decided for the first time after the end': log => {
     const end = log.begun + TTL * 1000;
     for (const step of ['scan', 'approve', 'deny'] as const)
