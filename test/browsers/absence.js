@@ -1,12 +1,12 @@
-// How soon a page hears, once it is back, what was set while it was away: in Chromium, with real tabs. The sockets of
-// its polls have died unheard, as they do when a phone sleeps or changes its network.
+// How soon a page hears, once it is back, what was set while it was away: in Chromium, Firefox and WebKitGTK, with real
+// tabs. The sockets of its polls have died unheard, as they do when a phone sleeps or changes its network.
 import { until } from '../../bench/until.js';
+import { startFirefox, startWebKit } from './drivers.js';
+import { engines } from './engines.js';
 import { startStand } from './stand.js';
 import { startTabs } from './tabs.js';
 
 const WAITS = { within: 60_000, every: 25 };
-const OFFLINE = { latency: 0, downloadThroughput: -1, uploadThroughput: -1 };
-const offline = (tab, is) => tab.send('Network.emulateNetworkConditions', { ...OFFLINE, offline: is });
 const hide = async (tab, { tabs }) => {
   const other = await tabs.open('about:blank');
   await other.show();
@@ -33,15 +33,24 @@ const KINDS = {
   },
   offline: {
     leave: async tab => {
-      await offline(tab, true);
+      await tab.offline(true);
       await until(() => tab.evaluate('!navigator.onLine'), 'a page that has noticed', WAITS);
     },
-    back: tab => offline(tab, false),
+    back: tab => tab.offline(false),
   },
   'network switched': { leave: () => {}, back: tab => tab.evaluate('dispatchEvent(new Event("online"))') },
   slept: { leave: () => {}, back: tab => tab.evaluate('ahead += 3600000') },
 };
-export const kinds = Object.keys(KINDS);
+/** Each browser, and the kinds that it can be brought to: WebKitGTK shows its one tab for ever. */
+const BROWSERS = {
+  Chromium: { start: startTabs, kinds: Object.keys(KINDS) },
+  'Firefox ESR': { start: startFirefox, kinds: ['hidden', 'offline', 'network switched', 'slept'] },
+  WebKitGTK: { start: startWebKit, kinds: ['network switched', 'slept'] },
+};
+/** → [browser, kind][], of the browsers that are installed */
+export const absences = Object.entries(BROWSERS).flatMap(([browser, { kinds }]) =>
+  engines.find(({ name }) => name === browser).found() ? kinds.map(kind => [browser, kind]) : [],
+);
 
 /** A clock that can be put forward; what is noted has the real time. */
 const before = `var ahead = 0, Real = Date;
@@ -49,9 +58,9 @@ Date = function () { return new Real(Real.now() + ahead); };
 Date.now = Real.now;`;
 
 /** → { measure(kind): ms from its return until it has heard, close() } */
-export async function startAbsences() {
+export async function startAbsences(browser = 'Chromium') {
   const stand = await startStand();
-  const tabs = await startTabs();
+  const tabs = await BROWSERS[browser].start();
   let count = 0;
 
   async function measure(kind) {
@@ -59,7 +68,6 @@ export async function startAbsences() {
     const key = `away${count++}`;
     const tab = await tabs.open(stand.page({ key, before }));
     await tab.show();
-    await tab.send('Network.enable');
     const heard = () => tab.evaluate('window.heard');
     const heardOf = what => async () => (await heard()).some(([one]) => one === what);
     try {
@@ -91,14 +99,16 @@ const median = sorted => sorted[sorted.length >> 1];
 
 /** Measures each kind some times, and prints a table. */
 export async function printAbsences(times = 5) {
-  const absences = await startAbsences();
-  console.log('\nChromium: heard after an absence, in ms\n');
-  console.log('| absence | median | worst |\n| --- | --- | --- |');
-  for (const kind of kinds) {
-    const all = [];
-    for (let i = 0; i < times; i++) all.push(await absences.measure(kind));
-    all.sort((one, other) => one - other);
-    console.log(`| ${kind} | ${median(all)} | ${all.at(-1)} |`);
+  console.log('\nHeard after an absence, in ms\n');
+  console.log('| browser | absence | median | worst |\n| --- | --- | --- | --- |');
+  for (const browser of new Set(absences.map(([name]) => name))) {
+    const started = await startAbsences(browser);
+    for (const [, kind] of absences.filter(([name]) => name === browser)) {
+      const all = [];
+      for (let i = 0; i < times; i++) all.push(await started.measure(kind));
+      all.sort((one, other) => one - other);
+      console.log(`| ${browser} | ${kind} | ${median(all)} | ${all.at(-1)} |`);
+    }
+    await started.close();
   }
-  await absences.close();
 }

@@ -1,15 +1,17 @@
-/** A page that comes back hears at once what was set while it was away, in Chromium with real tabs. */
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { kinds, startAbsences } from './absence.js';
+/** A page that comes back hears at once what was set while it was away, in each browser with real tabs. */
+import { afterAll, expect, test } from 'vitest';
+import { absences, startAbsences } from './absence.js';
 
-let absences: Awaited<ReturnType<typeof startAbsences>>;
-beforeAll(async () => {
-  absences = await startAbsences();
+/** by browser, each started when its first test needs it */
+const started = new Map<string, ReturnType<typeof startAbsences>>();
+afterAll(async () => {
+  for (const one of started.values()) await (await one).close();
 });
-afterAll(() => absences.close());
 
 /** ms: an idle machine takes a tenth of it; without asking at once it would be the end of a hold, 10 s and more. */
 const SOON = 5000;
-test.each(kinds)('%s', async kind => {
-  expect(await absences.measure(kind)).toBeLessThan(SOON);
+test.each(absences)('%s: %s', async (browser, kind) => {
+  const one = started.get(browser) ?? startAbsences(browser);
+  started.set(browser, one);
+  expect(await (await one).measure(kind)).toBeLessThan(SOON);
 });

@@ -53,6 +53,11 @@ export async function startTabs({ storage = true } = {}) {
       go: to => send('Page.navigate', { url: to }, sessionId),
       close: () => send('Target.closeTarget', { targetId }),
       send: (method, params) => send(method, params, sessionId),
+      async offline(is) {
+        await send('Network.enable', {}, sessionId);
+        const speed = { latency: 0, downloadThroughput: -1, uploadThroughput: -1 };
+        await send('Network.emulateNetworkConditions', { ...speed, offline: is }, sessionId);
+      },
       async evaluate(expression) {
         const { result, exceptionDetails } = await send(
           'Runtime.evaluate',
