@@ -2,7 +2,7 @@
 import { createServer } from 'node:http';
 import type { Socket } from 'node:net';
 import Koa from 'koa';
-import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { WebSocket } from 'ws';
 import { createTagwait } from '../src/index.js';
 import { held, listen, poll, service, set, setUntilCut, until } from './harness.js';
@@ -19,8 +19,8 @@ const HANDSHAKE = [
 ];
 
 /** A frame of a client, masked with zeros. @param first its first byte: 0x81 text, 0x89 ping … */
-const frame = (first: number, payload = '') => {
-  const body = Buffer.from(payload);
+const frame = (first: number, payload: string | Buffer = '') => {
+  const body = typeof payload === 'string' ? Buffer.from(payload) : payload;
   const length = body.length < 126 ? [0x80 | body.length] : [0xfe, body.length >> 8, body.length & 255];
   return Buffer.concat([Buffer.from([first, ...length, 0, 0, 0, 0]), body]);
 };
@@ -221,6 +221,119 @@ test.each<[what: string, bytes: Buffer, code: number]>([
   (client.socket as unknown as { _socket: Socket })._socket.write(bytes);
   expect((await client.closed)[0]).toBe(code);
   await held(internalUrl, 'a', 0);
+});
+
+/** The frames that a server has sent after its handshake, each as `[first byte, payload]`. */
+function framesOf(received: string): [first: number, payload: Buffer][] {
+  const bytes = Buffer.from(received, 'latin1');
+  const frames: [number, Buffer][] = [];
+  const start = bytes.indexOf('\r\n\r\n') + 4;
+  for (let at = start; start > 3 && at + 4 <= bytes.length; ) {
+    const short = bytes.readUInt8(at + 1);
+    const [head, length] = short < 126 ? [2, short] : [4, bytes.readUInt16BE(at + 2)];
+    frames.push([bytes.readUInt8(at), bytes.subarray(at + head, at + head + length)]);
+    at += head + length;
+  }
+  return frames;
+}
+const WATCH = '{"watch":"a"}';
+const VALUE = /"data":1,.*"key":"a"/;
+const closing = (code: number, reason = '') =>
+  Buffer.concat([Buffer.from([code >> 8, code & 255]), Buffer.from(reason)]);
+const bytes = (...values: number[]) => Buffer.from(values);
+
+// what Autobahn's fuzzing client tries in its groups 1 to 7, as far as a server that only hears commands can be asked it
+describe('the cases of Autobahn', () => {
+  test.each<[what: string, sent: Buffer[], heard: (RegExp | [first: number, payload: string])[]]>([
+    ['1 a message of 4 KiB', [frame(0x81, WATCH.padEnd(4096))], [VALUE]],
+    ['2 a ping with 125 bytes', [frame(0x89, 'x'.repeat(125))], [[0x8a, 'x'.repeat(125)]]],
+    [
+      '2 pings in one packet',
+      [frame(0x89, '1'), frame(0x89), frame(0x89, '\u00ff')],
+      [
+        [0x8a, '1'],
+        [0x8a, ''],
+        [0x8a, '\u00ff'],
+      ],
+    ],
+    ['2 a pong that nobody asked for', [frame(0x8a, 'x'), frame(0x81, WATCH)], [VALUE]],
+    ['5 a message in two fragments', [frame(0x01, WATCH.slice(0, 4)), frame(0x80, WATCH.slice(4))], [VALUE]],
+    ['5 an empty fragment first and last', [frame(0x01), frame(0x00, WATCH), frame(0x80)], [VALUE]],
+    [
+      '5 a ping between two fragments',
+      [frame(0x01, WATCH.slice(0, 4)), frame(0x89, 'x'), frame(0x80, WATCH.slice(4))],
+      [[0x8a, 'x'], VALUE],
+    ],
+    [
+      '6 a character in two fragments',
+      [
+        frame(0x01, '{"watch":"a","more":"'),
+        frame(0x00, bytes(0xce)),
+        frame(0x00, bytes(0xba)),
+        frame(0x80, '"}'),
+      ],
+      [VALUE],
+    ],
+  ])('%s: heard', async (_, sent, heard) => {
+    const { publicUrl, internalUrl } = await service();
+    await set(internalUrl, { key: 'a', value: 1 });
+    const client = raw(
+      publicUrl,
+      Buffer.concat([Buffer.from(request('/status/socket', HANDSHAKE)), ...sent]),
+    );
+    await until(() => framesOf(client.text).length === heard.length, { seen: () => client.text });
+    for (const [index, [first, payload]] of framesOf(client.text).entries()) {
+      const expected = heard[index] as RegExp | [number, string];
+      if (expected instanceof RegExp) expect(String(payload)).toMatch(expected);
+      else expect([first, String(payload)]).toEqual(expected);
+    }
+    client.socket.write(frame(0x88, closing(1000)));
+    await client.ended;
+    expect(framesOf(client.text).at(-1)).toEqual([0x88, closing(1000)]);
+  });
+
+  test.each<[what: string, sent: Buffer[], code: number]>([
+    ['2 a ping with 126 bytes', [frame(0x89, 'x'.repeat(126))], 1002],
+    ['3 the second reserved bit', [frame(0xa1, WATCH)], 1002],
+    ['3 the third reserved bit, on a ping', [frame(0x99)], 1002],
+    ['4 an unknown control frame', [frame(0x8b)], 1002],
+    ['5 a new message between two fragments', [frame(0x01, WATCH.slice(0, 4)), frame(0x81, WATCH)], 1002],
+    ['5 a continuation after a whole message', [frame(0x81, WATCH), frame(0x00, 'x')], 1002],
+    ['6 half a character', [frame(0x81, bytes(0xce))], 1007],
+    ['6 a surrogate', [frame(0x81, bytes(0xed, 0xa0, 0x80))], 1007],
+    ['6 an overlong slash', [frame(0x81, bytes(0xc0, 0xaf))], 1007],
+    ['6 above U+10FFFF', [frame(0x81, bytes(0xf4, 0x90, 0x80, 0x80))], 1007],
+    ['6 no UTF-8 in the second fragment', [frame(0x01, '{'), frame(0x80, bytes(0xff))], 1007],
+    ['7 a close with one byte', [frame(0x88, bytes(3))], 1002],
+    ['7 a close whose reason is no UTF-8', [frame(0x88, Buffer.concat([closing(1000), bytes(0xff)]))], 1007],
+    ['7 a close with 126 bytes', [frame(0x88, closing(1000, 'x'.repeat(124)))], 1002],
+    ...[0, 999, 1004, 1005, 1006, 1016, 2999, 5000].map(
+      code => [`7 close code ${code}`, [frame(0x88, closing(code))], 1002] as [string, Buffer[], number],
+    ),
+    ...[1001, 1003, 1011, 3000, 4999].map(
+      code =>
+        [`7 close code ${code}, which is echoed`, [frame(0x88, closing(code))], code] as [
+          string,
+          Buffer[],
+          number,
+        ],
+    ),
+  ])('%s: closed with its code', async (_, sent, code) => {
+    const { publicUrl, internalUrl } = await service();
+    const client = raw(
+      publicUrl,
+      Buffer.concat([Buffer.from(request('/status/socket', HANDSHAKE)), ...sent]),
+    );
+    const close = () => framesOf(client.text).find(([first]) => first === 0x88)?.[1];
+    await until(close, { seen: () => client.text });
+    expect(close()?.readUInt16BE(0)).toBe(code);
+    // nothing counts that comes after it
+    client.socket.write(frame(0x81, '{"watch":"b"}'));
+    client.socket.write(frame(0x88, closing(1000)));
+    await client.ended;
+    await held(internalUrl, 'a', 0);
+    expect(framesOf(client.text).at(-1)?.[0]).toBe(0x88);
+  });
 });
 
 test('a bad key or cursor is answered -4, the 101st key too, and the socket goes on', async () => {
