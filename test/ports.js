@@ -5,7 +5,7 @@ export const HIGHEST_REFUSED = 10_080;
 
 /**
  * Listens on a free port that can be asked.
- * @param {import('node:http').Server} server
+ * @param {import('node:net').Server} server
  * @param {string} [host] 127.0.0.1 if absent
  * @returns {Promise<number>} the port
  */
@@ -13,7 +13,8 @@ export async function listenOnFree(server, host = '127.0.0.1') {
   for (;;) {
     await new Promise((resolve, reject) => {
       server.once('error', reject);
-      server.listen(0, host, () => resolve(server.off('error', reject)));
+      // more than Node's 511: a thousand clients connect at once
+      server.listen({ port: 0, host, backlog: 4096 }, () => resolve(server.off('error', reject)));
     });
     const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
     if (port > HIGHEST_REFUSED) return port;

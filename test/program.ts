@@ -8,6 +8,8 @@ export interface Program {
   output(): string;
   /** Waits until it has written this, and gives what was matched. */
   said(pattern: RegExp, within?: number): Promise<string[]>;
+  /** resolves with the exit code; null: a signal ended it */
+  ended: Promise<number | null>;
 }
 
 /** Its group ends with it: `go run` and `npx` start programs of their own. */
@@ -28,8 +30,9 @@ export function program(
     stream.on('data', text => {
       written += text;
     });
-  const ended = once(child, 'close').then(() => {
+  const ended = once(child, 'close').then(([code]) => {
     over = true;
+    return code as number | null;
   });
   own(async () => {
     if (child.pid && !over) process.kill(-child.pid, 'SIGKILL');
@@ -37,6 +40,7 @@ export function program(
   });
   return {
     output: () => written,
+    ended,
     said: (pattern, within = 20_000) =>
       until(
         () => {

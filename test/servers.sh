@@ -14,6 +14,7 @@ for pair in nginx:nginx-light haproxy:haproxy caddy:caddy apache2:apache2-bin va
   command -v "$program" >/dev/null || [ -x "/usr/sbin/$program" ] || missing+=("${pair#*:}")
 done
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+/usr/bin/python3 -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
 [ -e /usr/share/java/zookeeper.jar ] || missing+=(zookeeper)
 php -m 2>/dev/null | grep -qx curl || missing+=(php-curl)
 /usr/bin/python3 -c 'import django' 2>/dev/null || missing+=(python3-django)
