@@ -196,12 +196,15 @@ test('HEAD is answered at once and holds nothing', async () => {
   expect((await listen(publicUrl, 'key=k')).response.status).toBe(200);
 });
 
-test('a node that drains says when to come back, and ends its streams', async () => {
+test('a node that drains says when to come back, and ends its streams and their connections', async () => {
   const { publicUrl, internalUrl, tagwait } = await service();
   const streams = await Promise.all(Array.from({ length: 10 }, () => listen(publicUrl, 'key=k')));
-  await held(internalUrl, 'k', 10);
+  const bare = raw(publicUrl, request('/status/events?key=k'));
+  await held(internalUrl, 'k', 11);
   tagwait.drain(4);
   await until(() => streams.every(({ over }) => over));
+  await bare.ended;
+  expect(bare.text).toMatch(/retry: \d+\n\n\r\n0\r\n\r\n$/);
   const retries = streams.map(({ text }) => Number(/^:\n\nretry: (\d+)\n\n$/.exec(text)?.[1]));
   expect(Math.max(...retries)).toBeLessThanOrEqual(4000);
   expect(new Set(retries).size).toBeGreaterThan(1);

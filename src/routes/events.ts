@@ -82,6 +82,8 @@ class EventStream implements Responder {
         return this.#end('final');
       case 'moved':
         this.#write(`retry: ${Math.round(answer.retry)}\n\n`);
+        // on a new connection the next request may reach another node
+        this.#response.once('finish', () => this.#response.req.socket.end());
         return this.#finish();
       default:
     }
