@@ -9,6 +9,7 @@ const LONG = [
   'chaos',
   'proxies',
   'faults',
+  'ways',
   'demo',
   'browsers/chromium',
   'topologies',
