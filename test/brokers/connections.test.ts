@@ -9,6 +9,7 @@ import {
   backoff,
   connections,
   serverOf,
+  wordsOf,
 } from '../../src/brokers/redis/connections.js';
 import type { Store } from '../../src/brokers/redis/store.js';
 import { type Answer, speaker } from '../resp.js';
@@ -71,6 +72,18 @@ test('the delay before a reconnect doubles from 25–50 ms to 250–500 ms', () 
 });
 
 describe('one server', () => {
+  test('what went wrong is said without the names of options that are none of ours', async () => {
+    const one = await redis((name, _, socket) => {
+      if (name === 'HANG') socket.destroy();
+      return undefined;
+    });
+    const { client } = open(server(one.at));
+    expect(wordsOf(await client.get('early').catch(error => error))).toBe('there is no connection');
+    await soon(() => client.status === 'ready');
+    expect(wordsOf(await client.call('HANG').catch(error => error))).toBe('there is no connection');
+    expect(wordsOf(new Error('READONLY'))).toBe('READONLY');
+  });
+
   test('sets use the client of all commands, and with `wait` one of their own; none connects by itself', () => {
     const none = open(server('127.0.0.1:1'));
     expect(none.writer).toBe(none.client);

@@ -50,9 +50,9 @@ const clientOptions = {
   lazyConnect: true,
 } satisfies RedisOptions;
 
-/** What went wrong with a command, without names of ioredis's options. */
-export const wordsOf = ({ name, message }: Error): string =>
-  name === 'MaxRetriesPerRequestError' ? 'the connection was lost' : message;
+/** What went wrong with a command, without the names of ioredis's options, which are none of ours. */
+export const wordsOf = ({ message }: Error): string =>
+  /maxRetriesPerRequest|enableOfflineQueue/.test(message) ? 'there is no connection' : message;
 
 /**
  * @param wait replicas that must confirm a set @returns clients that are not connected yet and reconnect by themselves
