@@ -78,9 +78,14 @@ describe('one server', () => {
       return undefined;
     });
     const { client } = open(server(one.at));
-    expect(wordsOf(await client.get('early').catch(error => error))).toBe('there is no connection');
+    const failureOf = (command: Promise<unknown>) =>
+      command.then(
+        () => undefined,
+        (error: Error) => wordsOf(error),
+      );
+    expect(await failureOf(client.get('early'))).toBe('there is no connection');
     await soon(() => client.status === 'ready');
-    expect(wordsOf(await client.call('HANG').catch(error => error))).toBe('there is no connection');
+    expect(await failureOf(client.call('HANG'))).toBe('there is no connection');
     expect(wordsOf(new Error('READONLY'))).toBe('READONLY');
   });
 
