@@ -78,7 +78,7 @@ export const GROUPS = {
   routes: {
     least: 75,
     files: filesOf('routes'),
-    tests: tests('get', 'set', 'requests', 'login'),
+    tests: tests('get', 'set', 'requests', 'login', 'events', 'socket', 'several', 'heads', 'embedding'),
     sample: 0.15,
   },
   client: {
@@ -88,5 +88,10 @@ export const GROUPS = {
     sample: 0.3,
   },
   subscribe: { least: 75, files: filesOf('subscribe'), tests: tests('subscribe'), sample: 0.3 },
-  wire: { least: 75, files: filesOf('wire'), tests: tests('plain', 'wire', 'slowpath'), sample: 0.15 },
+  wire: {
+    least: 75,
+    files: filesOf('wire'),
+    tests: tests('plain', 'wire', 'slowpath', 'requests', 'drain', 'events', 'socket'),
+    sample: 0.15,
+  },
 };
