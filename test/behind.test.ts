@@ -88,6 +88,18 @@ function ifReset(error: NodeJS.ErrnoException): undefined {
   if (error.code !== 'ECONNRESET') throw error;
 }
 
+/** Opens again what an old process accepted just before it closed, as a page does. */
+async function opened<T>(open: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await open();
+    } catch (error) {
+      ifReset(error as NodeJS.ErrnoException);
+      await new Promise(resolve => setTimeout(resolve, 50));
+    }
+  }
+}
+
 /** Polls as the page's script does: after `moved`, and after a failure, again. */
 async function hears({ url }: Front, key: string): Promise<{ data: unknown; failures: string[] }> {
   const failures: string[] = [];
@@ -134,8 +146,10 @@ describe.skipIf(installed.length === 0)(`behind ${installed.join(', ')}`, { time
 
     // an old process may be about to close a connection that would be used again
     hangUp();
-    const streams = fronts.map(front => stream(front, `stream-${front.kind}`));
-    const sockets = await Promise.all(fronts.map(({ url }) => socketTo(url, { rejectUnauthorized: false })));
+    const streams = fronts.map(front => opened(() => stream(front, `stream-${front.kind}`)));
+    const sockets = await Promise.all(
+      fronts.map(({ url }) => opened(() => socketTo(url, { rejectUnauthorized: false }))),
+    );
     for (const [index, { kind }] of fronts.entries()) sockets[index]?.watch(`socket-${kind}`);
     await until(async () => (await heldNow(nodes)) === 2 * installed.length);
     for (const way of ['stream', 'socket'])
