@@ -151,7 +151,7 @@ test.each<[why: string, options: Partial<Config>, prepare: (started: Service) =>
     { maxPollsPerIp: 1 },
     ({ publicUrl }) => fetch(`${publicUrl}/status/events?key=k`),
   ],
-])('an EventSource, which would close for good, is told to come again: %s', async (_, options, prepare) => {
+])('an EventSource, which would close for good, is asked to come back: %s', async (_, options, prepare) => {
   const started = await service(options);
   await prepare(started);
   const { response, text } = await refusedStream(started.publicUrl, { Accept: 'text/event-stream' });
