@@ -1,5 +1,6 @@
 /*
  * The page's script: it polls by script tags and calls the page's handlers. ES3 in syntax and in what it calls.
+ * One file and one closure, because its functions share their variables: across files each would need a name in the build.
  * The build wraps `create` for each way to load it; `included`: by a script tag of its own, not in a bundle; `read` makes
  * of an answer to several keys one to this watch (many.js), and is left out of the script for one key.
  *

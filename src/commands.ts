@@ -10,6 +10,7 @@ import { Misconfigured, readConfig } from './config.js';
 import { createLog } from './log.js';
 import { reachable } from './loopback.js';
 import type { Config } from './settings.js';
+import { isServiceUrl } from './subscribe/request.js';
 import { subscribe } from './subscribe/subscribe.js';
 
 /** Where a command writes lines. */
@@ -220,7 +221,7 @@ const NO_EVENTS = {
  */
 function baseOf(port: 'internal' | 'public', url: string | undefined, config: Config): string {
   if (url !== undefined) {
-    if (!/^https?:\/\/./i.test(url) || !URL.canParse(url))
+    if (!isServiceUrl(url))
       throw new Failed(`--url: give the URL of the ${port} port, with http:// or https://`);
     return url.replace(/\/$/, '');
   }

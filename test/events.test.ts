@@ -157,6 +157,7 @@ test.each<[why: string, options: Partial<Config>, prepare: (started: Service) =>
   const { response, text } = await refusedStream(started.publicUrl, { Accept: 'text/event-stream' });
   expect(response.status).toBe(200);
   expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
+  expect(response.headers.get('access-control-allow-origin')).toBe('*');
   expect(text).toMatch(/^:(moved|busy)\nretry: [1-9]\d*\n\n$/);
   const other = await refusedStream(started.publicUrl, { Accept: 'text/event-stream, application/json' });
   expect([429, 503]).toContain(other.response.status);

@@ -39,6 +39,9 @@ export class Request {
   #abort = (): void => this.#controller.abort();
 }
 
+/** Whether a text is the URL of a service. `localhost:11000` is a URL too, of the scheme `localhost`. */
+export const isServiceUrl = (text: string): boolean => /^https?:\/\/./i.test(text) && URL.canParse(text);
+
 /** Waits. @throws the signal's reason */
 export function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {

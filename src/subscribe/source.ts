@@ -1,7 +1,7 @@
 /** The requests of one subscription: event streams, and polls where streams do not pass. */
 import { ANSWERS, type Kind } from '../protocol/answers.js';
 import { TagwaitError } from './errors.js';
-import { Request } from './request.js';
+import { isServiceUrl, Request } from './request.js';
 import { eventsOf, type ServerEvent } from './sse.js';
 import type { Ending, SubscribeOptions, Update } from './types.js';
 
@@ -67,10 +67,7 @@ export class Source {
     ends: AbortSignal,
   ) {
     allow(typeof key === 'string', 'key: give a string');
-    allow(
-      /^https?:\/\/./i.test(String(url)) && URL.canParse(String(url)),
-      'url: give the URL of the service, with http:// or https://',
-    );
+    allow(isServiceUrl(String(url)), 'url: give the URL of the service, with http:// or https://');
     allow(signal === undefined || signal instanceof AbortSignal, 'signal: give an AbortSignal');
     this.#url = String(url).replace(/\/$/, '');
     this.#key = key;

@@ -18,6 +18,9 @@ export function comeAgain(
   wait: number,
 ): boolean {
   if (!isEventSource(request)) return false;
+  // the rate limit comes before the rule of origins; without this header a page of another site would close for good
+  if (!response.hasHeader('Access-Control-Allow-Origin'))
+    response.setHeader('Access-Control-Allow-Origin', '*');
   response.writeHead(200, {
     'Content-Type': 'text/event-stream; charset=utf-8',
     'Cache-Control': 'no-store',
