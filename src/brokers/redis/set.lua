@@ -34,27 +34,34 @@
 -- epochs "a@1 b@5" a cursor "a-7" has seen 4 entries.
 local keep, receipts, new_epoch, channels = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local alive_nodes, markers, this_node = ARGV[5], ARGV[6], ARGV[7]
-local here = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-local messages, is_alive = {}, {}
+local call, find, sub, match, gmatch = redis.call, string.find, string.sub, string.match, string.gmatch
+local messages, is_alive, lists = {}, {}, {}
+
+local info = call('INFO', 'server')
+local _, before_id = find(info, 'run_id:', 1, true)
+local here = sub(info, before_id + 1, before_id + 40)
 
 -- Checks both: a node that lost power may stay subscribed for minutes, a disconnected one keeps its marker for seconds.
 local function alive(node)
   if alive_nodes == '*' then return true end
   if is_alive[node] == nil then
     if alive_nodes ~= '' then
-      is_alive[node] = string.find(alive_nodes, ' ' .. node .. ' ', 1, true) ~= nil
+      is_alive[node] = find(alive_nodes, ' ' .. node .. ' ', 1, true) ~= nil
     else
-      is_alive[node] = redis.call('PUBSUB', 'NUMSUB', channels .. node)[2] > 0
-        and redis.call('EXISTS', markers .. node) == 1
+      is_alive[node] = call('PUBSUB', 'NUMSUB', channels .. node)[2] > 0 and call('EXISTS', markers .. node) == 1
     end
   end
   return is_alive[node]
 end
 
+local function append(list, ...)
+  for _, item in ipairs({ ... }) do list[#list + 1] = item end
+end
+
 -- Appends an epoch. Keeps the newest eight: cursors of an older epoch count as none.
 local function begin_epoch(epochs, first)
   local kept = {}
-  for epoch in string.gmatch(epochs .. ' ' .. new_epoch .. '@' .. first, '%S+') do kept[#kept + 1] = epoch end
+  for epoch in gmatch(epochs .. ' ' .. new_epoch .. '@' .. first, '%S+') do kept[#kept + 1] = epoch end
   while #kept > 8 do table.remove(kept, 1) end
   return table.concat(kept, ' ')
 end
@@ -62,87 +69,96 @@ end
 -- Deletes the entries from `oldest` up to `oldest_kept`, and the receipt that is too old once entry n is stored.
 local function prune(entries, oldest, oldest_kept, n)
   local fields = {}
-  for offset = oldest, oldest_kept - 1 do fields[#fields + 1] = tostring(offset) end
+  for offset = oldest, oldest_kept - 1 do append(fields, tostring(offset)) end
   if n > receipts then
-    local id = redis.call('HGET', entries, 'j:' .. n - receipts)
-    if id then fields[#fields + 1] = 'j:' .. n - receipts; fields[#fields + 1] = 'i:' .. id end
+    local id = call('HGET', entries, 'j:' .. n - receipts)
+    if id then append(fields, 'j:' .. n - receipts, 'i:' .. id) end
   end
-  if #fields > 0 then redis.call('HDEL', entries, unpack(fields)) end
+  if #fields > 0 then call('HDEL', entries, unpack(fields)) end
 end
 
-local function nodes_of(watchers)
-  local nodes = {}
-  for node in string.gmatch(string.match(watchers or '', '|(.*)$') or '', '([^ @]+)%S*') do nodes[#nodes + 1] = node end
-  return nodes
+-- The nodes that watch a key, by the names in `watchers`, and 1 if one of them is alive. Most keys of a batch have the
+-- same names, so each list is made once.
+local function list_of(names)
+  if lists[names] then return lists[names] end
+  local list = { nodes = {}, watched = 0 }
+  for node in gmatch(names, '([^ @]+)%S*') do
+    append(list.nodes, node)
+    if alive(node) then list.watched = 1 end
+  end
+  lists[names] = list
+  return list
 end
 
 -- Notes that this node waits for a page's proof of an entry, and forgets positions that are no longer kept.
 -- Returns 1 if it is proved already.
 local function want(entries, position, oldest)
   local kept, found = {}, 0
-  for item in string.gmatch(redis.call('HGET', entries, 'w') or '', '%S+') do
-    local its = string.match(item, '^[^@]+')
+  for item in gmatch(call('HGET', entries, 'w') or '', '%S+') do
+    local its = match(item, '^[^@]+')
     if its == position then
       if item == its then return 1 end
-      if not string.find(item .. '@', '@' .. this_node .. '@', 1, true) then item = item .. '@' .. this_node end
+      if not find(item .. '@', '@' .. this_node .. '@', 1, true) then item = item .. '@' .. this_node end
       found = 1
     end
-    if tonumber(string.match(its, '%d+$')) >= oldest then kept[#kept + 1] = item end
+    if tonumber(match(its, '%d+$')) >= oldest then kept[#kept + 1] = item end
   end
-  if found == 0 and tonumber(string.match(position, '%d+$')) >= oldest then
+  if found == 0 and tonumber(match(position, '%d+$')) >= oldest then
     kept[#kept + 1] = position .. '@' .. this_node
   end
-  redis.call('HSET', entries, 'w', table.concat(kept, ' '))
+  call('HSET', entries, 'w', table.concat(kept, ' '))
   return 0
 end
 
 local function store(entries, watchers, value, ttl, final, expect, id, at, key, receipt)
-  local head = redis.call('HMGET', entries, 'n', 'o', 'e', 'r', 'f', 'i:' .. id)
-  local n, oldest, epochs, run = tonumber(head[1]) or 0, tonumber(head[2]) or 1, head[3] or '', head[4]
-
-  local cursor = ''
-  if n > 0 then cursor = string.match(epochs, '([^ @]+)@%d+$') .. '-' .. n end
+  local head = call('HMGET', entries, 'n', 'o', 'e', 'r', 'f', 'i:' .. id)
+  local epoch, cursor = nil, ''
+  if head[1] then
+    epoch = match(head[3], '([^ @]+)@%d+$')
+    cursor = epoch .. '-' .. head[1]
+  end
+  local watching = call('GET', watchers)
+  local bar = watching and find(watching, '|', 1, true)
+  local list = list_of(bar and sub(watching, bar + 1) or '')
 
   if id ~= '' and head[6] then
-    local first, watched = string.match(head[6], '^(%S+) (%d)$')
-    local proved = receipt == 'r' and want(entries, first, oldest) or 0
+    local first, watched = match(head[6], '^(%S+) (%d)$')
+    local proved = receipt == 'r' and want(entries, first, tonumber(head[2])) or 0
     if receipt == 'r' and proved == 0 then
-      for _, node in ipairs(nodes_of(redis.call('GET', watchers))) do
-        redis.call('PUBLISH', channels .. node, 'w ' .. key .. ' ' .. first)
-      end
+      for _, node in ipairs(list.nodes) do call('PUBLISH', channels .. node, 'w ' .. key .. ' ' .. first) end
     end
     return { 'again', first, tonumber(watched), proved }
   end
   if head[5] then return { 'final', cursor } end
   if expect ~= '*' and expect ~= cursor then return { 'expect', cursor } end
 
-  n = n + 1
-  if run ~= here then epochs = begin_epoch(epochs, n) end
-  local prev = cursor
-  cursor = string.match(epochs, '([^ @]+)@%d+$') .. '-' .. n
-
-  local before = redis.call('GET', watchers)
-  local watched, nodes, names = 0, nodes_of(before), string.match(before or '', '|(.*)$')
-  for _, node in ipairs(nodes) do
-    if alive(node) then watched = 1 end
-  end
-
+  local n, oldest = (tonumber(head[1]) or 0) + 1, tonumber(head[2]) or 1
   local oldest_kept = math.max(oldest, n - keep + 1)
-  local fields = { 'n', n, 'o', oldest_kept, 'e', epochs, 'r', here, tostring(n), value }
-  if final == '1' then fields[#fields + 1] = 'f'; fields[#fields + 1] = '1' end
-  if id ~= '' then
-    fields[#fields + 1] = 'i:' .. id; fields[#fields + 1] = cursor .. ' ' .. watched
-    fields[#fields + 1] = 'j:' .. n; fields[#fields + 1] = id
+  local offset = tostring(n)
+  -- only what changes: most sets append to an epoch
+  local fields = { 'n', offset, offset, value }
+  if head[4] ~= here then
+    epoch = new_epoch
+    append(fields, 'e', begin_epoch(head[3] or '', offset), 'r', here)
   end
-  redis.call('HSET', entries, unpack(fields))
-  prune(entries, oldest, oldest_kept, n)
+  local prev = cursor
+  cursor = epoch .. '-' .. offset
+  if oldest_kept ~= oldest or not head[2] then append(fields, 'o', oldest_kept) end
+  if final == '1' then append(fields, 'f', '1') end
+  if id ~= '' then append(fields, 'i:' .. id, cursor .. ' ' .. list.watched, 'j:' .. offset, id) end
+  call('HSET', entries, unpack(fields))
+  if oldest_kept ~= oldest or n > receipts then prune(entries, oldest, oldest_kept, n) end
   if receipt == 'r' then want(entries, cursor, oldest_kept) end
-  redis.call('PEXPIRE', entries, ttl)
-  if names then redis.call('SET', watchers, cursor .. '|' .. names, 'KEEPTTL') end
-
-  local line = encode_entry(key, cursor, prev, final .. receipt, at, value)
-  for _, node in ipairs(nodes) do messages[node] = (messages[node] or 'e') .. line end
-  return { 'stored', cursor, watched }
+  call('PEXPIRE', entries, ttl)
+  if bar then
+    call('SET', watchers, cursor .. sub(watching, bar), 'KEEPTTL')
+    local line = encode_entry(key, cursor, prev, final .. receipt, at, value)
+    for _, node in ipairs(list.nodes) do
+      messages[node] = messages[node] or { 'e' }
+      append(messages[node], line)
+    end
+  end
+  return { 'stored', cursor, list.watched }
 end
 
 local replies, failed = {}, nil
@@ -153,6 +169,6 @@ for k = 1, #KEYS, 2 do
   replies[#replies + 1] = reply
 end
 -- also after an error: the entries before it are stored
-for node, message in pairs(messages) do redis.call('PUBLISH', channels .. node, message) end
+for node, message in pairs(messages) do call('PUBLISH', channels .. node, table.concat(message)) end
 if failed then return type(failed) == 'table' and failed or redis.error_reply(failed) end
 return replies
