@@ -212,18 +212,23 @@ describe('installed from the packed file', () => {
       import * as server from 'tagwait';
       import client, { watch } from 'tagwait/client';
       import * as subscription from 'tagwait/subscribe';
+      import * as kit from 'tagwait/broker-kit';
       const require = createRequire(import.meta.url);
       const old = require('tagwait/client');
       console.log(JSON.stringify({
         server: Object.keys(server).sort(),
         required: process.features.require_module ? Object.keys(require('tagwait')).sort() : 'too old',
         one: !process.features.require_module || require('tagwait').Conflict === server.Conflict &&
-          require('tagwait/subscribe').TagwaitError === subscription.TagwaitError,
+          require('tagwait/subscribe').TagwaitError === subscription.TagwaitError &&
+          require('tagwait/broker-kit').StoreBroker === kit.StoreBroker,
+        kit: Object.keys(kit).sort(),
         subscription: Object.keys(subscription).sort(),
         client: [watch, client.watch, old.watch, old.default.watch].map(given => typeof given),
       }));`,
     );
-    const { server, required, one, client, subscription } = JSON.parse(there(process.execPath, 'all.mjs'));
+    const { server, required, one, client, subscription, kit } = JSON.parse(
+      there(process.execPath, 'all.mjs'),
+    );
     expect(server).toEqual([
       ...[
         'Conflict',
@@ -241,6 +246,10 @@ describe('installed from the packed file', () => {
     expect(one, 'an error of one is an error of the other').toBe(true);
     expect(client).toEqual(['function', 'function', 'function', 'function']);
     expect(subscription).toEqual(['TagwaitError', 'subscribe']);
+    expect(kit).toEqual([
+      ...['InOrder', 'KeyState', 'StoreBroker', 'Survey', 'decode', 'encode'],
+      ...['nodesIn', 'outdated', 'waitersIn'],
+    ]);
   });
 
   test('the contract for brokers is there, and finds what a broker does not keep', () => {
@@ -273,13 +282,22 @@ describe('installed from the packed file', () => {
       try { return cursor + watched + version + routes.length; }
       catch (error) { return error instanceof Conflict ? error.cursor : (error as Unavailable).message; }
     }
-    void use;`;
+    void use;
+    class Part extends StoreBroker {
+      state: KeyState = new KeyState();
+      async connect(signal: AbortSignal) { signal.throwIfAborted(); }
+      async heartbeat() { await this.call(Promise.resolve(this.events.describe())); }
+      async leave() {}
+    }
+    // @ts-expect-error: not an interval
+    new Part({ name: 'Store', interval: '1 s' });`;
   const NAMES = 'Conflict, createTagwait, version, type Receipt, type Routes, type Tagwait, type Unavailable';
   const FILES: Record<string, string> = {
     'esm.mts': `import { ${NAMES} } from 'tagwait'; import { watch } from 'tagwait/client';
-      import { subscribe } from 'tagwait/subscribe';${USE}`,
+      import { subscribe } from 'tagwait/subscribe'; import { KeyState, StoreBroker } from 'tagwait/broker-kit';${USE}`,
     'common.cts': `import tagwait = require('tagwait'); import client = require('tagwait/client');
       import subscription = require('tagwait/subscribe'); const { subscribe } = subscription;
+      import kit = require('tagwait/broker-kit'); const { KeyState, StoreBroker } = kit; type KeyState = kit.KeyState;
       const { Conflict, createTagwait, version } = tagwait; const { watch } = client;
       type Receipt = tagwait.Receipt; type Routes = tagwait.Routes; type Tagwait = tagwait.Tagwait;
       type Unavailable = tagwait.Unavailable;${USE}`,

@@ -4,6 +4,7 @@
  *
  * `contract/` tests every guarantee written here, against any broker.
  */
+import { randomBytes } from 'node:crypto';
 
 /** A stored value. A key's entries form a chain: `cursor` is the entry's position, `prev` the one before ('': none). */
 export interface Entry {
@@ -200,6 +201,15 @@ const MAX_LENGTH = 64;
 export function positionsOf(cursor: string): string[] {
   return cursor.split('.').filter(position => /^[a-z0-9]{1,20}-\d{1,15}$/.test(position));
 }
+
+/** The offset of a cursor in an epoch; 0 if none of its positions is of that epoch. */
+export function offsetIn(epoch: string, cursor: string): number {
+  const position = positionsOf(cursor).find(one => one.startsWith(`${epoch}-`));
+  return position ? Number(position.slice(epoch.length + 1)) : 0;
+}
+
+/** The name of a new epoch, random: a cursor of an earlier one must count as none. */
+export const newEpoch = () => randomBytes(6).readUIntLE(0, 6).toString(36);
 
 const epochOf = (position: string) => position.slice(0, position.lastIndexOf('-'));
 

@@ -1,5 +1,4 @@
 /** The embedded store: keeps values in the memory of one process, until the process ends. */
-import { randomBytes } from 'node:crypto';
 import {
   type Backlog,
   type Broker,
@@ -7,8 +6,9 @@ import {
   type Entry,
   type Events,
   type NodeInfo,
+  newEpoch,
+  offsetIn,
   type Peek,
-  positionsOf,
   RECEIPTS,
   type Receipt,
   type SetOptions,
@@ -102,7 +102,7 @@ export class MemoryBroker implements Broker {
     this.#watched.add(key);
     const stored = this.#stored.get(key);
     if (!stored) return { entries: [], lost: 0, cursor: '', final: false };
-    const newer = stored.last - seen(stored, since);
+    const newer = stored.last - Math.min(offsetIn(stored.epoch, since), stored.last);
     const entries = newer > 0 ? stored.entries.slice(-newer) : [];
     return {
       entries,
@@ -163,9 +163,8 @@ export class MemoryBroker implements Broker {
   }
 
   #create(key: string): Stored {
-    const epoch = randomBytes(6).readUIntLE(0, 6).toString(36);
     const stored = {
-      epoch,
+      epoch: newEpoch(),
       last: 0,
       entries: [],
       final: false,
@@ -195,12 +194,6 @@ export class MemoryBroker implements Broker {
 }
 
 const newest = (stored: Stored | undefined) => stored?.entries.at(-1)?.cursor ?? '';
-
-/** How many entries of the present epoch a page with this cursor has seen; 0 if the cursor has no position in it. */
-function seen({ epoch, last }: Stored, since: string): number {
-  const position = positionsOf(since).find(one => one.startsWith(`${epoch}-`));
-  return position ? Math.min(Number(position.slice(epoch.length + 1)), last) : 0;
-}
 
 function proofsOf(stored: Stored): Map<string, 'wanted' | 'proved'> {
   stored.proofs ??= new Map();

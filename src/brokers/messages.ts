@@ -3,6 +3,7 @@
  *
  *   e\n<key> <cursor> <prev> <flags> <at> <value>\n…   to one node: new entries of keys that it is subscribed to; flags: 1
  *                                                     for the final entry, r if its set waits for a receipt
+ *   g <key>                                           to one node: entries of this key were not sent, it reads the key
  *   b <node> <server> <count>                         to all: heartbeat number `count`, sent through that Redis server
  *   h <node>                                          to one node: greeting, answers the first heartbeat of an unknown node
  *   x <node>                                          to all: goodbye, the node is closing
@@ -21,8 +22,10 @@ export interface Reply {
   held: number;
 }
 
+/** A message between nodes. */
 export type Message =
   | { kind: 'entries'; entries: [key: string, entry: Entry][] }
+  | { kind: 'gap'; key: string }
   | { kind: 'heartbeat'; node: string; server: string; count: number }
   | { kind: 'greeting'; node: string }
   | { kind: 'goodbye'; node: string }
@@ -31,10 +34,13 @@ export type Message =
   | { kind: 'drop'; key: string; name: string; from: string }
   | { kind: 'reply'; id: string; reply: Reply };
 
+/** The text of a message. No node and no key may contain a space or the end of a line, and no value the end of a line. */
 export function encode(message: Message): string {
   switch (message.kind) {
     case 'entries':
       return `e${message.entries.map(([key, entry]) => encodeEntry(key, entry)).join('')}`;
+    case 'gap':
+      return `g ${message.key}`;
     case 'heartbeat':
       return `b ${message.node} ${message.server} ${message.count}`;
     case 'greeting':
@@ -66,6 +72,8 @@ export function decode(text: string): Message | undefined {
   if (text.startsWith('e\n')) return { kind: 'entries', entries: text.slice(2).split('\n').map(decodeEntry) };
   const [kind, first = '', second = '', third = ''] = text.split(' ', 4);
   switch (kind) {
+    case 'g':
+      return { kind: 'gap', key: first };
     case 'b':
       return { kind: 'heartbeat', node: first, server: second, count: Number(third) };
     case 'h':

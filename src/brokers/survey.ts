@@ -1,6 +1,4 @@
-/**
- * Keeps track of the other nodes, and asks all of them what they hold. Works for every broker that can send messages.
- */
+/** The messages between the nodes of a broker: entries, heartbeats, and surveys of what all nodes hold. */
 import { randomBytes } from 'node:crypto';
 import type { Events, NodeInfo } from './broker.js';
 import { encode, type Message, type Reply } from './messages.js';
@@ -17,13 +15,17 @@ const REPLY_TIMEOUT = 700;
 /** How a broker carries messages between nodes. */
 export interface NodeChannel {
   /**
-   * Sends to all nodes, including this one. @returns the number of receivers, undefined if unknown @throws
-   * {Unavailable}
+   * Sends to all nodes, including this one.
+   * @returns the number of receivers; undefined: unknown, then the nodes count whose heartbeats arrive
+   * @throws {Unavailable}
    */
   broadcast(message: string): Promise<number | undefined>;
   /** Sends to one node. A message that cannot be sent is dropped. */
   send(node: string, message: string): void;
 }
+
+/** A message about a node: whether it is alive, and what it holds. */
+type News = Exclude<Message, { kind: 'entries' | 'gap' | 'receipt' | 'drop' }>;
 
 /** A survey that waits for replies. */
 interface PendingSurvey {
@@ -32,10 +34,14 @@ interface PendingSurvey {
   done(): void;
 }
 
+/**
+ * What a node knows of the others. Works for every broker whose nodes can send messages to each other: it gives each message
+ * that arrives to `receive`.
+ */
 export class Survey {
   readonly #node: string;
   readonly #channel: NodeChannel;
-  readonly #events: Pick<Events, 'held' | 'describe'>;
+  readonly #events: Events;
   /** the other nodes, and when the last message of each arrived, on the monotonic clock in ms */
   readonly #heardAt = new Map<string, number>();
   readonly #pending = new Map<string, PendingSurvey>();
@@ -46,7 +52,8 @@ export class Survey {
   #receivedAt = 0;
   #listeningSince = Number.POSITIVE_INFINITY;
 
-  constructor(node: string, channel: NodeChannel, events: Pick<Events, 'held' | 'describe'>) {
+  /** @param node the name of this node, without spaces */
+  constructor(node: string, channel: NodeChannel, events: Events) {
     this.#node = node;
     this.#channel = channel;
     this.#events = events;
@@ -69,18 +76,40 @@ export class Survey {
     return [this.#node, ...this.#heardAt.keys()];
   }
 
-  /** The heartbeat message of this node. */
-  heartbeat(server: string, count: number): string {
+  /**
+   * The heartbeat message of this node, to be broadcast every 2 s. Not needed when `broadcast` returns a number.
+   * @param server through which of the store's servers it is sent @param count its number; both are for the sender itself
+   */
+  heartbeat(server = '0', count = 0): string {
     return encode({ kind: 'heartbeat', node: this.#node, server, count });
   }
 
+  /** The message of this node when it leaves, to be broadcast. */
   goodbye(): string {
     return encode({ kind: 'goodbye', node: this.#node });
   }
 
-  /** Handles a message of another node, or of this one. Ignores entries, which belong to the broker. */
-  receive(message: Message): void {
-    this.#receivedAt = performance.now();
+  /** Handles a message of another node, or of this one. @param message undefined: none of this version, ignored */
+  receive(message: Message | undefined): void {
+    if (!message) return;
+    switch (message.kind) {
+      case 'entries':
+        for (const [key, entry] of message.entries) this.#events.entry(key, entry);
+        return;
+      case 'gap':
+        return this.#events.gap(message.key);
+      case 'receipt':
+        return this.#events.receipt?.(message.key, message.position, message.state);
+      case 'drop':
+        return this.#events.drop(message.key, message.name, message.from);
+      default:
+        this.#receivedAt = performance.now();
+        return this.#receiveNews(message);
+    }
+  }
+
+  /** Handles a message about a node. */
+  #receiveNews(message: News): void {
     switch (message.kind) {
       case 'heartbeat':
         return this.#onHeartbeat(message.node);
@@ -155,4 +184,5 @@ export function waitersIn(replies: readonly Reply[]): Record<string, number> {
   return waiters;
 }
 
+/** The nodes that replied, as `nodes` returns them. */
 export const nodesIn = (replies: readonly Reply[]): NodeInfo[] => replies.map(({ info }) => info);

@@ -5,6 +5,7 @@ import { decode, encode, type Message } from '../../src/brokers/messages.js';
 const entry = { value: '"a b"', cursor: 'e1-2', prev: 'e1-1', final: false, at: 1_700_000_000_000 };
 
 test.each<[Message, string]>([
+  [{ kind: 'gap', key: 'k' }, 'g k'],
   [{ kind: 'heartbeat', node: 'n1', server: '0', count: 7 }, 'b n1 0 7'],
   [{ kind: 'greeting', node: 'n1' }, 'h n1'],
   [{ kind: 'goodbye', node: 'n1' }, 'x n1'],

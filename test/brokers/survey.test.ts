@@ -12,6 +12,8 @@ function surveyOf(receivers: () => number | undefined) {
   let asked = '';
   const sent: [node: string, message: string][] = [];
   const broadcasts: string[] = [];
+  /** calls of the node, about keys */
+  const log: unknown[][] = [];
   const survey = new Survey(
     'me',
     {
@@ -22,12 +24,20 @@ function surveyOf(receivers: () => number | undefined) {
       },
       send: (node, message) => sent.push([node, message]),
     },
-    { held: () => 1, describe: () => info('me') },
+    {
+      entry: (...of) => log.push(['entry', ...of]),
+      gap: (...of) => log.push(['gap', ...of]),
+      drop: (...of) => log.push(['drop', ...of]),
+      receipt: (...of) => log.push(['receipt', ...of]),
+      held: () => 1,
+      describe: () => info('me'),
+    },
   );
   survey.listening(true);
   return {
     survey,
     sent,
+    log,
     broadcasts,
     hears: (message: Message) => survey.receive(message),
     heartbeat: (node: string) => survey.receive({ kind: 'heartbeat', node, server: '0', count: 1 }),
@@ -178,6 +188,31 @@ test('nodes that hold nothing are listed as nodes, and not as waiting', () => {
   expect(nodesIn(replies)).toEqual([info('a'), info('b')]);
 });
 
+test('what is about keys goes to the node, and an unknown message nowhere', () => {
+  const { hears, sent, survey, log } = surveyOf(() => 1);
+  const entry = { value: '1', cursor: 'e-1', prev: '', final: false, at: undefined };
+  hears({
+    kind: 'entries',
+    entries: [
+      ['a', entry],
+      ['b', entry],
+    ],
+  });
+  hears({ kind: 'gap', key: 'c' });
+  hears({ kind: 'receipt', key: 'd', position: 'e-1', state: 'proved' });
+  hears({ kind: 'drop', key: 'e', name: 'tab', from: '192.0.2.1' });
+  survey.receive(undefined);
+  expect(log).toEqual([
+    ['entry', 'a', entry],
+    ['entry', 'b', entry],
+    ['gap', 'c'],
+    ['receipt', 'd', 'e-1', 'proved'],
+    ['drop', 'e', 'tab', '192.0.2.1'],
+  ]);
+  expect([sent, survey.alive()]).toEqual([[], ['me']]);
+});
+
 test('a heartbeat names its node, its server and its number', () => {
-  expect(surveyOf(() => 1).survey.heartbeat('3', 12)).toBe('b me 3 12');
+  const { survey } = surveyOf(() => 1);
+  expect([survey.heartbeat('3', 12), survey.heartbeat()]).toEqual(['b me 3 12', 'b me 0 0']);
 });

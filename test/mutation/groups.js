@@ -66,6 +66,7 @@ export const GROUPS = {
         'stream',
         'subscriptions',
         'survey',
+        'kit',
       ].map(name => `brokers/${name}`),
       'twin/contract',
       'twin/link',

@@ -219,18 +219,8 @@ export class Link implements NodeChannel {
   #receive(text: string): void {
     const { node, events } = this.#options;
     const message = decode(text);
-    if (!message) return;
-    if (message.kind === 'entries') {
-      for (const [key, entry] of message.entries) events.entry(key, entry);
-      return;
-    }
-    if (message.kind === 'receipt') return events.receipt?.(message.key, message.position, message.state);
-    if (message.kind === 'drop') {
-      events.drop(message.key, message.name, message.from);
-      return;
-    }
     this.survey.receive(message);
-    if (message.kind === 'heartbeat' && message.node === node) {
+    if (message?.kind === 'heartbeat' && message.node === node) {
       if (this.#heartbeats.receive(message.server, message.count)) events.gap();
     }
   }
