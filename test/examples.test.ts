@@ -83,10 +83,11 @@ test('a ZooKeeper session that is closed while it is being opened is not opened 
   });
   await once(silent, 'listening');
   const script = `
-    import { Session } from ${JSON.stringify(join(folder, 'brokers/zookeeper-session.js'))};
-    const session = new Session('127.0.0.1:${(silent.address() as AddressInfo).port}', () => {});
-    void session.start();
-    setImmediate(() => session.close());
+    import { ZookeeperBroker } from ${JSON.stringify(join(folder, 'brokers/zookeeper.js'))};
+    const servers = '127.0.0.1:${(silent.address() as AddressInfo).port}';
+    const broker = new ZookeeperBroker({ servers, node: 'a', history: 1 });
+    void broker.start({ describe: () => ({}), gap() {} });
+    setImmediate(() => broker.close());
   `;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
     cwd: folder,
@@ -97,11 +98,17 @@ test('a ZooKeeper session that is closed while it is being opened is not opened 
   expect(connections).toHaveLength(1);
 });
 
-test('each file of a broker has at most 200 lines, and the README names it', () => {
+test('each broker is one file of at most 200 lines, over packages alone, and the README names it', () => {
   const readme = readFileSync(join(folder, 'README.md'), 'utf8');
-  for (const name of readdirSync(join(folder, 'brokers'))) {
-    const lines = readFileSync(join(folder, 'brokers', name), 'utf8').split('\n').length - 1;
-    expect(lines, name).toBeLessThanOrEqual(200);
-    expect(readme).toContain(name);
+  const names = readdirSync(join(folder, 'brokers'));
+  expect(names).toHaveLength(stores.length + 1);
+  for (const name of names) {
+    expect(readme).toContain(`(brokers/${name})`);
+    if (name.endsWith('.test.js')) continue;
+    const text = readFileSync(join(folder, 'brokers', name), 'utf8');
+    expect(text.split('\n').length - 1, name).toBeLessThanOrEqual(200);
+    const imports = [...text.matchAll(/ from '(.+)';$/gm)].map(([, from]) => from);
+    expect(imports, name).toContain('tagwait/broker-kit');
+    expect(imports.filter(from => from?.startsWith('.'))).toEqual([]);
   }
 });

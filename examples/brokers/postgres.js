@@ -10,69 +10,99 @@
  * nodes must agree to a second. PgBouncer in transaction mode cannot be used: LISTEN belongs to a session.
  */
 import pg from 'pg';
-import { Conflict, Unavailable, WrongStore } from 'tagwait';
-import * as SQL from './postgres-sql.js';
-import { backlogOf, InOrder, newest, peekOf, stateOf, store } from './state.js';
-import { Survey } from './survey.js';
+import { Conflict, WrongStore } from 'tagwait';
+import {
+  decode,
+  encode,
+  InOrder,
+  KeyState,
+  nodesIn,
+  outdated,
+  StoreBroker,
+  Survey,
+  waitersIn,
+} from 'tagwait/broker-kit';
 
 const HEARTBEAT = 2000; // ms
 const TIMEOUT = 4000; // of a query, ms
+const TRANSACTION_TIMEOUT = 10_000; // with the wait for a connection, ms
 /** PostgreSQL refuses a payload of 8,000 bytes: the nodes then read this one key again. */
 const MAX_PAYLOAD = 7999;
 /** Wrong password, no such user, no such database, no permission: a retry cannot succeed. */
 const HOPELESS = ['28P01', '28000', '3D000', '42501'];
+const hopeless = error => {
+  throw HOPELESS.includes(error.code) ? new WrongStore(`PostgreSQL: ${error.message}`) : error;
+};
 
-export class PostgresBroker {
+/** UNLOGGED tables are empty after a crash of the server: `verify` finds that, and the nodes subscribe again. */
+const TABLES = `
+  SELECT pg_advisory_xact_lock(hashtext('tagwait tables'));
+  CREATE TABLE IF NOT EXISTS tagwait_keys (key text PRIMARY KEY, state text NOT NULL, expires timestamptz NOT NULL);
+  CREATE INDEX IF NOT EXISTS tagwait_expiry ON tagwait_keys (expires);
+  CREATE UNLOGGED TABLE IF NOT EXISTS tagwait_nodes (node text PRIMARY KEY, seen timestamptz NOT NULL);
+  CREATE UNLOGGED TABLE IF NOT EXISTS tagwait_watchers (key text, node text, PRIMARY KEY (key, node))`;
+const ALIVE = `seen > now() - interval '6.5 s'`;
+const LOCK = 'SELECT pg_advisory_xact_lock(hashtextextended($1, 0))';
+const READ = 'SELECT state FROM tagwait_keys WHERE key = $1';
+const WATCHERS = `SELECT node, ${ALIVE} AS alive FROM tagwait_watchers JOIN tagwait_nodes USING (node) WHERE key = $1`;
+const WRITE = `WITH written AS (INSERT INTO tagwait_keys VALUES ($1, $2, to_timestamp($3))
+  ON CONFLICT (key) DO UPDATE SET state = excluded.state, expires = excluded.expires)
+  SELECT pg_notify('tagwait:' || node, $4) FROM unnest($5::text[]) AS node`;
+const SUBSCRIBE = 'INSERT INTO tagwait_watchers VALUES ($1, $2) ON CONFLICT DO NOTHING';
+const UNSUBSCRIBE = 'DELETE FROM tagwait_watchers WHERE key = $1 AND node = $2';
+const VERIFY = `SELECT w.key, state FROM tagwait_watchers w LEFT JOIN tagwait_keys k USING (key)
+  WHERE w.node = $1 AND w.key = ANY($2)`;
+/** @returns how many nodes get the message */
+const BROADCAST = `SELECT count(*)::int AS alive, pg_notify('tagwait', $1) FROM tagwait_nodes WHERE ${ALIVE}`;
+const SEND = `SELECT pg_notify('tagwait:' || $1, $2)`;
+const SEEN = 'INSERT INTO tagwait_nodes VALUES ($1, now()) ON CONFLICT (node) DO UPDATE SET seen = now()';
+const CLEAN = `WITH expired AS (DELETE FROM tagwait_keys WHERE expires < now()),
+  dead AS (DELETE FROM tagwait_nodes WHERE seen < now() - interval '1 h' RETURNING node)
+  DELETE FROM tagwait_watchers WHERE node IN (SELECT node FROM dead)`;
+const LEAVE = `WITH node AS (DELETE FROM tagwait_nodes WHERE node = $1)
+  DELETE FROM tagwait_watchers WHERE node = $1`;
+
+export class PostgresBroker extends StoreBroker {
   /** ms */
   lease = 15_000;
-  #options;
+  #node;
+  #history;
   /** of every connection */
   #client;
   #pool;
+  /** the connection that receives notifications */
   #listener;
-  #events;
-  #timer;
-  #status = { up: false, reconnects: 0 };
-  #closed = false;
-  #inOrder = new InOrder();
   #survey;
+  #inOrder = new InOrder();
 
-  /** @param options url of the database; node, a unique name; history, entries to keep for each key */
-  constructor(options) {
-    this.#options = options;
-    this.#client = {
-      connectionString: options.url,
-      query_timeout: TIMEOUT,
-      connectionTimeoutMillis: TIMEOUT,
-    };
+  /** @param options url of the database; node, a unique name of at most 55 letters; history, entries to keep for each key */
+  constructor({ url, node, history }) {
+    super({ name: 'PostgreSQL', interval: HEARTBEAT, timeout: TRANSACTION_TIMEOUT });
+    this.#node = node;
+    this.#history = history;
+    this.#client = { connectionString: url, query_timeout: TIMEOUT, connectionTimeoutMillis: TIMEOUT };
     this.#pool = new pg.Pool(this.#client);
     // the error of an idle connection would end the process
     this.#pool.on('error', () => {});
   }
 
   async start(events) {
-    this.#events = events;
-    const channel = node => (node ? `tagwait:${node}` : 'tagwait');
-    this.#survey = new Survey(this.#options.node, events, (node, message) =>
-      this.#query('SELECT pg_notify($1, $2)', [channel(node), JSON.stringify(message)]),
-    );
-    this.#timer = setInterval(() => this.#heartbeat(), HEARTBEAT).unref();
-    await this.#listen().catch(error => {
-      if (HOPELESS.includes(error.code)) throw new WrongStore(`PostgreSQL: ${error.message}`);
-    });
+    const broadcast = async message => (await this.#query(BROADCAST, [message]))[0].alive;
+    const send = (node, message) => this.#query(SEND, [node, message]).catch(() => {});
+    this.#survey = new Survey(this.#node, { broadcast, send }, events);
+    await super.start(events);
   }
 
   set(key, value, options) {
     return this.#transaction(key, async query => {
-      const nodes = await query(SQL.WATCHERS, [key]);
-      const state = stateOf((await query(SQL.READ, [key]))[0]?.state);
+      const nodes = await query(WATCHERS, [key]);
+      const state = new KeyState((await query(READ, [key]))[0]?.state);
       const watched = nodes.some(({ alive }) => alive);
-      const { receipt, entry } = store(state, value, options, watched, this.#options.history);
+      const { receipt, entry } = state.set(value, options, { history: this.#history, watched });
       if (!entry) return receipt;
-      const whole = JSON.stringify({ key, entry });
-      const message = Buffer.byteLength(whole) > MAX_PAYLOAD ? JSON.stringify({ gap: key }) : whole;
-      const names = nodes.map(({ node }) => node);
-      await query(SQL.WRITE, [key, JSON.stringify(state), state.expires / 1000, message, names]);
+      const whole = encode({ kind: 'entries', entries: [[key, entry]] });
+      const message = Buffer.byteLength(whole) > MAX_PAYLOAD ? encode({ kind: 'gap', key }) : whole;
+      await query(WRITE, [key, `${state}`, state.expires / 1000, message, nodes.map(({ node }) => node)]);
       return receipt;
     });
   }
@@ -80,60 +110,55 @@ export class PostgresBroker {
   /** Holds the same lock as a set, so that a set comes wholly before or wholly after. */
   subscribe(key, since) {
     const work = async query => {
-      await query(SQL.SUBSCRIBE, [key, this.#options.node]);
-      return backlogOf(stateOf((await query(SQL.READ, [key]))[0]?.state), since);
+      await query(SUBSCRIBE, [key, this.#node]);
+      return new KeyState((await query(READ, [key]))[0]?.state).since(since);
     };
     return this.#inOrder.do(key, () => this.#transaction(key, work));
   }
 
   unsubscribe(key) {
-    const remove = () => this.#query(SQL.UNSUBSCRIBE, [key, this.#options.node]);
+    const remove = () => this.#query(UNSUBSCRIBE, [key, this.#node]);
     this.#inOrder.do(key, remove).catch(() => {});
   }
 
   async verify(known) {
-    const rows = await this.#query(SQL.VERIFY, [this.#options.node, known.map(({ key }) => key)]);
-    const positions = new Map(rows.map(({ key, state }) => [key, newest(stateOf(state))]));
-    const current = ({ key, position }) => positions.has(key) && positions.get(key) === position;
-    return known.filter(one => !current(one)).map(({ key }) => key);
+    const rows = await this.#query(VERIFY, [this.#node, known.map(({ key }) => key)]);
+    const positions = new Map(rows.map(({ key, state }) => [key, new KeyState(state).cursor]));
+    return outdated(known, key => positions.get(key));
   }
 
   async peek(key, waiters = true) {
-    const [[row], [{ alive }]] = await Promise.all([this.#query(SQL.READ, [key]), this.#query(SQL.COUNT)]);
-    return peekOf(stateOf(row?.state), waiters ? await this.#survey.ask(key, alive) : {});
+    const [[row], replies] = await Promise.all([
+      this.#query(READ, [key]),
+      waiters ? this.#survey.ask(key) : [],
+    ]);
+    return new KeyState(row?.state).peek(waitersIn(replies));
   }
 
   async nodes() {
-    const rows = await this.#query(SQL.OTHERS, [this.#options.node]);
-    return [this.#events.describe(), ...rows.map(({ info }) => info)];
+    return nodesIn(await this.#survey.ask());
   }
 
-  drop(...drop) {
-    this.#survey.drop(...drop);
-  }
-
-  status() {
-    return this.#status;
+  drop(key, name, from) {
+    this.#query(BROADCAST, [encode({ kind: 'drop', key, name, from })]).catch(() => {});
   }
 
   async close() {
-    this.#closed = true;
-    clearInterval(this.#timer);
-    const left = this.#query(SQL.LEAVE, [this.#options.node]).catch(() => {});
-    await Promise.race([left, new Promise(done => setTimeout(done, 500))]);
-    this.#listener?.connection.stream.destroy();
+    await super.close();
     this.#pool.end().catch(() => {});
   }
 
-  #query = async (text, values) => (await this.#pool.query(text, values).catch(unavailable)).rows;
+  #query = async (text, values) => (await this.call(this.#pool.query(text, values))).rows;
+
+  #transaction = (key, work) => this.call(this.#locked(key, work));
 
   /** Runs `work` in a transaction that holds the lock of a key. */
-  async #transaction(key, work) {
-    const client = await this.#pool.connect().catch(unavailable);
-    const query = async (text, values) => (await client.query(text, values).catch(unavailable)).rows;
+  async #locked(key, work) {
+    const client = await this.#pool.connect();
+    const query = async (text, values) => (await client.query(text, values)).rows;
     try {
       await query('BEGIN');
-      await query(SQL.LOCK, [key]);
+      await query(LOCK, [key]);
       const result = await work(query);
       await query('COMMIT');
       client.release();
@@ -146,51 +171,27 @@ export class PostgresBroker {
     }
   }
 
-  /** Connects the client that receives notifications, again and again until it is closed. */
-  async #listen() {
+  /** Connects the client that receives notifications. */
+  async connect(signal) {
     const client = new pg.Client(this.#client);
     this.#listener = client;
-    client.on('notification', ({ payload }) => this.#receive(JSON.parse(payload)));
-    client.on('error', error => this.#lost(client, error));
-    client.on('end', () => this.#lost(client, new Error('the connection was closed')));
-    try {
-      await client.connect();
-      await client.query(SQL.TABLES);
-      await client.query(`LISTEN tagwait; LISTEN "tagwait:${this.#options.node}"`);
-      const { cause, reconnects } = this.#status;
-      this.#status = { up: true, reconnects: cause === undefined ? reconnects : reconnects + 1 };
-      await this.#heartbeat();
-      this.#events.gap();
-    } catch (error) {
-      this.#lost(client, error);
-      throw error;
-    }
-  }
-
-  #lost(client, { message }) {
-    if (client !== this.#listener || this.#closed) return;
-    this.#listener = undefined;
-    this.#status = { ...this.#status, up: false, cause: `PostgreSQL: ${message}` };
-    client.connection.stream.destroy();
-    const again = () => this.#closed || this.#listen().catch(() => {});
-    setTimeout(again, 250 + Math.random() * 250).unref();
+    const lost = error => signal.aborted || this.lost(error);
+    signal.addEventListener('abort', () => client.connection.stream.destroy());
+    client.on('notification', ({ payload }) => this.#survey.receive(decode(payload)));
+    client.on('error', lost);
+    client.on('end', () => lost(new Error('the connection was closed')));
+    await client.connect().catch(hopeless);
+    await client.query(TABLES).catch(hopeless);
+    await client.query(`LISTEN tagwait; LISTEN "tagwait:${this.#node}"`);
   }
 
   /** By the listening connection: a query without an answer shows that it is dead. */
-  async #heartbeat() {
-    const client = this.#listener;
-    const values = [this.#options.node, JSON.stringify(this.#events.describe())];
-    await client?.query(SQL.SEEN, values).catch(error => this.#lost(client, error));
-    await this.#query(SQL.CLEAN).catch(() => {});
+  async heartbeat() {
+    await this.#listener.query(SEEN, [this.#node]);
+    await this.#query(CLEAN).catch(() => {});
   }
 
-  #receive(message) {
-    if (message.entry) this.#events.entry(message.key, message.entry);
-    else if (message.gap) this.#events.gap(message.gap);
-    else this.#survey.receive(message);
+  leave() {
+    return this.#query(LEAVE, [this.#node]);
   }
 }
-
-const unavailable = error => {
-  throw new Unavailable(`PostgreSQL: ${error.message}`);
-};

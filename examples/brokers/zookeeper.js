@@ -15,61 +15,46 @@
  * - node-zookeeper-client has had only updates of its dependencies since 2018. It has neither TLS nor `sync`: a `peek` from a
  *   server that lags behind may miss the newest set. It keeps the watch of a key until the key changes or is deleted.
  */
+import { once } from 'node:events';
 import zookeeper from 'node-zookeeper-client';
-import { Conflict } from 'tagwait';
-import { backlogOf, InOrder, newest, peekOf, stateOf, store } from './state.js';
-import { Session, unavailable } from './zookeeper-session.js';
+import { InOrder, KeyState, outdated, StoreBroker } from 'tagwait/broker-kit';
 
-const { NO_NODE, NODE_EXISTS, BAD_VERSION } = zookeeper.Exception;
-const { EPHEMERAL } = zookeeper.CreateMode;
+const { Exception, State, CreateMode } = zookeeper;
 const KEYS = '/tagwait/keys';
 const NODES = '/tagwait/nodes';
 /** ms */
-const TIMEOUT = 4000;
+const SESSION_TIMEOUT = 6000;
 const HEARTBEAT = 5000;
 const SWEEP = 60_000;
 /** A key may be `.` or `..`, which are no names of znodes. */
 const pathOf = key => `${KEYS}/k${key}`;
+/** Returns `result` for one error of ZooKeeper. */
+const except = (code, result) => error => {
+  if (error.cause?.code !== code) throw error;
+  return result;
+};
 
-export class ZookeeperBroker {
+export class ZookeeperBroker extends StoreBroker {
   /** ms */
   lease = 60_000;
   #options;
-  #events;
-  #session;
-  #timers = [];
+  #client;
   #inOrder = new InOrder();
-  /** the position up to which entries were delivered, and the watcher, by subscribed key */
-  #watched = new Map();
+  /** the position up to which entries were delivered, by subscribed key */
+  #delivered = new Map();
 
   /** @param options servers, `host:port,host:port`; node, a unique name; history, entries to keep for each key */
   constructor(options) {
+    super({ name: 'ZooKeeper', interval: HEARTBEAT });
     this.#options = options;
-  }
-
-  async start(events) {
-    this.#events = events;
-    // the client itself does not notice a server that is silent
-    const beat = () => this.#heartbeat().catch(() => this.#session.reconnect());
-    this.#timers.push(setInterval(beat, HEARTBEAT).unref());
-    this.#timers.push(
-      setInterval(() => this.#sweep().catch(() => {}), SWEEP * (0.5 + Math.random())).unref(),
-    );
-    this.#session = new Session(this.#options.servers, async () => {
-      for (const path of [KEYS, NODES]) await this.#call('mkdirp', path).catch(() => {});
-      await this.#heartbeat().catch(() => {});
-      events.gap();
-    });
-    await this.#session.start();
   }
 
   set(key, value, options) {
     return this.#change(key, async path => {
-      const [data, stat] = await this.#call('getData', path);
-      const [watchers] = await this.#call('getChildren', path);
-      const state = stateOf(data?.toString());
-      const { receipt, entry } = store(state, value, options, watchers.length > 0, this.#options.history);
-      if (entry) await this.#call('setData', path, Buffer.from(JSON.stringify(state)), stat.version);
+      const { state, version, watchers } = await this.#look(path);
+      const how = { history: this.#options.history, watched: watchers.length > 0 };
+      const { receipt, entry } = state.set(value, options, how);
+      if (entry) await this.#call('setData', path, Buffer.from(`${state}`), version);
       return receipt;
     });
   }
@@ -77,118 +62,139 @@ export class ZookeeperBroker {
   /** The child first: a set that does not see it is read, and one that is not read fires the watch. */
   subscribe(key, since) {
     return this.#change(key, async path => {
-      await this.#create(`${path}/${this.#options.node}`, undefined, EPHEMERAL);
-      const watched = this.#watched.get(key) ?? { changed: () => this.#deliver(key) };
-      const [data] = await this.#call('getData', path, watched.changed);
-      const state = stateOf(data?.toString());
-      this.#watched.set(key, { ...watched, position: newest(state) });
-      return backlogOf(state, since);
+      await this.#create(`${path}/${this.#options.node}`, undefined, CreateMode.EPHEMERAL);
+      const { state } = await this.#read(path, this.#changed);
+      this.#delivered.set(key, state.cursor);
+      return state.since(since);
     });
   }
 
   unsubscribe(key) {
     this.#change(key, async path => {
-      this.#watched.delete(key);
-      const ignored = error => error.code === NO_NODE || unavailable(error);
-      await this.#call('remove', `${path}/${this.#options.node}`).catch(ignored);
+      this.#delivered.delete(key);
+      await this.#call('remove', `${path}/${this.#options.node}`).catch(except(Exception.NO_NODE));
     }).catch(() => {});
   }
 
-  async verify(known) {
-    const current = async ({ key, position }) => {
-      const { state, watchers } = await this.#read(key);
-      return watchers.includes(this.#options.node) && newest(state) === position;
-    };
-    const results = await Promise.all(known.map(current));
-    return known.filter((_, index) => !results[index]).map(({ key }) => key);
+  verify(known) {
+    return outdated(known, async key => {
+      const { state, watchers } = await this.#find(key);
+      return watchers.includes(this.#options.node) ? state.cursor : undefined;
+    });
   }
 
   async peek(key) {
-    const { state, watchers } = await this.#read(key);
+    const { state, watchers } = await this.#find(key);
     const own = this.#options.node;
-    const held = watchers.map(node => [node, node === own ? this.#events.held(key) : 1]);
-    return peekOf(state, Object.fromEntries(held.filter(([, count]) => count > 0)));
+    const held = watchers.map(node => [node, node === own ? this.events.held(key) : 1]);
+    return state.peek(Object.fromEntries(held));
   }
 
   async nodes() {
-    const [names] = await this.#call('getChildren', NODES).catch(unavailable);
+    const [names] = await this.#call('getChildren', NODES);
     const others = names.filter(name => name !== this.#options.node);
-    const read = async name => JSON.parse((await this.#call('getData', `${NODES}/${name}`))[0]);
-    const found = await Promise.allSettled(others.map(read));
+    const found = await Promise.allSettled(others.map(name => this.#call('getData', `${NODES}/${name}`)));
     // a node may leave in between
-    return [this.#events.describe(), ...found.filter(({ value }) => value).map(({ value }) => value)];
+    return [this.events.describe(), ...found.flatMap(({ value }) => (value ? [JSON.parse(value[0])] : []))];
   }
 
-  status() {
-    return this.#session.status;
-  }
-
-  async close() {
-    for (const timer of this.#timers) clearInterval(timer);
-    this.#watched.clear();
-    await this.#session.close();
-  }
-
-  #call = (method, ...given) => this.#session.call(method, ...given);
-  #create = (path, data, mode) =>
-    this.#call('create', path, ...[data, mode].filter(Boolean)).catch(error => {
-      if (error.code !== NODE_EXISTS) throw error;
+  /** @returns what the callback of this method of the client gets */
+  #call(method, ...given) {
+    const answer = new Promise((done, fail) => {
+      this.#client[method](...given, (error, ...results) => (error ? fail(error) : done(results)));
     });
+    return this.call(answer);
+  }
+
+  #create = (path, data, mode) =>
+    this.#call('create', path, ...[data, mode].filter(Boolean)).catch(except(Exception.NODE_EXISTS));
+
+  async #read(path, watcher) {
+    const [data, { version }] = await this.#call('getData', path, ...[watcher].filter(Boolean));
+    return { state: new KeyState(data), version };
+  }
+
+  /** Like `#read`, with the nodes that watch the key. */
+  async #look(path) {
+    const [found, [watchers]] = await Promise.all([this.#read(path), this.#call('getChildren', path)]);
+    return { ...found, watchers };
+  }
+
+  #find = key =>
+    this.#look(pathOf(key)).catch(except(Exception.NO_NODE, { state: new KeyState(), watchers: [] }));
 
   /** Runs operations of one key in order; again if another node was quicker, or the znode is missing. */
   #change(key, work) {
     const path = pathOf(key);
-    return this.#inOrder.do(key, async () => {
-      for (const end = Date.now() + TIMEOUT; ; )
-        try {
-          return await work(path);
-        } catch (error) {
-          if (error instanceof Conflict) throw error;
-          if (Date.now() > end || ![NO_NODE, BAD_VERSION].includes(error.code)) unavailable(error);
-          if (error.code === NO_NODE) await this.#create(path).catch(unavailable);
-        }
-    });
-  }
-
-  async #read(key) {
-    const [[data], [watchers]] = await Promise.all([
-      this.#call('getData', pathOf(key)),
-      this.#call('getChildren', pathOf(key)),
-    ]).catch(error => (error.code === NO_NODE ? [[], [[]]] : unavailable(error)));
-    return { state: stateOf(data?.toString()), watchers };
+    const again = async ({ code }) => {
+      if (code === Exception.NO_NODE) await this.#create(path);
+      return code === Exception.NO_NODE || code === Exception.BAD_VERSION;
+    };
+    return this.#inOrder.do(key, () => this.retry(() => work(path), again));
   }
 
   /** Called when the data of a watched key has changed: reads it, watches again, and delivers what is new. */
-  async #deliver(key) {
-    await this.#inOrder
-      .do(key, async () => {
-        const watched = this.#watched.get(key);
-        if (!watched) return;
-        const [data] = await this.#call('getData', pathOf(key), watched.changed);
-        const state = stateOf(data?.toString());
-        const { entries, lost } = backlogOf(state, watched.position);
-        watched.position = newest(state);
-        if (lost > 0) this.#events.gap(key);
-        for (const entry of entries) this.#events.entry(key, entry);
-      })
-      .catch(() => this.#events.gap(key));
+  #changed = ({ path }) => {
+    const key = path.slice(pathOf('').length);
+    const deliver = async () => {
+      if (this.closed || !this.#delivered.has(key)) return;
+      const { state } = await this.#read(path, this.#changed);
+      state.deliver(this.events, key, this.#delivered.get(key));
+      this.#delivered.set(key, state.cursor);
+    };
+    this.#inOrder.do(key, deliver).catch(() => this.events.gap(key));
+  };
+
+  /** Opens a session, or waits for the one that it has: the client connects again by itself until that has expired. */
+  async connect(signal) {
+    this.#client ??= this.#open();
+    const client = this.#client;
+    signal.addEventListener('abort', () => client.connectionManager.socket?.destroy(new Error('given up')));
+    if (client.getState() !== State.SYNC_CONNECTED) await once(client, 'connected', { signal });
+    for (const path of [KEYS, NODES]) await this.#call('mkdirp', path);
   }
 
-  async #heartbeat() {
+  #open() {
+    const client = zookeeper.createClient(this.#options.servers, {
+      sessionTimeout: SESSION_TIMEOUT,
+      spinDelay: 250,
+    });
+    const { connectionManager: manager } = client;
+    const { findNextServer } = manager;
+    // it would connect again after it was closed
+    manager.findNextServer = open => findNextServer.call(manager, server => this.closed || open(server));
+    client.on('state', state => {
+      if (state === State.SYNC_CONNECTED || client !== this.#client) return;
+      this.lost(new Error(state.getName()));
+      if (state === State.EXPIRED) this.#client = undefined;
+    });
+    client.connect();
+    return client;
+  }
+
+  async heartbeat() {
     const path = `${NODES}/${this.#options.node}`;
-    const info = Buffer.from(JSON.stringify(this.#events.describe()));
-    await this.#create(path, info, EPHEMERAL);
+    const info = Buffer.from(JSON.stringify(this.events.describe()));
+    await this.#create(path, info, CreateMode.EPHEMERAL);
     await this.#call('setData', path, info);
+    // once in a minute on average, and not all nodes at once
+    if (Math.random() < HEARTBEAT / SWEEP) this.#sweep().catch(() => {});
+  }
+
+  /** The client's own `close` reads the answer to its request to connect as another answer, so it is for open sessions. */
+  async leave() {
+    if (this.#client?.getState() !== State.SYNC_CONNECTED) return;
+    this.#client.close();
+    await once(this.#client, 'disconnected');
   }
 
   /** Deletes keys that have expired and that no node watches. */
   async #sweep() {
     const [names] = await this.#call('getChildren', KEYS);
     for (const name of names) {
-      const [data, stat] = await this.#call('getData', `${KEYS}/${name}`);
-      const expired = stateOf(data?.toString()).last === 0;
+      const { state, version } = await this.#read(`${KEYS}/${name}`);
       // refused if it was set or watched in between
-      if (expired) await this.#call('remove', `${KEYS}/${name}`, stat.version).catch(() => {});
+      if (state.cursor === '') await this.#call('remove', `${KEYS}/${name}`, version).catch(() => {});
     }
   }
 }
