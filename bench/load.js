@@ -3,6 +3,7 @@
  * Executes one message of its parent at a time, and replies with the result.
  */
 import { connect } from 'node:net';
+import { openHttp2 } from './http2.js';
 import { numberIn, protocols } from './protocols.js';
 
 let protocol;
@@ -17,6 +18,8 @@ let wrong = 0;
 let errors = 0;
 let onAnswer = () => {};
 let perSecond = new Map();
+/** newest cursor of each key that `sets` has set, by number */
+const cursors = [];
 const buffer = Buffer.allocUnsafeSlow(65_536);
 
 /** A connection that passes complete answers to `take`. All read into one buffer, so that 15,000 of them are cheap. */
@@ -78,7 +81,7 @@ function hear(page, answer) {
 }
 
 function enter(page, entered = () => {}) {
-  page.socket = open(
+  page.socket = (settings.http2 ? openHttp2 : open)(
     settings.ports[page.node],
     '127.0.0.1',
     answer => hear(page, answer),
@@ -120,6 +123,34 @@ function sendSet(page, number, port = settings.setPort) {
     sets.push(fresh);
     fresh.write(request);
   } else queued.push(request);
+}
+
+/** `count` requests over `wide` connections, each of which has one in flight. */
+function closedLoop(port, count, wide, { request, take }) {
+  let sent = 0;
+  let answered = 0;
+  const sockets = [];
+  return new Promise(resolve => {
+    // never sleeps, as in `loop`
+    const spin = () => answered < count && setImmediate(spin);
+    spin();
+    for (let line = 0; line < Math.min(wide, count); line++) {
+      const more = () => sent < count && socket.write(request(line, sent++));
+      const socket = open(
+        port,
+        '127.0.0.1',
+        answer => {
+          take(line, answer);
+          if (++answered < count) return more();
+          for (const one of sockets) one.destroy();
+          resolve();
+        },
+        () => {},
+      );
+      socket.on('connect', more);
+      sockets.push(socket);
+    }
+  });
 }
 
 const commands = {
@@ -224,8 +255,45 @@ const commands = {
     return { p50: at(0.5), p99: at(0.99), p999: at(0.999), ...end };
   },
 
+  /** Sets keys 0 to `keys - 1`, `times` each, or `count` at random. @returns how many there were, and how many failed */
+  async sets({ keys, times = 0, count = keys * times, wide = 16 }) {
+    let failed = 0;
+    const numbers = new Array(wide);
+    await closedLoop(settings.setPort, count, wide, {
+      request(line, sent) {
+        numbers[line] = times ? sent % keys : Math.floor(Math.random() * keys);
+        return protocol.set(`k${numbers[line]}`, sent);
+      },
+      take(line, answer) {
+        const [, cursor] = /"cursor":"([^"]+)"/.exec(answer) ?? [];
+        if (cursor) cursors[numbers[line]] = cursor;
+        else failed++;
+      },
+    });
+    return { count, failed };
+  },
+
+  /**
+   * Polls `count` times for keys that were set before, `pages` of them spread over all. Each is one value behind, so that it
+   * is read from the store; with `fresh` it has no cursor. @returns how many there were, and how many did not get the value
+   */
+  async polls({ count, pages: few, fresh, wide = 16 }) {
+    let failed = 0;
+    await closedLoop(settings.ports[0], count, wide, {
+      request(_, sent) {
+        const number = Math.floor(((sent % few) * cursors.length) / few);
+        const [epoch, offset] = cursors[number].split('-');
+        return protocol.ask({ key: `k${number}`, cursor: fresh ? '' : `${epoch}-${offset - 1}` });
+      },
+      take(_, answer) {
+        if (numberIn(answer) === undefined) failed++;
+      },
+    });
+    return { count, failed };
+  },
+
   /** What the pages did since `mark`. */
-  polls: () => ({ polls, perSecond: [...perSecond] }),
+  polled: () => ({ polls, perSecond: [...perSecond] }),
   mark() {
     polls = 0;
     perSecond = new Map();

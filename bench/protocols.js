@@ -70,3 +70,23 @@ export const protocols = {
   },
 };
 protocols.koa = protocols.bare;
+
+/** What a browser of today sends with a script tag, beside `Host`. */
+const BROWSER = [
+  'sec-ch-ua-platform: "Windows"',
+  'User-Agent: Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36',
+  'sec-ch-ua: "Chromium";v="142", "Google Chrome";v="142", "Not_A Brand";v="99"',
+  'sec-ch-ua-mobile: ?0',
+  'Accept: */*',
+  'Sec-Fetch-Site: same-site',
+  'Sec-Fetch-Mode: no-cors',
+  'Sec-Fetch-Dest: script',
+  'Referer: https://www.example.com/',
+  'Accept-Encoding: gzip, deflate, br, zstd',
+  'Accept-Language: en-US,en;q=0.9,de;q=0.8',
+  `Cookie: session=${'0123456789abcdef'.repeat(4)}; consent=${'x'.repeat(100)}`,
+].join('\r\n');
+protocols.browser = {
+  ...protocols.tagwait,
+  ask: page => protocols.tagwait.ask(page).replace('\r\n\r\n', `\r\n${BROWSER}\r\n\r\n`),
+};

@@ -14,7 +14,7 @@ const CORES = { server: '0', load: '1' };
 const NCHAN = '/usr/lib/nginx/modules/ngx_nchan_module.so';
 
 const running = new Set();
-const folder = mkdtempSync(join(tmpdir(), 'tagwait-bench-'));
+export const folder = mkdtempSync(join(tmpdir(), 'tagwait-bench-'));
 
 /** Ends the processes that were started here. */
 export function endRunning() {
@@ -27,7 +27,7 @@ export function endAll() {
 }
 
 /** Starts a program on one core. */
-function start(core, program, words, { env = {}, stdio = ['ignore', 'pipe', 'pipe'] } = {}) {
+export function start(core, program, words, { env = {}, stdio = ['ignore', 'pipe', 'pipe'] } = {}) {
   const pinned = existsSync('/usr/bin/taskset') && core !== undefined;
   const child = pinned
     ? spawn('taskset', ['-c', CORES[core], program, ...words], { env: { ...process.env, ...env }, stdio })
@@ -45,7 +45,7 @@ function start(core, program, words, { env = {}, stdio = ['ignore', 'pipe', 'pip
   return child;
 }
 
-const freePort = () =>
+export const freePort = () =>
   new Promise(resolve => {
     const server = createServer().listen(0, '127.0.0.1', () => {
       const { port } = server.address();
@@ -189,8 +189,6 @@ const FLAGS = ['--max-semi-space-size=2', '--single-threaded-gc'];
 /** One process each, values in memory. */
 export const BARE = { name: 'node:http, no checks', protocol: 'bare', start: () => ofOurs('bare') };
 export const OURS = { name: 'tagwait', protocol: 'tagwait', start: () => startTagwait() };
-/** Not part of a whole run: `--only=floor`. */
-export const FLOOR = { name: 'node:net, the floor', protocol: 'bare', start: () => ofOurs('sockets') };
 export const PEERS = [
   {
     name: "node:http, no checks, tagwait's V8 flags",

@@ -319,7 +319,7 @@ describe('read, not run', () => {
     expect(Object.keys(volumes)).toEqual(['redis']);
   });
 
-  test('nginx.conf: descriptors for two sides, connections that nginx closes first, no answer kept back', () => {
+  test('nginx.conf: descriptors for two sides, connections that nginx closes first, small blocks', () => {
     const conf = text('nginx.conf').replace(/^ *#.*$/gm, '');
     const given = (name: string, within = conf) => new RegExp(`^ *${name} (.+);$`, 'm').exec(within)?.[1];
     const [, upstream = ''] = /upstream tagwait \{(.*?)\}/s.exec(conf) ?? [];
@@ -338,6 +338,13 @@ describe('read, not run', () => {
     );
     expect(Number(given('keepalive_requests', server))).toBeGreaterThanOrEqual(1_000_000);
     expect(Number(given('http2_max_concurrent_streams', server))).toBeGreaterThanOrEqual(128);
+    // what `npm run path -- --settings` found; a pool's size is a multiple of 16 bytes
+    for (const [name, size] of [
+      ['ssl_buffer_size', '4k'],
+      ['request_pool_size', '1k'],
+      ['http2_pool_size', '1k'],
+    ] as const)
+      expect(given(name, server), name).toBe(size);
     expect(server).toMatch(/listen 443 ssl http2;\s+listen \[::\]:443 ssl http2;/);
     expect(given('ssl_protocols', server)).toBe('TLSv1.2 TLSv1.3');
     expect(given('access_log', server)).toBe('off');
@@ -355,7 +362,8 @@ describe('read, not run', () => {
       proxy_connect_timeout: '2s',
       proxy_next_upstream: 'error timeout',
       proxy_next_upstream_tries: '2',
-      proxy_buffering: 'off',
+      proxy_buffering: 'on',
+      proxy_max_temp_file_size: '0',
       proxy_ignore_client_abort: 'off',
       proxy_cache: 'off',
     }))

@@ -49,7 +49,6 @@ const MAY: Record<string, string[]> = {
     'samples',
     'log',
     'output',
-    'palette',
     'live',
     'limits',
     'protocol',
@@ -57,8 +56,7 @@ const MAY: Record<string, string[]> = {
   ],
   tagwait: ['broker', 'settings', 'login', 'protocol'],
   assets: [],
-  palette: ['assets'],
-  demo: ['assets', 'demo', 'login', 'palette', 'routes', 'wire'],
+  demo: ['assets', 'demo', 'login', 'routes', 'wire'],
   live: ['live', 'hold', 'brokers', 'routes', 'metrics', 'samples', 'limits', 'log'],
   routes: [
     'routes',

@@ -148,8 +148,7 @@ export function makeSite(out) {
     cpSync(join(root, from), join(out, to));
   }
   writeSearch(out, documents);
-  const styles = [join(root, 'src/palette.css'), join(own, 'site.css')];
-  writeFileSync(join(out, 'site.css'), styles.map(file => readFileSync(file, 'utf8')).join(''));
+  cpSync(join(own, 'site.css'), join(out, 'site.css'));
   return { pages: [...paths.keys()].map(fileOf), copies: [...copies.values()] };
 }
 
