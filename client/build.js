@@ -58,6 +58,7 @@ const settings = {
     unsafe_math: true,
     unsafe_comps: true,
     collapse_vars: false,
+    lhs_constants: false,
   },
   format: { keep_quoted_props: true },
 };

@@ -10,9 +10,9 @@ export interface Info {
 
 /** What went wrong. With `retry` it goes on by itself; without, the watch has ended, and `onend` follows. */
 export interface WatchError {
-  /** The service's code; or `failed`: no answer came, twice in a row; or `blocked`: by the page's own CSP. */
+  /** The service's code; or `failed`: no answer came, twice in a row; or `blocked`: by the page's own CSP or Integrity-Policy. */
   readonly code: -3 | -4 | -5 | -7 | 'failed' | 'blocked';
-  /** `blocked`: what threw, or the directive and what it lacks. */
+  /** `blocked`: what threw, the directive and what it lacks, or `integrity-violation`. */
   readonly message: string;
   /** -4: which parameter, and what is allowed. */
   readonly detail?: string;

@@ -20,13 +20,14 @@ function create(window, document, included, read) {
   // last one. Where errors have a stack it must hold that address: an injected element has not run.
   var list = included ? methods.getElementsByTagName.call(document, 'script') : '';
   var stack = new Error().stack;
-  var tag, origin;
+  var tag;
+  var origin = '';
   for (var i = list.length; i--; ) {
     var element = list[i];
-    var found = /^([^/]*\/\/[^/]+)?[^?#]*\/client(\/\d[\w.-]*)?\.js([?#]|$)/.exec(element.src);
+    var found = /^([^/]*\/\/[^/]+)[^?#]*\/client(\/\d[\w.-]*)?\.js([?#]|$)/.exec(element.src);
     if (
       found &&
-      (element === document.currentScript || (!tag && (!stack || stack.indexOf(element.src) > 0)))
+      (element === document.currentScript || (!tag && !(stack && stack.indexOf(element.src) < 0)))
     ) {
       tag = element;
       origin = found[1];
@@ -40,9 +41,6 @@ function create(window, document, included, read) {
 
   // A page's CSP lists this policy in `trusted-types`. Where it may not be made, plain text may still do.
   var policy = { createScriptURL: String };
-  try {
-    policy = window.trustedTypes.createPolicy('tagwait', policy);
-  } catch (e) {}
 
   function now() {
     return +new Date();
@@ -52,16 +50,17 @@ function create(window, document, included, read) {
   function watch(key, options) {
     options = options || {};
     var path = 'w' + watches++;
-    var mine = (calls[path] = { heard: heard });
-    var url = (option('url') || origin || '').replace(/\/$/, '');
+    calls[path] = heard; // with the functions that answers call
+    var url = (option('url') || origin).replace(/\/$/, '');
     var nonce = option('nonce') || (tag && tag.nonce);
+    var signal = option('signal');
     var since = option('since');
     var age = now() + Math.random(); // of this tab: the oldest three hold as long as they like
     var beat = now(); // when `pulse` ran last
     var due = now() + 3000; // when a poll is given up, or asked for; at the start: a load event may never come
+    var settle = now; // or what settles `ended`
     var polls = 0; // so far; also the newest poll's number
     var delay = 250; // ms before the next try, doubled up to 16 s; more than that: the last poll failed
-    var signal = option('signal');
     var zone = window.Zone; // zone.js, of Angular
     var self = {
       stop: function () {
@@ -71,7 +70,7 @@ function create(window, document, included, read) {
     };
     // asked: when; after a failure 0; or, when the service said when to ask again, that time. live: the URL that drops
     // the poll in flight. cap: seconds that a hold may last behind a proxy that cut one after `cut` ms.
-    var asked, cap, channel, cut, ended, full, hold, live, older, pause, script, settle, state;
+    var asked, cap, channel, cut, ended, full, hold, live, older, pause, script, state;
 
     function option(name) {
       return options.getAttribute ? options.getAttribute('data-' + name) : options[name];
@@ -85,10 +84,10 @@ function create(window, document, included, read) {
         var element = (script = root.namespaceURI
           ? methods.createElementNS.call(document, root.namespaceURI, 'script')
           : methods.createElement.call(document, 'script'));
-        element.nonce = nonce;
         element.src = policy.createScriptURL(text);
+        element.nonce = nonce;
         // Load and error are hints: some engines fire both, some neither. Only the call counts.
-        element.onload = element.onerror = function () {
+        element.onerror = element.onload = function () {
           if (script === element) failed((live = 0));
         };
         root.appendChild(element);
@@ -112,9 +111,9 @@ function create(window, document, included, read) {
     function end(reason, error) {
       if (ended) return;
       ended = 1;
-      delete calls[path];
+      calls[path] = now; // nothing more is heard or answered
       part();
-      if (settle) settle(reason);
+      settle(reason);
       if (error) tell('onerror', error);
       become('ended');
       tell('onend', reason);
@@ -125,7 +124,7 @@ function create(window, document, included, read) {
     function retire() {
       var old = script;
       var drop = live;
-      script = live = 0;
+      live = script = 0;
       if (old && old.parentNode) old.parentNode.removeChild(old);
       if (drop) retire(load(drop));
     }
@@ -138,9 +137,9 @@ function create(window, document, included, read) {
       if (state !== next) tell('onstate', (state = next));
     }
 
-    // What the browser says; 0: it slept.
+    // What the browser says: an event, or the reports of a ReportingObserver; 0: it slept.
     function heard(event) {
-      if (event.type === 'pagehide') {
+      if (/hide/.test(event.type)) {
         // Leaving, perhaps into the back/forward cache: no outcome of this poll is worth a word.
         part();
       } else if (event.blockedURI) {
@@ -150,7 +149,11 @@ function create(window, document, included, read) {
           /^sc.*e$/.test(event.effectiveDirective + event.disposition) // script-src…, enforce
         )
           blocked('CSP: ' + event.effectiveDirective + ' lacks ' + url);
-      } else if (now() - asked > 500 && !document.hidden) {
+      } else if ((event = event[0])) {
+        // Only Integrity-Policy reports with `reportOnly`.
+        if (script && !script.src.indexOf(event.body.blockedURL) && event.body.reportOnly < 1)
+          blocked(event.type);
+      } else if (!document.hidden && now() - asked > 500) {
         // Back: a poll that is older than a moment may be on a dead connection, and nothing would tell.
         delay = 250;
         ask();
@@ -160,28 +163,28 @@ function create(window, document, included, read) {
     // Without an answer, the first failure in a row goes untold: a socket broke, a network changed, the page is being
     // left. The jitter: the pages of a node that dies do not come back in the same moment.
     function failed(answer) {
-      var took = now() - asked;
       var error = answer || { code: 'failed', message: 'offline', retry: delay };
+      var took = now() - asked;
       error.retry += Math.random() * 1000;
       if (!answer && hold !== 1 && took > 2300) {
         // Cut twice after the same time: a proxy's limit. Browsers send a poll that was cut a second time by themselves,
         // so that the limit may be half of what it took.
-        if (took < cut + 500) cap = (took / 2300) | 0;
+        if (cut + 500 > took) cap = (took / 2300) | 0;
         cut = took;
       }
       if (delay < 10000) delay *= 2;
       retire();
       due = now() + error.retry;
       asked = answer ? due : 0; // focus and the like shorten our own wait, not the service's
-      if (answer ? answer.code !== -6 : delay > 500) {
+      if (answer ? answer.code + 6 : delay > 500) {
         become(answer ? 'busy' : 'offline');
         tell('onerror', error);
       }
     }
 
     function ask() {
-      var number = ++polls;
       var from = since;
+      var number = ++polls;
       if (number < 2 || now() - asked > 500) {
         // Each older tab answers once, with the age that it was asked with.
         full = older > 2;
@@ -190,8 +193,8 @@ function create(window, document, included, read) {
           channel = channel || new BroadcastChannel('tagwait');
           channel.onmessage = function (event) {
             event = event.data;
-            if (event > age) channel.postMessage(-event);
-            else if (!(event + age)) older++;
+            if (!(event + age)) older++;
+            else if (event > age) channel.postMessage(-event);
           };
           channel.postMessage(age);
         } catch (e) {} // no such thing here: every tab asks, as if it were alone
@@ -200,20 +203,18 @@ function create(window, document, included, read) {
 
       // One poll in 250 tries whether the proxy still cuts. Short where a held answer is in the way: of other tabs (a
       // new one has not heard of them yet), or of the news that all is well again.
-      hold = cap && number % 250 ? cap : option('hold');
+      hold = (number % 250 && cap) || option('hold');
       if (full || number < 2 || delay > 250) hold = full = 1;
       asked = now();
-      due = asked + (hold || 25) * 1000 + 10000; // 25 s when nobody said, and 10 more
+      due = asked + 10000 + (hold || 25) * 1000; // 25 s when nobody said, and 10 more
 
-      mine['p' + number] = function (answer) {
+      heard['p' + number] = function (answer) {
         var code = answer.code;
         var before = since;
-        var fresh = !code && answer.cursor !== since;
-        // a drop is answered through the same function
-        if (script && number === polls) live = 0;
-        else if (!fresh) return;
-        // Else the chain has moved on: whatever this says is known, or will be said again.
-        if (from !== since || ended) return;
+        var fresh = answer.cursor !== since && !code;
+        // A drop is answered through the same function. And where the chain has moved on, whatever this says is known, or
+        // will be said again.
+        if (!(script && number === polls ? !(live = 0) : fresh) || from !== since || ended) return;
         retire();
         if (read) code = read(answer, options);
         if (answer.left) self.expires = now() + answer.left * 1000;
@@ -225,8 +226,8 @@ function create(window, document, included, read) {
             var values = (answer.earlier || []).concat([answer.data]);
             for (; values.length && !ended; answer.lost = 0)
               tell('onvalue', values.shift(), {
-                cursor: values.length ? before : since,
                 lost: answer.lost | 0,
+                cursor: values.length ? before : since,
                 'final': !values.length && !!answer['final']
               });
           }
@@ -236,15 +237,14 @@ function create(window, document, included, read) {
           if (ended) return;
           // Straight from the callback, because a hidden tab's timers crawl; but never round and round on nothing.
           // A hidden tab without a place naps between its polls.
-          pause = older > 2 && document.hidden ? 5000 : 1000;
-          due = now() + pause;
+          due = now() + (pause = older > 2 && document.hidden ? 5000 : 1000);
           if (fresh || now() - asked > pause / 2) ask();
         } else if (answer.retry) failed(answer);
         // the hold that was learned is longer than the service's own
-        else if (cap && code < -3) failed((cap = 0));
+        else if (code < -3 && cap) failed((cap = 0));
         else end(answer.message, code < -2 && answer);
       };
-      delete mine['p' + (number - 8)];
+      delete heard['p' + (number - 8)];
 
       var text =
         url +
@@ -254,12 +254,12 @@ function create(window, document, included, read) {
         path +
         '.p' +
         number +
-        '&key=' +
-        key +
         '&since=' +
         [since] +
         '&proof=' +
         [option('proof')] +
+        '&key=' +
+        key +
         (hold == null ? '' : '&hold=' + hold) +
         '&poll=' +
         registry +
@@ -279,16 +279,16 @@ function create(window, document, included, read) {
       if (ended) return;
       if (now() - beat > 10000) heard(0);
       // Not while a young poll may say that it is the clock that was put forward.
-      if (now() > self.expires && now() - asked > 500) end('expired');
-      else if (now() >= due || (!polls && document.readyState === 'complete')) script ? failed() : ask();
+      if (self.expires < now() && now() - asked > 500) end('expired');
+      else if (now() >= due || (!polls && /m/.test(document.readyState))) (script ? failed : ask)(); // complete
       beat = now();
       setTimeout(pulse, 250);
     }
 
     function part() {
+      retire();
       due = 1 / 0;
       asked = 0;
-      retire();
       channel = channel && channel.close();
     }
 
@@ -296,30 +296,34 @@ function create(window, document, included, read) {
       self.ended = new Promise(function (resolve) {
         settle = resolve;
       });
-    if (signal) {
-      signal.addEventListener('abort', self.stop);
-      if (signal.aborted) self.stop();
-    }
     // Handlers run where `watch` was called, and nothing else does: each timer would have Angular render the page.
     if (zone) {
       tell = zone.current.wrap(tell);
       pulse = zone.root.wrap(pulse);
     }
+    if (signal) {
+      signal.addEventListener('abort', self.stop);
+      if (signal.aborted) self.stop();
+    }
     setTimeout(pulse, 25); // a moment after load
     return self;
   }
 
-  // For every watch of this copy. What a page adds to Object.prototype is none.
+  // For every watch of this copy.
   function heard(event) {
-    for (var path in calls) if (calls[path].heard) calls[path].heard(event);
+    for (var i = watches; i--; ) calls['w' + i](event);
   }
 
-  list = 'pagehide pageshow online focus visibilitychange securitypolicyviolation'.split(' ');
-  for (i = list.length; i--; ) if (window.addEventListener) window.addEventListener(list[i], heard, false);
+  // Each line for newer browsers than the one before it.
+  list = 'focus online pagehide pageshow securitypolicyviolation visibilitychange'.split(' ');
+  try {
+    for (i = list.length; i--; ) window.addEventListener(list[i], heard);
+    policy = trustedTypes.createPolicy('tagwait', policy);
+    new ReportingObserver(heard).observe();
+  } catch (e) {}
 
   // Nothing but the tag: its data-… are the key and the options.
-  i = tag && tag.getAttribute('data-key');
-  if (i) watch(i, tag);
+  if (tag && (i = tag.getAttribute('data-key'))) watch(i, tag);
 
   return { watch: watch };
 }

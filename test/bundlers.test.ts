@@ -1,6 +1,14 @@
 /** The page's script in bundles of other tools: what each makes of it by default, run on a page made by hand. */
 import { execFile, execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +16,8 @@ import { promisify } from 'node:util';
 import { parse } from 'acorn';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Page } from './browsers/virtual.js';
+import { launch, site } from './chromium.js';
+import { until } from './wait.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const NAMES = ['tagwait/client', '@tagwait/client', 'tagwait/client/many', '@tagwait/client/many'];
@@ -107,4 +117,30 @@ test.each(Object.keys(BUNDLERS))('%s', async name => {
   expect(page.polls.map(({ src }) => keyOf(src))).toEqual(['k0', 'k1', 'k2', 'k3']);
   for (const poll of [...page.polls]) page.answer({ code: 0, data: keyOf(poll.src), cursor: 'e-1' }, poll);
   expect(page.window.heard).toEqual(['k0', 'k1', 'k2', 'k3']);
+});
+
+test('in Chromium, all of them on one page: each hears', async () => {
+  const made = Object.keys(BUNDLERS)
+    .map(name => join(home, name.replace(' ', ''), 'app.js'))
+    .filter(existsSync);
+  const scripts = Object.fromEntries(made.map((file, i) => [`/${i}.js`, readFileSync(file, 'utf8')]));
+  const tags = Object.keys(scripts).map(path => `<script src="${path}"></script>`);
+  const url = await site(`<!doctype html><script>var heard = [];</script>${tags.join('')}`, {}, scripts);
+  const browser = await launch();
+  try {
+    const page = await browser.newPage();
+    await page.route('https://status.example.com/**', (route, request) => {
+      const { callback, key, since } = Object.fromEntries(new URL(request.url()).searchParams);
+      const answer = JSON.stringify({ code: 0, data: key, cursor: 'e-1' });
+      if (since === '') route.fulfill({ contentType: 'text/javascript', body: `${callback}(${answer})` });
+    });
+    await page.goto(url);
+    const heard = () => page.evaluate(() => (globalThis as unknown as { heard: string[] }).heard.toSorted());
+    const wanted = ['k0', 'k1', 'k2', 'k3'].flatMap(key => made.map(() => key));
+    await until(async () => (await heard()).length >= wanted.length);
+    expect(await heard()).toEqual(wanted);
+    expect(made.length).toBeGreaterThan(0);
+  } finally {
+    await browser.close();
+  }
 });

@@ -328,7 +328,7 @@ describe('when it asks again', () => {
     page.run('Object.prototype.added = function () {};');
     page.pass(1000);
     page.happens('focus');
-    expect(page.polls.map(poll => query(poll).key)).toEqual(['a', 'b', 'a', 'b']);
+    expect(page.polls.map(poll => query(poll).key).toSorted()).toEqual(['a', 'a', 'b', 'b']);
   });
 
   test("an end after a proxy's limit was learned is an end", () => {
@@ -417,6 +417,22 @@ describe('refused by a policy of the page', () => {
     return { page, errors };
   };
 
+  /** On a page with a ReportingObserver. `reports` calls it. */
+  function observed() {
+    let reports: (list: object[]) => void = () => {};
+    const trustedTypes = { createPolicy: (_: string, policy: object) => policy };
+    class ReportingObserver {
+      constructor(readonly heard: (list: object[]) => void) {}
+      observe() {
+        reports = this.heard;
+      }
+    }
+    const page = new Page({}, { trustedTypes, ReportingObserver });
+    const errors: unknown[] = [];
+    page.watch('k', { onerror: (error: unknown) => errors.push(error) });
+    return { page, errors, reports: (list: object[]) => reports(list) };
+  }
+
   test('it ends, and says which directive lacks which address', () => {
     const { page, errors } = watched();
     page.happens('securitypolicyviolation', violation);
@@ -447,6 +463,27 @@ describe('refused by a policy of the page', () => {
     errors.length = 0;
     page.happens('securitypolicyviolation', violation);
     expect(errors).toEqual([]);
+  });
+
+  test('Integrity-Policy, as a ReportingObserver says: it ends, and names the report', () => {
+    const { page, errors, reports } = observed();
+    const { src } = page.newest;
+    const body = { blockedURL: src, destination: 'script', reportOnly: false };
+    const type = 'integrity-violation';
+    for (const other of [
+      { type, body: { ...body, reportOnly: true } },
+      { type, body: { ...body, blockedURL: 'https://other.example/app.js' } },
+      { type: 'csp-violation', body: { blockedURL: src, disposition: 'report' } },
+      { type: 'deprecation', body: { id: 'x', message: 'y' } },
+    ])
+      reports([other]);
+    page.pass(100);
+    expect([errors, page.polls.length]).toEqual([[], 1]);
+    reports([{ type, body }]);
+    expect(errors).toEqual([{ code: 'blocked', message: 'integrity-violation' }]);
+    expect(page.reported.at(-1)).toEqual(['end', 'blocked']);
+    page.pass(60_000);
+    expect(page.polls).toHaveLength(1);
   });
 
   test('Trusted Types: its policy makes the address; where it may not be made, it ends when a text is refused', () => {

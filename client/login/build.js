@@ -11,7 +11,7 @@ const settings = {
   ie8: true,
   safari10: true,
   ecma: 5,
-  compress: { passes: 3, properties: false, unsafe_math: true },
+  compress: { passes: 3, properties: false, unsafe_math: true, unsafe_comps: true },
   format: { keep_quoted_props: true, ascii_only: true },
 };
 

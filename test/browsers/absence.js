@@ -19,7 +19,13 @@ const hide = async (tab, { tabs }) => {
  * event alone; `slept` is a clock that has gone on, because a machine of tests does not sleep.
  */
 const KINDS = {
-  hidden: { leave: hide, back: tab => tab.show() },
+  hidden: {
+    leave: hide,
+    async back(tab) {
+      await tab.evaluate('ahead += 8000');
+      await tab.show();
+    },
+  },
   frozen: {
     leave: async (tab, context) => {
       const other = await hide(tab, context);
@@ -57,13 +63,14 @@ const before = `var ahead = 0, Real = Date;
 Date = function () { return new Real(Real.now() + ahead); };
 Date.now = Real.now;`;
 
-/** → { measure(kind): ms from its return until it has heard, close() } */
+/** → { measure(kind, options): ms from its return until it has heard, close() } */
 export async function startAbsences(browser = 'Chromium') {
   const stand = await startStand();
   const tabs = await BROWSERS[browser].start();
   let count = 0;
 
-  async function measure(kind) {
+  /** `fails`: the first request after the return does. */
+  async function measure(kind, { fails } = {}) {
     const { leave, back } = KINDS[kind];
     const key = `away${count++}`;
     const tab = await tabs.open(stand.page({ key, before }));
@@ -76,11 +83,18 @@ export async function startAbsences(browser = 'Chromium') {
       stand.deafen(key);
       const other = await leave(tab, { tabs });
       stand.set(key, 'meanwhile');
+      const polls = stand.of(key).length;
+      if (fails) stand.sicken('empty');
       const from = Date.now();
       await back(tab);
+      if (fails) await until(() => stand.of(key).length > polls, 'the request that fails', WAITS);
+      stand.sicken();
       await until(heardOf('meanwhile'), `what was set while it was away: ${kind}`, WAITS);
       await other?.close();
-      return (await heard()).find(([one]) => one === 'meanwhile')[1] - from;
+      const all = await heard();
+      if (all.some(([what, at]) => what === 'state offline' && at > from))
+        throw new Error('it said `offline`');
+      return all.find(([what]) => what === 'meanwhile')[1] - from;
     } finally {
       await tab.close();
     }

@@ -1,4 +1,7 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { client } from './service.js';
 import { startStand } from './stand.js';
 import { startTabs } from './tabs.js';
 
@@ -9,10 +12,14 @@ type Tab = Awaited<ReturnType<typeof tabs.open>>;
 
 beforeAll(async () => {
   tabs = await startTabs();
+  behind = behindProxy();
+  behind.catch(() => {}); // its test says why
 });
 afterAll(() => tabs.close());
 
 let open: Tab[] = [];
+/** Started first: it takes 12 s of waiting, while the other tests run. */
+let behind: ReturnType<typeof behindProxy>;
 beforeEach(async () => {
   stand = await startStand();
 });
@@ -34,6 +41,10 @@ const heard = async (tab: Tab) => (await tab.evaluate('window.heard || []')) as 
 const words = async (tab: Tab) => (await heard(tab)).map(([what]) => what);
 const asked = (key: string, count = 1) =>
   until(() => expect(stand.of(key).length).toBeGreaterThanOrEqual(count));
+
+/** A page's clock that can be put forward; what is noted has the real time. */
+const clock = `var ahead = 0, Real = Date;
+Date = function () { return new Real(Real.now() + ahead); }; Date.now = Real.now;`;
 
 /** Sets a value and returns after how many milliseconds the page heard it. */
 async function delay(tab: Tab, key: string, value: string): Promise<number> {
@@ -144,12 +155,9 @@ describe('tabs', () => {
 
 describe('waiting', () => {
   test('an event asks at once when the poll is older than a moment, and not before', async () => {
-    const clock = `var ahead = 0, Real = Date; Date = function () { return new Real(Real.now() + ahead); }; Date.now = Real.now;`;
     const tab = await show(stand.page({ key: 'slept', before: clock }));
     await asked('slept', 2);
-    await tab.evaluate(
-      'ahead = 60000; dispatchEvent(new Event("focus")); dispatchEvent(new Event("online"))',
-    );
+    await into12s(tab, 'slept', ['focus', 'online']);
     await asked('slept', 3);
     await until(() => expect(stand.drops.length).toBe(1));
     expect(stand.of('slept').length, 'two events, one poll').toBe(3);
@@ -174,6 +182,79 @@ describe('waiting', () => {
     await busy.evaluate('dispatchEvent(new Event("online")); dispatchEvent(new Event("focus"))');
     await busy.evaluate('new Promise(function (done) { setTimeout(done, 500) })');
     expect(stand.of('busy').length).toBe(1);
+  });
+});
+
+/** Puts the clock 12 s into a held poll, whose connection has died unheard; then come these events. */
+async function into12s(tab: Tab, key: string, events: string[]): Promise<void> {
+  stand.deafen(key);
+  // two steps, neither of which looks like a sleep
+  await tab.evaluate('ahead = 6000; new Promise(function (done) { setTimeout(done, 300); })');
+  await tab.evaluate(
+    `ahead = 12000; ${events.map(type => `dispatchEvent(new Event('${type}'))`).join('; ')}`,
+  );
+}
+
+// docs/how-we-test.md has the table; `node test/browsers/old.js` runs these with the client of before, where they fail.
+describe('what older clients failed at', () => {
+  test.each(['focus', 'online'])(
+    '%s, 12 s into a poll whose connection has died: it asks at once',
+    async type => {
+      const tab = await show(stand.page({ key: type, before: clock }));
+      await asked(type, 2);
+      await into12s(tab, type, [type]);
+      expect(await delay(tab, type, 'heard')).toBeLessThan(SOON);
+    },
+  );
+
+  test('the first request after waking fails: it asks again, and never says `offline`', async () => {
+    const tab = await show(stand.page({ key: 'woken', before: clock }));
+    await asked('woken', 2);
+    stand.sicken('empty');
+    await into12s(tab, 'woken', ['focus']);
+    await until(() => expect(stand.of('woken').length).toBe(3), SOON);
+    stand.sicken();
+    expect(await delay(tab, 'woken', 'heard')).toBeLessThan(SOON);
+    expect(await words(tab)).toEqual(['state waiting', 'heard']);
+  });
+
+  test('the ticket ends while there is no network: `expired` on time, though the clock is two hours off', async () => {
+    const end = Date.now() + 2500;
+    stand.ends('over', 2500);
+    stand.set('over', 'one');
+    const tab = await show(
+      stand.page({ key: 'over', before: clock.replace('ahead = 0', 'ahead = 7200000') }),
+    );
+    await asked('over', 2);
+    await tab.offline(true);
+    await until(async () => expect((await words(tab)).at(-1)).toBe('end expired'), 10_000);
+    const late = ((await heard(tab)).at(-1)?.[1] ?? 0) - end;
+    expect(late).toBeGreaterThan(-50);
+    expect(late).toBeLessThan(2000);
+  });
+
+  test('seven watches, each stopped for the next: none keeps one of the six connections', async () => {
+    for (let i = 0; i < 7; i++) stand.set(`code${i}`, 'first'); // the second poll of each is held
+    const began = Date.now();
+    const tab = await show(stand.page({ key: 'code0' }));
+    for (let i = 1; i < 7; i++) {
+      await asked(`code${i - 1}`, 2);
+      await tab.evaluate(`mine.stop(); mine = tagwait.watch('code${i}', handlers); 0`);
+    }
+    await asked('code6', 2);
+    await until(() => expect(stand.held()).toBe(1));
+    expect(Date.now() - began, 'a hold takes 25 s').toBeLessThan(15_000);
+    expect(await delay(tab, 'code6', 'second')).toBeLessThan(SOON);
+  });
+
+  test('a module, which has no `currentScript`, beside another script whose name is `client`', async () => {
+    stand.file('/gsi/client', '', { 'content-type': 'text/javascript' });
+    const tag = `<script type="module" src="${stand.service}/client.js" data-key="module" data-onvalue="heardValue"></script>
+      <script async src="/gsi/client"></script>`;
+    const tab = await show(stand.page({ key: 'module', tag }));
+    await until(() => expect(stand.of('module').length).toBeGreaterThan(0), 10_000);
+    await delay(tab, 'module', 'heard');
+    expect(await words(tab)).toEqual(['heard']);
   });
 });
 
@@ -224,6 +305,11 @@ describe('isolation', () => {
       () => ({ 'cross-origin-embedder-policy': 'require-corp', 'cross-origin-opener-policy': 'same-origin' }),
       '',
     ],
+    [
+      'Integrity-Policy-Report-Only',
+      () => ({ 'integrity-policy-report-only': 'blocked-destinations=(script)' }),
+      '',
+    ],
     ['a report-only policy', () => ({ 'content-security-policy-report-only': "script-src 'none'" }), ''],
   ];
   test.each(works)('works under %s', async (name, headers, attributes) => {
@@ -261,4 +347,83 @@ describe('isolation', () => {
     expect(all.at(-2)).toBe('state ended');
     expect(stand.of('blocked').length).toBe(0);
   });
+
+  test('Integrity-Policy, which wants a hash of every script: `blocked`, and the cause', async () => {
+    const hash = createHash('sha384').update(readFileSync(client)).digest('base64');
+    const page = stand.page({
+      key: 'integrity',
+      headers: { 'integrity-policy': 'blocked-destinations=(script)' },
+      attributes: `crossorigin integrity="sha384-${hash}"`,
+    });
+    const tab = await show(page);
+    await until(async () => expect((await words(tab)).at(-1)).toBe('end blocked'), 10_000);
+    expect((await words(tab)).slice(1)).toEqual([
+      'error blocked: integrity-violation',
+      'state ended',
+      'end blocked',
+    ]);
+    expect(stand.of('integrity')).toEqual([]);
+  });
+
+  test('Local Network Access: `offline`, and the page can ask whether it was refused', async () => {
+    const tag = (key: string) => `<script>${readFileSync(client, 'utf8')}</script>
+      <script>tagwait.watch('${key}', Object.assign(handlers, { url: '${stand.service}' }));</script>`;
+    // what an address of the internet does to a page
+    const headers = { 'content-security-policy': 'treat-as-public-address' };
+    const tab = await show(stand.page({ key: 'public', tag: tag('public'), headers }));
+    await until(async () => expect(await words(tab)).toContain('error failed: offline'), 10_000);
+    expect(stand.of('public')).toEqual([]);
+    const state = `navigator.permissions.query({ name: 'local-network-access' }).then(({ state }) => state)`;
+    expect(await tab.evaluate(state)).toBe('denied');
+    const local = await show(stand.page({ key: 'local', tag: tag('local') }));
+    await asked('local');
+    await delay(local, 'local', 'heard');
+  });
+
+  test('<base href> of another origin: a bundle asks that origin, a tag and `url` do not', async () => {
+    const bundle = `<script>${readFileSync(client, 'utf8')}</script>`;
+    const base = (href: string) => `<base href="${href}/">`;
+    const watch = (key: string, url = '') =>
+      `<script>tagwait.watch('${key}', Object.assign(handlers, ${url ? `{ url: '${url}' }` : '{}'}));</script>`;
+    const nowhere = 'http://base.invalid';
+    const tags = {
+      bundle: base(stand.service) + bundle + watch('bundle'),
+      url: base(nowhere) + bundle + watch('url', stand.service),
+      tag: `${base(nowhere)}<script src="${stand.service}/client.js"></script>${watch('tag')}`,
+    };
+    for (const [key, tag] of Object.entries(tags)) {
+      const tab = await show(stand.page({ key, tag }));
+      await asked(key);
+      await delay(tab, key, 'heard');
+    }
+  });
+});
+
+/** ms: longer than what may be a network that is merely slow. */
+const LIMIT = 2400;
+
+/** A page behind a proxy that answers 504 after LIMIT. @returns its polls, once three have ended in time one after the other */
+async function behindProxy() {
+  const proxied = await startStand();
+  try {
+    proxied.cut(LIMIT);
+    const before = 'Math.random = function () { return 0; };';
+    const tab = await tabs.open(proxied.page({ key: 'cut', before }));
+    const inTime = () =>
+      proxied.of('cut').filter(({ hold, over }, i, all) => over && hold === '1' && all[i - 1]?.hold === '1');
+    await until(() => expect(inTime().length).toBeGreaterThanOrEqual(3), 40_000);
+    await tab.close();
+    return proxied.of('cut').filter(({ over }) => over);
+  } finally {
+    await proxied.close();
+  }
+}
+
+test('a proxy that cuts every hold: after the third at most the page asks for less, and straight from the answer', async () => {
+  const polls = await behind;
+  const took = polls.map(({ at, over = at }) => over - at);
+  expect(took.filter(ms => ms >= LIMIT).length).toBeLessThanOrEqual(3);
+  // ms, of three because the machine may be busy; a timer of the script would take 125 on average
+  const gaps = [-1, -2, -3].map(i => (polls.at(i)?.at ?? 0) - (polls.at(i - 1)?.over ?? 0));
+  expect(Math.min(...gaps)).toBeLessThan(100);
 });

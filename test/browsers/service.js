@@ -3,11 +3,14 @@
 
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { pathToFileURL } from 'node:url';
 import { listenOnFree } from '../ports.js';
 import { pageOf } from './page.js';
 import { scenarios } from './scenarios.js';
 
-export const client = new URL('../../dist/client/tagwait.js', import.meta.url);
+export const client = process.env.CLIENT
+  ? pathToFileURL(process.env.CLIENT) // an older one: old.js
+  : new URL('../../dist/client/tagwait.js', import.meta.url);
 /** for several keys */
 export const many = new URL('../../dist/client/many.js', import.meta.url);
 

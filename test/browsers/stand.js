@@ -6,37 +6,49 @@ import { call, client, script } from './service.js';
 
 const started = server => listenOnFree(server, '0.0.0.0');
 
-/** → { service, page(options): url, file(path, text, headers): url, set(key, value), polls, drops, of(key), held(), sicken(answer), close() } */
+/** → { service, page(options): url, file(path, text, headers): url, set(key, value), ends(key, ms), polls, drops, of(key), held(), sicken(answer), cut(ms), close() } */
 export async function startStand() {
   const entries = new Map();
   const held = new Set();
   const polls = [];
   const pages = new Map();
   const drops = [];
+  const ends = new Map();
   let sick;
+  let limit;
 
   function poll(request, response, { key, callback, since = '', hold = '25', proof, poll: name, drop }) {
+    const left = () => ends.has(key) && { left: (ends.get(key) - Date.now()) / 1000 };
     const timeout = () =>
-      script(response, call(callback, { code: -1, message: 'timeout', cursor: since || '0' }));
+      script(response, call(callback, { code: -1, message: 'timeout', cursor: since || '0', ...left() }));
     if (drop) {
       drops.push(drop);
       for (const waiter of [...held]) if (waiter.name === drop) waiter.end();
       return timeout();
     }
-    polls.push({ key, callback, since, hold, proof, at: Date.now(), host: request.headers.host });
+    const asked = { key, callback, since, hold, proof, at: Date.now(), host: request.headers.host };
+    polls.push(asked);
     if (sick)
       return sick === 'silent' ? undefined : script(response, sick === 'empty' ? '' : call(callback, sick));
+    response.once('close', () => {
+      asked.over = Date.now();
+    });
     const answer = () => {
       const all = entries.get(key) ?? [];
       const fresh = all.slice(+since);
       if (fresh.length === 0) return;
       const earlier = fresh.length > 1 ? { earlier: fresh.slice(0, -1) } : {};
-      script(response, call(callback, { code: 0, data: fresh.at(-1), cursor: `${all.length}`, ...earlier }));
+      const answer = { code: 0, data: fresh.at(-1), cursor: `${all.length}`, ...earlier, ...left() };
+      script(response, call(callback, answer));
       return true;
     };
     if (answer()) return;
     const waiter = { key, name, wake: () => answer(), end: timeout };
-    waiter.timer = setTimeout(timeout, +hold * 1000);
+    const ms = +hold * 1000;
+    waiter.timer = setTimeout(
+      ms > limit ? () => response.writeHead(504).end() : timeout,
+      Math.min(ms, limit ?? ms),
+    );
     held.add(waiter);
     response.once('close', () => {
       clearTimeout(waiter.timer);
@@ -79,6 +91,14 @@ export async function startStand() {
           clearTimeout(waiter.timer);
           held.delete(waiter);
         }
+    },
+    /** The key's ticket ends in `ms`, as its answers say. */
+    ends(key, ms) {
+      ends.set(key, Date.now() + ms);
+    },
+    /** A proxy in front that answers 504 to what takes longer. */
+    cut(ms) {
+      limit = ms;
     },
     /** Every poll from now on gets this answer; nothing: all is well again. */
     sicken(answer) {

@@ -285,7 +285,7 @@ describe('behind a proxy that cuts every hold', () => {
   // as the proxy answers 504, and as it closes the connection: then the browser sends the poll once more by itself
   test.each(
     [5, 10, 15].flatMap(cut =>
-      [1, 2].flatMap(sent => [0, 0.5, 0.999_999].map(random => [cut, sent, random] as const)),
+      [1, 2].flatMap(sent => [0, 0.999_999].map(random => [cut, sent, random] as const)),
     ),
   )(
     'at %d s, sent %d times, at random %d: from the third cut on without a poll at most 1 % of the time',
