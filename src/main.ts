@@ -98,7 +98,7 @@ for (const fd of [1, 2] as const) output(fd);
 const config = settings();
 markInSteps();
 const node = newNodeId();
-if (isWorker) await runWorker(peers => startService(settingsOfWorker(config), peers), failureOf);
+if (isWorker) await runWorker(siblings => startService(settingsOfWorker(config), siblings), failureOf);
 else if (workersOf(config) === 1) {
   warnOfVariables(createLog(config.logLevel, node));
   await runSingle();
@@ -108,6 +108,7 @@ else if (workersOf(config) === 1) {
   startWorkers({
     config,
     log,
+    explain: failureOf,
     ready: announce,
     ended: failure => (failure ? fail([failure.line], failure.code) : process.exit(0)),
   });

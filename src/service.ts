@@ -12,9 +12,15 @@ import type { Config } from './settings.js';
 import type { Tagwait } from './tagwait.js';
 import type { SlowReason } from './wire/fast-path.js';
 import { type Cut, internalPort, type Port, publicPort } from './wire/port.js';
+import type { PortName, SharedSocket } from './wire/shared.js';
 
 /** The part of the drain that is reserved for closing the store's connections, ms. */
 const CLOSING = 500;
+
+/** The other processes of a cluster, with which this one shares its ports. */
+export interface Siblings extends Peers {
+  socketOf(port: PortName): SharedSocket;
+}
 
 export interface Service {
   publicUrl: string;
@@ -28,19 +34,20 @@ export interface Service {
 
 /**
  * Starts both ports.
- * @param peers the other processes behind them @param id unique name of this node
+ * @param siblings the other processes behind them @param id unique name of this node
  * @throws errors of listening, such as EADDRINUSE
  */
-export async function startService(config: Config, peers?: Peers, id = newNodeId()): Promise<Service> {
+export async function startService(config: Config, siblings?: Siblings, id = newNodeId()): Promise<Service> {
   const log = createLog(config.logLevel, id);
   log.info({ version, nodejs: process.version, settings: redacted(config) }, 'starting');
   const urls = { publicUrl: '', internalUrl: '' };
-  const composed = await compose(config, log, brokerOf(config, log), () => urls.publicUrl, peers);
+  const composed = await compose(config, log, brokerOf(config, log), () => urls.publicUrl, siblings);
   const { tagwait, limits, metrics, fds, live } = composed;
   const { internal, open } = portsOf(config, log, composed);
   try {
-    urls.internalUrl = await internal.listen(config.internalHost, config.internalPort);
-    urls.publicUrl = await open.listen(config.publicHost, config.publicPort);
+    const socketOf = (port: PortName) => siblings?.socketOf(port);
+    urls.internalUrl = await internal.listen(config.internalHost, config.internalPort, socketOf('internal'));
+    urls.publicUrl = await open.listen(config.publicHost, config.publicPort, socketOf('public'));
     const { openFiles, connections } = fds;
     log.info({ ...urls, version, openFiles, connections, maxHeld: limits.maxHeld }, 'ready');
     const measured: Service['measured'] = async what =>

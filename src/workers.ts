@@ -2,17 +2,17 @@
  * The primary of a cluster: runs one worker process per core behind the same two ports. It starts the workers, replaces
  * those that die or hang, drains them, and adds up their metrics. Each worker is a node of its own.
  *
- * The primary accepts the connections and distributes them round-robin. If the workers accepted them, the operating
- * system would prefer the same few, and held requests would fill one process while others are empty.
+ * The primary binds the two listening sockets, and the workers accept from them. Node's own way, to accept in the primary and
+ * hand over each connection, takes twice as long. The operating system prefers the same few workers: see balance.ts.
  */
 import cluster, { type Worker } from 'node:cluster';
 import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import { keepHandedOver } from './handover.js';
 import type { Logger } from './log.js';
 import { linesLost } from './output.js';
 import { linesLostMetric, prometheusText } from './samples.js';
 import type { Config } from './settings.js';
+import { Sockets } from './sockets.js';
 import { Totals } from './totals.js';
 import {
   type Failure,
@@ -40,6 +40,8 @@ const MAX_MISSED = { running: 10, loading: 30 };
 const MAX_MISSED_FOR_METRICS = 3;
 /** Interval of the snapshots for the live page, ms. */
 const SNAPSHOT_INTERVAL = 2000;
+/** How often the primary looks whether workers wait for one that hangs, ms. */
+const BALANCE_INTERVAL = 250;
 
 export const isWorker = cluster.isWorker;
 export const workersOf = ({ workers }: Config) => (workers === 'auto' ? availableParallelism() : workers);
@@ -57,6 +59,8 @@ export function settingsOfWorker(config: Config): Config {
 interface Start {
   config: Config;
   log: Logger;
+  /** Turns an error of the start into its failure. */
+  explain(error: Error): Failure;
   /** Called once, when all workers listen. */
   ready(urls: Urls): void;
   /** Called once, at the end, also if the start fails. */
@@ -74,9 +78,8 @@ interface Member {
 }
 
 export function startWorkers(start: Start): void {
-  cluster.schedulingPolicy = cluster.SCHED_RR;
   cluster.setupPrimary({ args: process.argv.slice(2) });
-  new Primary(start).start();
+  void new Primary(start).start();
 }
 
 class Primary {
@@ -87,6 +90,7 @@ class Primary {
     (worker, what) => send(worker, { kind: 'measure', what }),
     () => [linesLostMetric(linesLost())],
   );
+  readonly #sockets = new Sockets();
   #urls: Urls | undefined;
   #stopping = false;
   /** no worker failed or was killed since the drain began */
@@ -97,12 +101,20 @@ class Primary {
     this.#options = options;
   }
 
-  start(): void {
-    const count = workersOf(this.#options.config);
+  async start(): Promise<void> {
+    for (const signal of STOP_SIGNALS) process.on(signal, () => this.#stop());
+    const { config, explain } = this.#options;
+    await this.#sockets
+      .bind({
+        internal: [config.internalHost, config.internalPort],
+        public: [config.publicHost, config.publicPort],
+      })
+      .catch((error: Error) => this.#giveUp(explain(error)));
+    const count = workersOf(config);
     for (let place = 0; place < count; place++) this.#spawn(place, 0);
     setInterval(() => this.#checkHeartbeats(), HEARTBEAT_INTERVAL);
     this.#snapshots = setInterval(() => void this.#sendSnapshot(), SNAPSHOT_INTERVAL);
-    for (const signal of STOP_SIGNALS) process.on(signal, () => this.#stop());
+    setInterval(() => this.#sockets.check(), BALANCE_INTERVAL);
   }
 
   /** @param deaths number of workers that died in this place in a row */
@@ -110,14 +122,13 @@ class Primary {
     const startedAt = performance.now();
     const worker = cluster.fork(this.#env);
     this.#members.set(worker, { place, state: 'loading', missed: 0 });
-    const closeHandedOver = keepHandedOver(worker.process);
-    // a connection or message for a worker that has just died: `exit` handles that
+    // a socket or message for a worker that has just died: `exit` handles that
     worker.on('error', () => {});
     worker.on('message', (message: ToPrimary) => this.#onMessage(worker, message));
     worker.on('exit', (code, signal) => {
       this.#members.delete(worker);
       this.#totals.delete(worker);
-      closeHandedOver();
+      this.#sockets.delete(worker);
       if (this.#stopping) return this.#stopped(code === 0);
       const wait = Math.min(BACKOFF.first * 2 ** deaths, BACKOFF.max);
       const { pid } = worker.process;
@@ -134,6 +145,8 @@ class Primary {
     if (member.state === 'loading') member.state = 'starting';
     if (message.kind === 'measured') this.#totals.onMeasured(worker, message.measured, message.loop);
     else if (message.kind === 'scrape') void this.#scrape(worker);
+    else if (message.kind === 'accepted') this.#sockets.onReport(worker, message.port, message.count);
+    else if (message.kind === 'open') this.#sockets.open(worker, message.port);
     else if (message.kind === 'ready') this.#onReady(worker, member, message.urls);
     else if (message.kind === 'failed') {
       // during the start this ends everything, as with one process; later the other workers go on
@@ -148,12 +161,6 @@ class Primary {
     const { config, log, ready } = this.#options;
     const listening = this.#listening().length;
     log.info({ pid: worker.process.pid, workers: listening }, 'a worker listens');
-    // with port 0, after all workers died at once: clients know only the old ports
-    if (this.#urls && this.#urls.publicUrl + this.#urls.internalUrl !== urls.publicUrl + urls.internalUrl)
-      this.#giveUp({
-        line: 'all workers died at once, and the free ports that were picked with them',
-        code: 1,
-      });
     if (this.#urls || listening < workersOf(config)) return;
     this.#urls = urls;
     ready(urls);
@@ -204,6 +211,7 @@ class Primary {
     clearInterval(this.#snapshots);
     const { config, log } = this.#options;
     log.info({ workers: this.#members.size }, 'draining');
+    void this.#sockets.close();
     for (const worker of this.#members.keys()) send(worker, { kind: 'stop' });
     setTimeout(() => this.#killAll(), config.drain * 1000 + OVERTIME);
     if (this.#members.size === 0) this.#stopped(true);

@@ -1,4 +1,5 @@
 /** A listening port: the fast path in front of Node's HTTP server, with timeouts and connection limits. */
+import { once } from 'node:events';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Limits } from '../limits.js';
@@ -9,6 +10,7 @@ import type { Route } from './exchange.js';
 import { HEADER_BYTES, type SlowReason } from './fast-path.js';
 import { type Admit, dispatch, limited } from './http.js';
 import { Relay } from './relay.js';
+import { type SharedSocket, share } from './shared.js';
 import { type UpgradeRoute, Upgrades } from './upgrades.js';
 
 /**
@@ -90,17 +92,16 @@ export class Port {
     this.#server.prependListener('connection', listener);
   }
 
-  /** @returns the URL by which this machine reaches the port @throws errors of listening, such as EADDRINUSE */
-  listen(host: string, port: number): Promise<string> {
+  /**
+   * @param shared the listening socket, if several processes accept from one
+   * @returns the URL by which this machine reaches the port @throws errors of listening, such as EADDRINUSE
+   */
+  async listen(host: string, port: number, shared?: SharedSocket): Promise<string> {
     const server = this.#server;
     const name = host.replace(/^\[|\]$/g, '');
-    return new Promise((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host: name, port, backlog: BACKLOG }, () => {
-        server.off('error', reject);
-        resolve(`http://${reachable(name)}:${(server.address() as AddressInfo).port}`);
-      });
-    });
+    if (shared) await share(server, shared, BACKLOG, () => this.#connections.closing);
+    else await once(server.listen({ host: name, port, backlog: BACKLOG }), 'listening');
+    return `http://${reachable(name)}:${(server.address() as AddressInfo).port}`;
   }
 
   /** Whether there is any connection. */
