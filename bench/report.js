@@ -66,6 +66,12 @@ function targets(figures, comparisons, extra) {
       60_000,
     ],
     ['s until those are held', crowd && [crowd[1].seconds], 'at most', 15],
+    [
+      'rate of that, over bare workers of node:cluster as it is by default',
+      crowd?.[1].bare && [crowd[1].bare.primary / crowd[1].seconds],
+      'at least',
+      0.8,
+    ],
     ['answers lost', [sum(lost)], 'at most', 0],
   ];
 }
@@ -192,7 +198,14 @@ ${crowd
     one =>
       `| ${one.workers} | ${shown(sum(one.held))} | ${shown(one.kib)} | ${shown(one.seconds)} | ${shown(one.heard)} |`,
   )
-  .join('\n')}`
+  .join('\n')}
+${
+  crowd[1].bare
+    ? `
+Bare workers of node:http, without Redis, hold as many after ${shown(crowd[1].bare.primary)} s when the primary accepts, as node:cluster does by
+default, and after ${shown(crowd[1].bare.shared)} s when they accept from one socket.`
+    : ''
+}`
     : 'Not measured: no Redis.'
 }
 `;
