@@ -257,7 +257,7 @@ async function large(count) {
   const redis = await startRedis();
   const nodes = Number(workers ?? Math.ceil(count / EACH));
   const server = await startTagwait(redis, nodes, { TAGWAIT_HOLD: String(Math.max(...HOLDS)) });
-  await sleep(4000);
+  await sleep(3000);
   const rest = await during(5, { server, redis, loads: [] });
   const empty = look(server, redis, []);
   say(`${nodes} workers, ${shown(count)} pages`);
@@ -273,11 +273,10 @@ async function large(count) {
     `${shown(sum(held))} held after ${seconds.toFixed(1)} s, ${shown(Math.min(...held))} to ${shown(Math.max(...held))} each`,
   );
   const idle = [];
-  for (const hold of HOLDS) {
-    await tell(loads, `hold ${hold}`);
-    // until the polls before have ended
-    if (idle.length > 0) await sleep(HOLDS[0] * 1000);
+  for (const [index, hold] of HOLDS.entries()) {
     const all = await server.held();
+    // each page polls once while a hold is measured, and asks for the next one
+    await tell(loads, `hold ${HOLDS[index + 1] ?? hold}`);
     idle.push({ hold, held: sum(all), ...(await during(hold, { server, redis, loads })) });
     const { cores, polls } = idle.at(-1);
     say(`hold ${hold} s: ${shown(polls)} polls a second, ${cores.nodes.toFixed(2)} cores`);

@@ -72,7 +72,7 @@ export class Balance<Worker> {
     }
   }
 
-  /** Pauses those who are ahead, and resumes those who no longer are. @returns the one who has accepted the fewest */
+  /** Pauses the workers that are ahead, and resumes those that no longer are. @returns the one with the fewest connections */
   #level(): [Worker, Member] | undefined {
     let last: [Worker, Member] | undefined;
     for (const entry of this.#members)

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { Balance } from '../src/balance.js';
 
-/** A balance of workers a, b and c, and what they were told. */
+/** A balance of workers a, b and c, with the workers that pause and those that were asked. */
 function balanced(workers = ['a', 'b', 'c']) {
   const paused = new Set<string>();
   const asked: string[] = [];
