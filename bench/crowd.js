@@ -82,6 +82,11 @@ async function startServer(words, count, env) {
   const child = own(
     spawn(process.execPath, words, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] }),
   );
+  child.once('exit', code => {
+    if (!code) return;
+    say('a server failed');
+    process.exit(1);
+  });
   const [line] = await once(child.stdout, 'data');
   const [open, internal] = String(line)
     .match(/:\d+(?=\s)/g)
@@ -155,8 +160,8 @@ async function enter(loads, server, enough = 1) {
   const count = sum(loads.map(load => load.count));
   let held = [];
   for (;;) {
-    const share = Math.ceil((sum(held) + AHEAD) / loads.length);
-    for (const load of loads) load.upto(share);
+    const share = (sum(held) + AHEAD) / count;
+    for (const load of loads) load.upto(Math.ceil(load.count * share));
     if (sum(held) >= count * enough) return { held, seconds: (performance.now() - entered) / 1000 };
     await sleep(100);
     held = await server.held();

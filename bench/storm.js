@@ -92,7 +92,7 @@ async function newNode(redis) {
 // --- Pages, as client/tagwait.js behaves.
 
 const RETRY = 250;
-const SPREAD = 2000;
+const SPREAD = 1000;
 const polls = [];
 const answers = { success: 0, timeout: 0, moved: 0, other: 0, none: 0 };
 const pages = [];
