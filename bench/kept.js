@@ -1,17 +1,17 @@
 /**
- * Whether a poll or a set costs more when more is kept: at 1,000, 10,000 and 100,000 keys, and at a history of 1, 16 and
- * 1,000 values.
+ * Whether a poll or a set costs more when more is kept: at 1,000, 10,000 and 100,000 keys, and at a history of 1, 16, 200
+ * and 1,000 values.
  *
  *   npm run kept -- [memory] [redis]
  *
- * Three services run at the same time on one core and are measured by turns, so that a slow minute of the machine affects
- * all of them. Prints CPU µs for each request, and the ratio to the first of the three with its 95 % interval. Takes about
- * three minutes.
+ * All services of a table run at the same time on one core and are measured by turns, so that a slow minute of the machine affects
+ * all of them. Prints CPU µs for each request, and the ratio to the first service with its 95 % interval. Takes about
+ * four minutes.
  */
 import { atRest, cpu, endAll, has, startLoad, startRedis, startTagwait, stop } from './servers.js';
 import { interval, median } from './statistics.js';
 
-const ROUNDS = Number(process.env.ROUNDS ?? 11);
+const ROUNDS = 11;
 const REQUESTS = 4000;
 /** Keys that are polled, spread over all that are kept. */
 const POLLED = 200;
