@@ -9,19 +9,16 @@ import { PASSWORD, USER, userRule, type World } from '../world.js';
 import { alone, everywhere, type Fault, masters } from './fault.js';
 
 /** Every master refuses for a moment: some commands, or all of them. */
-async function refuse(
-  world: World,
-  random: Random,
-  begin: (server: RedisServer) => Promise<unknown>,
-  end: (server: RedisServer) => Promise<unknown>,
-): Promise<void> {
-  const servers = await masters(world);
-  await world.cutOff(world.nodes, async () => {
-    await Promise.all(servers.map(begin));
-    await pause(random.between(1000, 3500));
-    await Promise.all(servers.map(end));
-  });
-}
+const refuse =
+  (begin: (server: RedisServer) => Promise<unknown>, end: (server: RedisServer) => Promise<unknown>) =>
+  async (world: World, random: Random): Promise<void> => {
+    const servers = await masters(world);
+    await world.cutOff(world.nodes, async () => {
+      await Promise.all(servers.map(begin));
+      await pause(random.between(1000, 3500));
+      await Promise.all(servers.map(end));
+    });
+  };
 
 const config = (server: RedisServer, name: string, value: string) => server.client.config('SET', name, value);
 
@@ -30,56 +27,44 @@ export const REFUSALS: Fault[] = [
     name: 'password changed and changed back (CONFIG SET requirepass)',
     group: 'redis',
     kinds: ['aof'],
-    run: (world, random) =>
-      refuse(
-        world,
-        random,
-        async server => {
-          await config(server, 'requirepass', 'another');
-          for (const type of ['normal', 'pubsub']) await server.client.call('CLIENT', 'KILL', 'TYPE', type);
-        },
-        server => config(server, 'requirepass', PASSWORD),
-      ),
+    run: refuse(
+      async server => {
+        await config(server, 'requirepass', 'another');
+        for (const type of ['normal', 'pubsub']) await server.client.call('CLIENT', 'KILL', 'TYPE', type);
+      },
+      server => config(server, 'requirepass', PASSWORD),
+    ),
   },
   {
     name: 'user deleted and made again (ACL)',
     group: 'redis',
     kinds: ['server', 'cluster'],
-    run: (world, random) =>
-      refuse(
-        world,
-        random,
-        server => server.client.call('ACL', 'DELUSER', USER),
-        server => server.client.call('ACL', 'SETUSER', USER, ...userRule()),
-      ),
+    run: refuse(
+      server => server.client.call('ACL', 'DELUSER', USER),
+      server => server.client.call('ACL', 'SETUSER', USER, ...userRule()),
+    ),
   },
   {
     name: "user's password changed and changed back (ACL)",
     group: 'redis',
     kinds: ['server', 'cluster'],
-    run: (world, random) =>
-      refuse(
-        world,
-        random,
-        async server => {
-          await server.client.call('ACL', 'SETUSER', USER, 'resetpass', '>another');
-          await server.client.call('CLIENT', 'KILL', 'USER', USER);
-        },
-        server => server.client.call('ACL', 'SETUSER', USER, 'resetpass', `>${PASSWORD}`),
-      ),
+    run: refuse(
+      async server => {
+        await server.client.call('ACL', 'SETUSER', USER, 'resetpass', '>another');
+        await server.client.call('CLIENT', 'KILL', 'USER', USER);
+      },
+      server => server.client.call('ACL', 'SETUSER', USER, 'resetpass', `>${PASSWORD}`),
+    ),
   },
   {
     name: 'READONLY (REPLICAOF and back)',
     group: 'redis',
     kinds: alone,
-    run: (world, random) =>
-      refuse(
-        world,
-        random,
-        // a master that is not there: the data stay
-        server => server.client.replicaof('127.0.0.1', 1),
-        server => server.client.replicaof('NO', 'ONE'),
-      ),
+    run: refuse(
+      // a master that is not there: the data stay
+      server => server.client.replicaof('127.0.0.1', 1),
+      server => server.client.replicaof('NO', 'ONE'),
+    ),
   },
   {
     name: 'LOADING (DEBUG RELOAD)',
@@ -103,36 +88,28 @@ export const REFUSALS: Fault[] = [
     name: 'OOM (maxmemory 1)',
     group: 'redis',
     kinds: everywhere,
-    run: (world, random) =>
-      refuse(
-        world,
-        random,
-        server => config(server, 'maxmemory', '1'),
-        server => config(server, 'maxmemory', '0'),
-      ),
+    run: refuse(
+      server => config(server, 'maxmemory', '1'),
+      server => config(server, 'maxmemory', '0'),
+    ),
   },
   {
     name: 'MISCONF (a BGSAVE that fails)',
     group: 'redis',
     kinds: alone,
-    run: (world, random) =>
-      refuse(
-        world,
-        random,
-        async server => {
-          // the file cannot be renamed to the name of a directory
-          mkdirSync(join(await folderOf(server), 'dump.rdb'), { recursive: true });
-          await config(server, 'save', '3600 1000000');
-          await server.client.bgsave();
-          await until(async () =>
-            (await server.client.info('persistence')).includes('last_bgsave_status:err'),
-          );
-        },
-        async server => {
-          await config(server, 'save', '');
-          rmSync(join(await folderOf(server), 'dump.rdb'), { recursive: true });
-        },
-      ),
+    run: refuse(
+      async server => {
+        // the file cannot be renamed to the name of a directory
+        mkdirSync(join(await folderOf(server), 'dump.rdb'), { recursive: true });
+        await config(server, 'save', '3600 1000000');
+        await server.client.bgsave();
+        await until(async () => (await server.client.info('persistence')).includes('last_bgsave_status:err'));
+      },
+      async server => {
+        await config(server, 'save', '');
+        rmSync(join(await folderOf(server), 'dump.rdb'), { recursive: true });
+      },
+    ),
   },
   {
     name: 'BUSY (a script that does not end)',
