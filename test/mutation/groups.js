@@ -79,7 +79,10 @@ export const GROUPS = {
   routes: {
     least: 75,
     files: filesOf('routes'),
-    tests: tests('get', 'set', 'requests', 'login', 'events', 'socket', 'several', 'heads', 'embedding'),
+    tests: tests(
+      ...['get', 'set', 'requests', 'login', 'events', 'socket', 'several', 'heads', 'embedding'],
+      ...['settings', 'receipts', 'ticket', 'guard', 'log'],
+    ),
     sample: 0.15,
   },
   client: {
