@@ -183,8 +183,8 @@ function create(window, document, included, read) {
     }
 
     function ask() {
-      var from = since;
       var number = ++polls;
+      var from = since;
       if (number < 2 || now() - asked > 500) {
         // Each older tab answers once, with the age that it was asked with.
         full = older > 2;
@@ -277,10 +277,10 @@ function create(window, document, included, read) {
       if (this) this[registry] = calls;
       if (options.isConnected < 1) self.stop();
       if (ended) return;
-      if (now() - beat > 10000) heard(0);
+      if (beat + 10000 < now()) heard(0);
       // Not while a young poll may say that it is the clock that was put forward.
       if (self.expires < now() && now() - asked > 500) end('expired');
-      else if (now() >= due || (!polls && /m/.test(document.readyState))) (script ? failed : ask)(); // complete
+      else if (due < now() || (!polls && document.readyState === 'complete')) (script ? failed : ask)();
       beat = now();
       setTimeout(pulse, 250);
     }
@@ -302,8 +302,8 @@ function create(window, document, included, read) {
       pulse = zone.root.wrap(pulse);
     }
     if (signal) {
-      signal.addEventListener('abort', self.stop);
       if (signal.aborted) self.stop();
+      signal.addEventListener('abort', self.stop);
     }
     setTimeout(pulse, 25); // a moment after load
     return self;

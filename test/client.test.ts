@@ -115,6 +115,22 @@ describe('what it asks', () => {
     loaded.pass(300);
     expect(loaded.polls).toHaveLength(1);
   });
+
+  test("also where another site's frame named readyState has taken its place, which throws when it is made a text", () => {
+    const page = new Page();
+    const frame = new Proxy(
+      {},
+      {
+        get() {
+          throw new DOMException('cross-origin', 'SecurityError');
+        },
+      },
+    );
+    Object.assign(page.document, { readyState: frame });
+    page.watch('k');
+    page.pass(3300);
+    expect(page.polls).toHaveLength(1);
+  });
 });
 
 describe('what it tells', () => {
