@@ -10,7 +10,7 @@ const below = (folder, kind) =>
     .filter(name => kind.test(name))
     .map(name => `${folder}/${name}`);
 
-const names = [...below('src', /\.(lua|html)$/), ...below('dist/client', /^(?!index\.)\w+\.js$/)];
+const names = [...below('src', /\.(lua|html|css)$/), ...below('dist/client', /^(?!index\.)\w+\.js$/)];
 const texts = Object.fromEntries(names.map(name => [name, read(name)]));
 const { version } = JSON.parse(read('package.json'));
 writeFileSync(

@@ -14,6 +14,7 @@ import type { LoginCalls } from './login/calls.js';
 import { Logins } from './login/machine.js';
 import { Metrics, type MetricsSource } from './metrics.js';
 import { linesLost } from './output.js';
+import { withPalette } from './palette.js';
 import { KEY, KEY_ALLOWED } from './protocol/query.js';
 import type { Ticket } from './protocol/ticket.js';
 import { type AdmissionOptions, Admissions } from './routes/admission.js';
@@ -143,7 +144,7 @@ function loginsOf(longpoll: LongPoll, metrics: Metrics, options: LoginOptions & 
 
 /** Options of the live page. With workers, they share one key of it. */
 const livePage = (config: Config, { maxHeld }: Limits, log: Logger, peers?: Peers) => ({
-  page: asset('src/live/live.html'),
+  page: withPalette(asset('src/live/live.html')),
   client: SCRIPTS.client,
   version,
   store: storeOf(config),

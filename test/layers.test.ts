@@ -50,6 +50,7 @@ const MAY: Record<string, string[]> = {
     'samples',
     'log',
     'output',
+    'palette',
     'live',
     'limits',
     'protocol',
@@ -57,7 +58,8 @@ const MAY: Record<string, string[]> = {
   ],
   tagwait: ['broker', 'settings', 'login', 'protocol'],
   assets: [],
-  demo: ['assets', 'demo', 'login', 'routes', 'wire'],
+  palette: ['assets'],
+  demo: ['assets', 'demo', 'login', 'palette', 'routes', 'wire'],
   live: ['live', 'hold', 'brokers', 'routes', 'metrics', 'samples', 'limits', 'log'],
   routes: [
     'routes',

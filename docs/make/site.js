@@ -148,7 +148,8 @@ export function makeSite(out) {
     cpSync(join(root, from), join(out, to));
   }
   writeSearch(out, documents);
-  cpSync(join(own, 'site.css'), join(out, 'site.css'));
+  const styles = [join(root, 'src/palette.css'), join(own, 'site.css')];
+  writeFileSync(join(out, 'site.css'), styles.map(file => readFileSync(file, 'utf8')).join(''));
   return { pages: [...paths.keys()].map(fileOf), copies: [...copies.values()] };
 }
 

@@ -4,6 +4,7 @@ import Router from '@koa/router';
 import type { Context, Middleware, Next } from 'koa';
 import { asset } from '../assets.js';
 import type { LoginCalls } from '../login/calls.js';
+import { withPalette } from '../palette.js';
 import { loginStatus } from '../routes/login.js';
 import { readBytes } from '../wire/bytes.js';
 import { isLoopback, originForPhones } from './address.js';
@@ -35,7 +36,7 @@ interface Show {
 /** A page, with the head that all pages share. It may contain places to fill. @param kind class of its body */
 const read = (name: string, title: string, kind = '') =>
   asset(`src/demo/${name}`).replace('{{look}}', () =>
-    asset('src/demo/look.html').replace('{{title}}', title).replace('{{kind}}', kind),
+    withPalette(asset('src/demo/look.html')).replace('{{title}}', title).replace('{{kind}}', kind),
   );
 
 export function demoRoutes({ login, publicHost }: DemoOptions): Middleware {
