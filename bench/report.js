@@ -46,6 +46,9 @@ function targets(figures, comparisons, extra) {
     ['memory per held request at 10,000, over node:http', memory, 'at most', 0.6],
     ['KiB per held request, the most of 1,000 to 15,000', most, 'at most', 5.0],
     ['answers per core, over node:http', paired('in memory: answers', 'cpu', true), 'at least', 1.25],
+    ...(comparisons['over node:net: answers']
+      ? [['answers per core, over node:net', paired('over node:net: answers', 'cpu', true), 'at least', 0]]
+      : []),
     [
       'the same in the first 10 s of a process',
       paired('in memory: first 10 s', 'cpu', true),

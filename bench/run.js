@@ -16,7 +16,7 @@ const here = path => fileURLToPath(new URL(path, import.meta.url));
 if (!existsSync(here('node_modules/faye')))
   execFileSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: here('.'), stdio: 'inherit' });
 const servers = await import('./servers.js');
-const { BARE, OURS, PEERS, OURS_OVER_REDIS, NCHAN_OVER_REDIS } = servers;
+const { BARE, FLOOR, OURS, PEERS, OURS_OVER_REDIS, NCHAN_OVER_REDIS } = servers;
 const { atRest, cpu, endRunning, has, rss, startControl, startLoad, startRedis, stop, twoNodes } = servers;
 
 /** Time after which no further pair is begun, ms; the steps that follow the pairs need REST. */
@@ -252,6 +252,17 @@ await step(
     }),
   LONG,
 );
+if (ONLY?.includes('floor'))
+  await step(
+    'floor',
+    'in memory, tagwait and node:net in pairs',
+    () =>
+      compare('over node:net', [OURS, FLOOR], {
+        ...{ held: 10_000, loops: 12, answers: 6000 },
+        ...{ rates: 4, rate: 1000, seconds: 2, lead: 0.5 },
+      }),
+    LONG,
+  );
 await step('cold', 'without warm-up, tagwait and node:http in pairs', cold, LONG);
 if (has.redis && has.nchan)
   await step(

@@ -189,6 +189,8 @@ const FLAGS = ['--max-semi-space-size=2', '--single-threaded-gc'];
 /** One process each, values in memory. */
 export const BARE = { name: 'node:http, no checks', protocol: 'bare', start: () => ofOurs('bare') };
 export const OURS = { name: 'tagwait', protocol: 'tagwait', start: () => startTagwait() };
+/** Not part of a whole run: `--only=floor`. */
+export const FLOOR = { name: 'node:net, the floor', protocol: 'bare', start: () => ofOurs('sockets') };
 export const PEERS = [
   {
     name: "node:http, no checks, tagwait's V8 flags",
