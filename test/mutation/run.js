@@ -1,7 +1,7 @@
 /**
  * `npm run mutate`: changes the code in one place at a time, runs the tests that reach it, and counts the changes that
  * they notice. Prints a table by file and by group. Ends with 1 when a group is below its threshold, or a file of it was
- * not measured.
+ * not measured. With `--again` it tries only what survived in the baseline, in files that have not changed since.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -9,6 +9,7 @@ import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Stryker } from '@stryker-mutator/core';
 import { GROUPS } from './groups.js';
+import { mutantName } from './name.js';
 import { tried } from './runner.js';
 import { sampled } from './sample.js';
 
@@ -19,6 +20,7 @@ const started = Date.now();
 const { values: args } = parseArgs({
   options: {
     changed: { type: 'boolean' },
+    again: { type: 'boolean' },
     group: { type: 'string' },
     file: { type: 'string', multiple: true },
     sample: { type: 'string' },
@@ -43,11 +45,16 @@ const late = new Promise(resolve =>
   setTimeout(() => resolve({ results: tried, unfinished: UP }), end - started).unref(),
 );
 
+/** Whether the baseline measured the file as it is. */
+const isKnown = file => baseline[file]?.hash === hashOf(file);
+
 /** The files of a group that this run mutates. */
 const chosen = ({ files }) =>
-  files.filter(file =>
-    args.file ? args.file.includes(file) : !args.changed || baseline[file]?.hash !== hashOf(file),
-  );
+  files.filter(file => {
+    if (args.file && !args.file.includes(file)) return false;
+    if (args.again) return isKnown(file) && baseline[file].survived.length > 0;
+    return !!args.file || !args.changed || !isKnown(file);
+  });
 
 /** A short file gives more of its mutants: as many as this number of lines has. */
 const FEWEST_LINES = 15;
@@ -57,12 +64,15 @@ const sampleOf = (file, sample) =>
 /** @returns what became of each mutant that was tried, by file; why the group was not finished, if it was not */
 async function mutate(group, files) {
   const sample = Number(args.sample ?? (args.changed || args.file ? 1 : group.sample));
-  const samples = Object.fromEntries(files.map(file => [file, sampleOf(file, sample)]));
+  const samples = Object.fromEntries(
+    files.map(file => [file, args.again ? baseline[file].sample : sampleOf(file, sample)]),
+  );
+  const known = args.again && Object.fromEntries(files.map(file => [file, baseline[file]]));
   tried.length = 0;
   const run = new Stryker({
     testRunner: 'tagwait',
     plugins: ['./test/mutation/runner.js'],
-    tagwait: { tests: group.tests, seed: args.seed, samples },
+    tagwait: { tests: group.tests, seed: args.seed, samples, root: process.cwd(), known },
     coverageAnalysis: 'perTest',
     mutate: files,
     // Stryker reads it with TypeScript's old interface, which TypeScript 7 does not have
@@ -84,26 +94,22 @@ async function mutate(group, files) {
   );
   for (const mutant of results) {
     const file = relative(process.cwd(), mutant.fileName);
+    const unsure = mutant.statusReason?.startsWith('unsure');
+    const missed =
+      mutant.status === 'NoCoverage' && sampled(mutant, { sample: samples[file], seed: args.seed });
+    if (unsure) console.log(`${file}: ${mutant.statusReason}`);
     if (mutant.status === 'Killed' || mutant.status === 'Timeout') found[file].killed++;
-    else if (
-      mutant.status === 'Survived' ||
-      (mutant.status === 'NoCoverage' && sampled(mutant, { sample: samples[file], seed: args.seed }))
-    )
-      found[file].survived.push(nameOf(mutant, file, found[file].survived));
-    else if (mutant.statusReason?.startsWith('unsure')) console.log(`${file}: ${mutant.statusReason}`);
+    else if (mutant.status === 'Survived' || missed || (unsure && known))
+      found[file].survived.push(numbered(mutantName(mutant, file), found[file].survived));
   }
+  // what was not tried again has been killed before
+  for (const [file, { killed, survived }] of Object.entries(known ?? {}))
+    found[file].killed = killed + survived.length - found[file].survived.length;
   return { found, unfinished };
 }
 
-/** Names a mutant by its texts, not by its line: `EqualityOperator: a < b -> a <= b`; the second of the same name ends with ` (2)`. */
-function nameOf({ location: { start, end }, replacement, mutatorName }, file, taken) {
-  const lines = readFileSync(file, 'utf8')
-    .split('\n')
-    .slice(start.line - 1, end.line);
-  lines[lines.length - 1] = lines.at(-1).slice(0, end.column - 1);
-  lines[0] = lines[0].slice(start.column - 1);
-  const short = text => text.replace(/\s+/g, ' ').replace(/^(.{70}).+(.{20})$/, '$1 … $2');
-  const name = `${mutatorName}: ${short(lines.join('\n'))} -> ${short(replacement)}`;
+/** The second mutant of a name in a file ends with ` (2)`. */
+function numbered(name, taken) {
   const same = taken.filter(other => other === name || other.startsWith(`${name} (`)).length;
   return same ? `${name} (${same + 1})` : name;
 }

@@ -8,6 +8,7 @@ import { BroadcastChannel } from 'node:worker_threads';
 import { commonTokens, declareClassPlugin, PluginKind } from '@stryker-mutator/api/plugin';
 import { DryRunStatus, MutantRunStatus, TestStatus } from '@stryker-mutator/api/test-runner';
 import { createVitest } from 'vitest/node';
+import { mutantName } from './name.js';
 import { sampled } from './sample.js';
 
 /** What the first of Stryker's processes measured, for the others. */
@@ -92,12 +93,17 @@ class Runner {
   }
 
   async mutantRun({ activeMutant, testFilter, mutantActivation }) {
-    const { samples, seed } = this.#options;
+    const { samples, seed, root, known } = this.#options;
     // the file of the project, not of the sandbox that this process runs in
     const file = Object.keys(samples).find(name => activeMutant.fileName.endsWith(`/${name}`));
     const sample = samples[file];
     if (!sampled(activeMutant, { sample, seed }))
       return { status: MutantRunStatus.Error, errorMessage: 'not in the sample' };
+    if (known) {
+      const name = mutantName(activeMutant, `${root}/${file}`);
+      if (!known[file].survived.some(other => other.replace(/ \(\d+\)$/, '') === name))
+        return { status: MutantRunStatus.Error, errorMessage: 'killed before' };
+    }
     this.#measured ??= JSON.parse(readFileSync(MEASURED, 'utf8'));
     const reload = mutantActivation === 'static';
     const tests = this.#cheapest(testFilter?.map(pathOf) ?? this.#near(activeMutant.id));
