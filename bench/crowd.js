@@ -66,7 +66,10 @@ async function startRedis() {
   const words = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', folder];
   const { pid } = own(spawn('redis-server', words, { stdio: 'ignore' }));
   const cli = (...command) =>
-    execFileSync('redis-cli', ['-p', String(port), ...command], { encoding: 'utf8' });
+    execFileSync('redis-cli', ['-p', String(port), ...command], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
   for (;;) {
     try {
       cli('ping');

@@ -58,7 +58,7 @@ test('the figures in the README are those of their last runs, rounded to the cau
   const of = (pattern: RegExp, text: string) => Number(pattern.exec(text)?.[1]);
   expect(readme).toContain('takes less than half the memory');
   const most = of(
-    /RSS per held request at 10k, over bare \| [\d.]+ <small>\([\d.]+–([\d.]+)\)/,
+    /memory per held request at 10,000, over node:http \| [\d.]+ \| [\d.]+–([\d.]+) \|/,
     read('bench/results.md'),
   );
   expect(most).toBeLessThan(0.5);
