@@ -72,7 +72,8 @@ const CLEAR =
 const BEGINNING = /^[A-Z-]{1,20}(?: |$)/;
 const METHODS: ReadonlySet<string> = new Set(['GET', 'POST', 'HEAD', 'OPTIONS']);
 const HEADER_INDEX: ReadonlyMap<string, number> = new Map(KNOWN_HEADERS.map((name, index) => [name, index]));
-export const headerOf = (headers: KnownHeaders, name: KnownHeader) => headers[HEADER_INDEX.get(name) ?? -1];
+export const headerOf = (headers: KnownHeaders, name: KnownHeader) =>
+  headers[HEADER_INDEX.get(name) as number];
 /**
  * Headers that change how a request is read, or what happens to its connection: such a request is not on the fast path.
  */
@@ -164,8 +165,7 @@ function readHeaders(text: string, headers: KnownHeaders): SlowReason | undefine
     if (name === undefined) continue;
     const framing = FRAMING_HEADERS.get(name);
     if (framing) return framing;
-    const index = HEADER_INDEX.get(name);
-    if (index === undefined) continue;
+    const index = HEADER_INDEX.get(name) as number;
     if (headers[index] !== undefined) return 'repeated_header';
     headers[index] = text.slice(colon + 1, end).trim();
   }
@@ -187,13 +187,14 @@ function knownName(text: string, start: number, end: number): string | undefined
 
 /** A head for Node's HTTP server. @param text the head without the empty line */
 function readOther(text: string, known?: SlowReason): Head {
-  const [, method, url, minor] = CLEAR.exec(text) ?? [];
-  if (method === undefined || url === undefined) return unclear('malformed');
+  const found = CLEAR.exec(text);
+  if (!found) return unclear('malformed');
+  const [method, url, minor] = found.slice(1) as [string, string, string];
   const slow = known ?? reasonOf(text, method, url, minor);
   return { method, url, length: text.length + 2, body: bodyOf(text, minor), headers: [], slow };
 }
 
-function reasonOf(text: string, method: string, url: string, minor: string | undefined): SlowReason {
+function reasonOf(text: string, method: string, url: string, minor: string): SlowReason {
   if (minor === '0') return 'version';
   if (!METHODS.has(method)) return 'method';
   if (!/^\/[!-~]*$/.test(url)) return 'target';
@@ -201,10 +202,10 @@ function reasonOf(text: string, method: string, url: string, minor: string | und
 }
 
 /** The length of the body, as far as it is clear. */
-function bodyOf(text: string, minor: string | undefined): Body {
+function bodyOf(text: string, minor: string): Body {
   const [first, second] = text.matchAll(BODY_HEADERS);
   if (!first) return 0;
-  const [, name = '', given = ''] = first;
+  const [name, given] = first.slice(1) as [string, string];
   const value = given.trim();
   if (second) return 'unclear';
   if (name.toLowerCase() === 'content-length') return LENGTH.test(value) ? Number(value) : 'unclear';

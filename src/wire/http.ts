@@ -25,11 +25,11 @@ export class HttpExchange implements Exchange {
   }
 
   get method(): string {
-    return this.#request.method ?? '';
+    return this.#request.method as string;
   }
 
   get url(): string {
-    return this.#request.url ?? '';
+    return this.#request.url as string;
   }
 
   get address(): string {
@@ -85,8 +85,8 @@ export function dispatch(
 ): RequestListener {
   return (request, response) => {
     toOriginForm(request);
-    const { method, url = '' } = request;
-    if (!isFor(route, method, url) || hasTwoHosts(request.rawHeaders)) {
+    const { method, url } = request;
+    if (!isFor(route, method, url as string) || hasTwoHosts(request.rawHeaders)) {
       if (!admit(request, response)) return;
       const fault = malformed(request);
       if (!fault) return others(request, response);

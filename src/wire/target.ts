@@ -22,19 +22,21 @@ const HOSTS: Malformed = { status: 400, detail: 'Host: give it once' };
 
 /** Replaces an absolute URL by its path, and Host by the URL's host. */
 export function toOriginForm(request: IncomingMessage): void {
-  const { url = '' } = request;
+  const url = request.url as string;
   if (url.startsWith('/')) return;
-  const [, host, path = ''] = ABSOLUTE.exec(url) ?? [];
-  if (host === undefined) return;
+  const found = ABSOLUTE.exec(url);
+  if (!found) return;
+  const [host, path] = found.slice(1) as [string, string];
   request.headers.host = host;
   request.url = path.startsWith('/') ? path : `/${path}`;
 }
 
 /** Checks target and Host. @returns undefined if both are valid */
-export function malformed({ url = '', rawHeaders }: IncomingMessage): Malformed | undefined {
+export function malformed(request: IncomingMessage): Malformed | undefined {
+  const url = request.url as string;
   if (url.length > TARGET_BYTES) return TOO_LONG;
   if (!PATH.test(url)) return NO_PATH;
-  return hasTwoHosts(rawHeaders) ? HOSTS : undefined;
+  return hasTwoHosts(request.rawHeaders) ? HOSTS : undefined;
 }
 
 /**
