@@ -2,13 +2,13 @@
 
 export class Request {
   readonly #controller = new AbortController();
-  readonly #signal: AbortSignal | undefined;
+  readonly #signal: AbortSignal;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(signal: AbortSignal | undefined) {
+  constructor(signal: AbortSignal) {
     this.#signal = signal;
-    if (signal?.aborted) this.#abort();
-    else signal?.addEventListener('abort', this.#abort);
+    if (signal.aborted) this.#abort();
+    else signal.addEventListener('abort', this.#abort);
   }
 
   /** No cookies are sent, because the service reads none. @throws if the request fails or ends */
@@ -32,7 +32,7 @@ export class Request {
   /** Lets go of the connection. */
   end(): void {
     this.expect(0);
-    this.#signal?.removeEventListener('abort', this.#abort);
+    this.#signal.removeEventListener('abort', this.#abort);
     this.#abort();
   }
 
@@ -43,17 +43,17 @@ export class Request {
 export const isServiceUrl = (text: string): boolean => /^https?:\/\/./i.test(text) && URL.canParse(text);
 
 /** Waits. @throws the signal's reason */
-export function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const stop = () => {
       clearTimeout(timer);
-      reject(signal?.reason);
+      reject(signal.reason);
     };
     const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', stop);
+      signal.removeEventListener('abort', stop);
       resolve();
     }, ms);
-    if (signal?.aborted) stop();
-    else signal?.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+    else signal.addEventListener('abort', stop, { once: true });
   });
 }

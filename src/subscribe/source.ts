@@ -122,7 +122,7 @@ export class Source {
       request.expect(SILENCE);
     };
     for await (const event of eventsOf(body, onBytes)) {
-      if (event.retry !== undefined && event.retry > 0) this.#wait = event.retry;
+      if (event.retry > 0) this.#wait = event.retry;
       if (event.type === 'lost') this.#lost += Number(event.data);
       if (event.type === 'end') return endingOf(event);
       if (event.type !== 'value') continue;
@@ -137,9 +137,8 @@ export class Source {
 
   #streamFailed(): void {
     this.#streamFailures++;
-    const tried = this.#streamFailures >= STREAM_TRIES;
-    this.#mode = tried ? 'poll' : 'pollOnce';
-    if (tried) this.#pollUntil = performance.now() + POLLING;
+    this.#mode = this.#streamFailures >= STREAM_TRIES ? 'poll' : 'pollOnce';
+    this.#pollUntil = performance.now() + POLLING;
   }
 
   async *#poll(): Updates {

@@ -4,8 +4,8 @@ export interface ServerEvent {
   type: string;
   data: string;
   id: string;
-  /** reconnection delay, ms; undefined: not given */
-  retry: number | undefined;
+  /** reconnection delay, ms; 0: not given */
+  retry: number;
   /** the value is the last one of its key */
   final: boolean;
 }
@@ -27,7 +27,7 @@ export async function* eventsOf(
     onBytes();
     text += decoder.decode(value, { stream: true });
     const blocks = text.split('\n\n');
-    text = blocks.pop() ?? '';
+    text = blocks.pop() as string;
     for (const block of blocks) yield eventOf(block);
   }
 }
@@ -38,12 +38,11 @@ function eventOf(block: string): ServerEvent {
     const colon = line.indexOf(':');
     if (colon > 0) fields.set(line.slice(0, colon), line.slice(colon + 1).replace(/^ /, ''));
   }
-  const retry = fields.get('retry');
   return {
     type: fields.get('event') ?? '',
     data: fields.get('data') ?? '',
     id: fields.get('id') ?? '',
-    retry: retry === undefined ? undefined : Number(retry),
+    retry: Number(fields.get('retry') ?? 0),
     final: fields.get('final') === 'true',
   };
 }

@@ -91,11 +91,14 @@ export const GROUPS = {
     tests: tests('client', 'browsers/watch', 'browsers/script'),
     sample: 0.3,
   },
-  subscribe: { least: 75, files: filesOf('subscribe'), tests: tests('subscribe'), sample: 0.3 },
+  subscribe: { least: 75, files: filesOf('subscribe'), tests: tests('source', 'subscribe'), sample: 0.3 },
   wire: {
     least: 75,
     files: filesOf('wire'),
-    tests: tests('plain', 'wire', 'slowpath', 'requests', 'drain', 'events', 'socket'),
+    tests: tests(
+      ...['parts', 'fast-path', 'connection', 'connections', 'port'].map(name => `wire/${name}`),
+      ...['plain', 'wire', 'slowpath', 'requests', 'drain', 'events', 'socket'],
+    ),
     sample: 0.15,
   },
 };
