@@ -4,7 +4,7 @@
  */
 import type { ServerResponse } from 'node:http';
 import type { Middleware } from 'koa';
-import { advance, CURSOR } from '../brokers/broker.js';
+import { advance, CURSOR, type Entry } from '../brokers/broker.js';
 import type { LongPoll, Responder, Waiter } from '../hold/longpoll.js';
 import type { Metrics } from '../metrics.js';
 import { ANSWERS, type Answer, FORBIDDEN, textOf } from '../protocol/answers.js';
@@ -109,7 +109,7 @@ class EventStream implements Responder {
     this.#since = cursor;
     this.#open();
     this.#write(text);
-    if (entries[entries.length - 1]?.final) this.#end('final');
+    if ((entries[entries.length - 1] as Entry).final) this.#end('final');
   }
 
   #open(): void {

@@ -4,7 +4,7 @@ import Koa, { type Middleware } from 'koa';
 
 /** @param failed called with errors that no route expects; the client then gets 500 */
 export function listenerOf(routes: Middleware, failed: (error: unknown) => void) {
-  const waiting = new WeakMap<IncomingMessage, () => void>();
+  const waiting = new WeakMap<IncomingMessage, (() => void) | undefined>();
   const app = new Koa();
   app.on('error', failed);
   app.use(routes);
@@ -17,7 +17,7 @@ export function listenerOf(routes: Middleware, failed: (error: unknown) => void)
   });
   const handle = app.callback();
   return (request: IncomingMessage, response: ServerResponse, next?: () => void): void => {
-    if (next) waiting.set(request, next);
+    waiting.set(request, next);
     void handle(request, response);
   };
 }

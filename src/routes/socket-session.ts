@@ -1,5 +1,6 @@
 /** One WebSocket of `GET /status/socket`: each key that it watches is a poll without an end, which asks again by itself. */
 import type { RawData, WebSocket } from 'ws';
+import type { Entry } from '../brokers/broker.js';
 import type { LongPoll, Responder, Waiter } from '../hold/longpoll.js';
 import type { Metrics } from '../metrics.js';
 import { type Answer, EXPIRED, textOf } from '../protocol/answers.js';
@@ -71,7 +72,7 @@ class WatchedKey implements Responder {
 
   #hear(answer: Extract<Answer, { kind: 'success' }>): void {
     this.#since = answer.cursor;
-    if (answer.entries[answer.entries.length - 1]?.final) return this.#finish(answer);
+    if ((answer.entries[answer.entries.length - 1] as Entry).final) return this.#finish(answer);
     this.#socket.send(this.key, answer, this.#left());
   }
 

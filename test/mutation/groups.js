@@ -81,7 +81,8 @@ export const GROUPS = {
     files: filesOf('routes'),
     tests: tests(
       ...['get', 'set', 'requests', 'login', 'events', 'socket', 'several', 'heads', 'embedding'],
-      ...['settings', 'receipts', 'ticket', 'guard', 'log'],
+      ...['settings', 'receipts', 'ticket', 'guard', 'log', 'sparing'],
+      ...['routes/polls', 'routes/backends', 'routes/streams'],
     ),
     sample: 0.15,
   },
