@@ -168,9 +168,13 @@ class Runner {
   }
 }
 
-/** `test/a.test.ts#name`, without the folder of the sandbox. */
-const nameOf = id => relative(process.cwd(), id);
-const pathOf = id => resolve(id);
+/** `test/a.test.ts#name`, without the folder of the sandbox. The name of a test is no path: `//` and `..` stay in it. */
+const nameOf = id => withPath(id, file => relative(process.cwd(), file));
+const pathOf = id => withPath(id, file => resolve(file));
+function withPath(id, convert) {
+  const [file] = id.split('#', 1);
+  return convert(file) + id.slice(file.length);
+}
 
 /** What was tried so far: a run that takes too long is detected from it. */
 export const tried = [];
