@@ -194,12 +194,12 @@ async function round(redis, count) {
   say(
     `${count} ${count === 1 ? 'process' : 'workers'}: ${shown(sum(held))} held after ${seconds.toFixed(1)} s: ${held.join(', ')}`,
   );
-  const told = await tell(loads, 'set');
-  const heard = sum(told.map(one => one.heard));
+  const reports = await tell(loads, 'set');
+  const heard = sum(reports.map(one => one.heard));
   say(`${shown(heard)} heard their value`);
   await end(loads);
   const code = await server.stop();
-  const sets = heard / Math.max(...told.map(one => one.seconds));
+  const sets = heard / Math.max(...reports.map(one => one.seconds));
   return { workers: count, count: EACH * count, held, kib, primary, seconds, heard, sets, code };
 }
 
@@ -290,12 +290,12 @@ async function large(count) {
     say(`hold ${hold} s: ${shown(polls)} polls a second, ${cores.nodes.toFixed(2)} cores`);
   }
   const full = look(server, redis, loads);
-  const told = await tell(loads, 'set');
-  const total = name => sum(told.map(one => one[name]));
+  const reports = await tell(loads, 'set');
+  const total = name => sum(reports.map(one => one[name]));
   const result = {
     ...{ pages: count, workers: nodes, seconds, held, opened, rest, idle },
     ...{ empty, full, heard: total('heard'), broken: total('broken'), refused: total('refused') },
-    sets: count / Math.max(...told.map(one => one.seconds)),
+    sets: count / Math.max(...reports.map(one => one.seconds)),
   };
   say(`${shown(result.heard)} heard their value`);
   if (process.env.BENCH_JSON) writeFileSync(process.env.BENCH_JSON, JSON.stringify(result));

@@ -15,7 +15,7 @@ function balanced(workers = ['a', 'b', 'c']) {
   return { balance, paused, asked };
 }
 
-describe('who pauses', () => {
+describe('which workers pause', () => {
   test('a worker that is ahead, until the last one has caught up', () => {
     const { balance, paused } = balanced();
     balance.onReport('a', 4);

@@ -205,7 +205,7 @@ describe('a worker is killed', () => {
     expect(service.output.stdout.trim().split('\n')).toHaveLength(1);
   });
 
-  test('all are killed at once: the ports stay, and who connects meanwhile is answered', async () => {
+  test('all are killed at once: the ports stay, and clients that connect meanwhile are answered', async () => {
     const service = await cluster();
     const { internalUrl } = service;
     for (const pid of pids(service)) process.kill(pid, 'SIGKILL');

@@ -282,7 +282,7 @@ describe('GET /status/events', () => {
     expect(stream(deps).over, 'there is room').toBe(false);
   });
 
-  test('who may read it: a page of an allowed origin, and what is no page', () => {
+  test('which origins may read it: an allowed one, and a request without any', () => {
     const { deps } = scripted({ origins: ['https://shop.example'] });
     const page = stream(deps, 'key=k', { origin: 'https://shop.example' });
     expect(page.fields).toEqual({ 'Access-Control-Allow-Origin': 'https://shop.example', Vary: 'Origin' });

@@ -103,7 +103,7 @@ describe('a refusal for a time', () => {
     [1, 1],
     [0.4, 1],
     [0, 1],
-  ])('of %d ms tells an EventSource to come again after %d', (wait, told) => {
+  ])('of %d ms tells an EventSource to come again after %d', (wait, retry) => {
     const { answered, text } = answer('text/event-stream', wait);
     expect(answered).toBe(true);
     expect(text).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
@@ -114,7 +114,7 @@ describe('a refusal for a time', () => {
       'X-Content-Type-Options: nosniff',
     ])
       expect(text).toContain(`\r\n${header}\r\n`);
-    expect(text.split('\r\n\r\n')[1]).toContain(`:busy\nretry: ${told}\n\n`);
+    expect(text.split('\r\n\r\n')[1]).toContain(`:busy\nretry: ${retry}\n\n`);
   });
 
   test('allows the origin that a rule has allowed', () => {
