@@ -60,7 +60,7 @@ export function ticketFor(body: unknown, options: Pick<InternalOptions, 'ttl' | 
   const { ttl = options.ttl } = checkNew(body);
   const [secret] = options.secrets ?? [];
   if (secret === undefined) throw badRequest('tickets need TAGWAIT_SECRET, the same on every node');
-  return newTicket(secret, Math.ceil(ttl));
+  return newTicket(secret, ttl);
 }
 
 /** The routes of the internal port, for mounting in a Koa app. */
