@@ -7,7 +7,7 @@ import { Misconfigured, readConfig } from './config.js';
 import { originForPhones } from './demo/address.js';
 import { readEnvironment } from './environment.js';
 import { markInSteps } from './gc.js';
-import { createLog, type Logger } from './log.js';
+import { createLog, type Logger, throttleLog } from './log.js';
 import { output } from './output.js';
 import { type Service, startService } from './service.js';
 import type { Config } from './settings.js';
@@ -86,6 +86,12 @@ async function runSingle(): Promise<void> {
   announce(service);
 }
 
+/** ioredis writes its warnings to the console: they become lines of the log, once a minute each. */
+function logWarnings(log: Logger): void {
+  const warn = throttleLog((warning, times) => log.warn({ warning, times }, 'a warning of a library'));
+  console.warn = (text: unknown) => warn(String(text));
+}
+
 /** Logs variables that look like settings and have no effect. */
 function warnOfVariables(log: Logger): void {
   for (const line of readEnvironment(process.env).warnings) log.warn(line);
@@ -98,12 +104,13 @@ for (const fd of [1, 2] as const) output(fd);
 const config = settings();
 markInSteps();
 const node = newNodeId();
-if (isWorker) await runWorker(siblings => startService(settingsOfWorker(config), siblings), failureOf);
+const log = createLog(config.logLevel, workersOf(config) === 1 || isWorker ? node : `${node}-primary`);
+logWarnings(log);
+if (isWorker) await runWorker(siblings => startService(settingsOfWorker(config), siblings, node), failureOf);
 else if (workersOf(config) === 1) {
-  warnOfVariables(createLog(config.logLevel, node));
+  warnOfVariables(log);
   await runSingle();
 } else {
-  const log = createLog(config.logLevel, `${node}-primary`);
   warnOfVariables(log);
   startWorkers({
     config,

@@ -55,6 +55,15 @@ test('a life in lines: settings, ready, Redis away and back, a limit, the drain'
   for (const hidden of [secret, token]) expect(output.stderr).not.toContain(hidden);
 });
 
+test("a library's warning is a line of the log: a password that Redis does not ask for", async () => {
+  const redis = await redisServer();
+  const { output } = await spawned({ TAGWAIT_REDIS_URL: redis.url.replace('//', '//:wrong@') });
+  await until(() => events(output.stderr).includes('a warning of a library'));
+  const line = linesOf(output.stderr).find(({ msg }) => msg === 'a warning of a library');
+  expect(line?.warning).toMatch(/password/);
+  expect(output.stderr).not.toContain('wrong@');
+});
+
 test('no line per poll unless asked', async () => {
   const quiet = await spawned({ TAGWAIT_HOLD: '0.05' });
   const before = quiet.output.stderr;
