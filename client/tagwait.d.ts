@@ -15,9 +15,9 @@ export interface WatchError {
   /** `blocked`: what threw, the directive and what it lacks, or `integrity-violation`. */
   readonly message: string;
   /** -4: which parameter, and what is allowed. */
-  readonly detail?: string;
+  readonly detail?: string | undefined;
   /** Milliseconds until it asks again. */
-  readonly retry?: number;
+  readonly retry?: number | undefined;
 }
 
 /** All is well · the service asks for patience · it cannot be reached · the watch has ended by itself. */
@@ -51,7 +51,7 @@ export interface Watch {
   /** Why the watch ended; `stopped`: by `stop()`, the signal, or its tag's leaving. Never rejected. Missing where there are no promises. */
   readonly ended: Promise<Reason | 'stopped'>;
   /** When the ticket ends, ms since 1970 by the page's own clock. Missing until the first answer, and without a ticket. */
-  readonly expires?: number;
+  readonly expires?: number | undefined;
 }
 
 /** Hears every value that is set for the key, in order and once. Never throws. On a server it does nothing. */

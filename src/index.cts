@@ -14,6 +14,7 @@ namespace tagwait {
   export type Entry = esm.Entry;
   export type Events = esm.Events;
   export type Known = esm.Known;
+  export type Listener = esm.Listener;
   export type LoginCalls = esm.LoginCalls;
   export type LoginError = esm.LoginError;
   export type Misconfigured = esm.Misconfigured;

@@ -218,7 +218,7 @@ export type Config = { [N in Name]: Value<N> | (N extends WithFallback ? never :
 
 type CommandOnly = { [N in Name]: Table[N] extends { commandOnly: true } ? N : never }[Name];
 /** The settings of the library, where tagwait is part of another program. */
-export type LibraryOptions = Partial<Omit<Config, CommandOnly>>;
+export type LibraryOptions = { [N in Exclude<Name, CommandOnly>]?: Config[N] | undefined };
 
 export const NAMES = Object.keys(SETTINGS) as Name[];
 const words = (name: Name) => name.replace(/[A-Z]/g, letter => ` ${letter.toLowerCase()}`).split(' ');

@@ -50,7 +50,13 @@ export interface Tagwait {
   set(
     key: string,
     value: unknown,
-    options?: { ttl?: number; final?: boolean; expect?: string; id?: string; receipt?: number },
+    options?: {
+      ttl?: number | undefined;
+      final?: boolean | undefined;
+      expect?: string | undefined;
+      id?: string | undefined;
+      receipt?: number | undefined;
+    },
   ): Promise<Receipt>;
   /** The five calls of a scan login; they need `secret`. */
   login: LoginCalls;
@@ -76,5 +82,5 @@ export interface Tagwait {
 
 export interface Options extends LibraryOptions {
   /** your own broker, not started, instead of Redis and the embedded store; see docs/brokers.md */
-  broker?: Broker;
+  broker?: Broker | undefined;
 }

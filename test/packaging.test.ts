@@ -1,6 +1,7 @@
 /** What is depended on, and what is handed out: no more than is meant. */
 import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -269,6 +270,16 @@ describe('installed from the packed file', () => {
     expect(failed, 'a broker that keeps nothing passes what asks for nothing').toBe((all as number) - 1);
   });
 
+  /** What an app has that may have nothing, in every option; under `exactOptionalPropertyTypes` that is not to leave it out. */
+  const WATCH = `
+    type Nothing<Given> = Record<keyof NonNullable<Given>, undefined>;
+    declare const all: Nothing<Parameters<typeof watch>[1]>;
+    watch('k', all);
+    // @ts-expect-error: no number
+    watch('k', { ...all, hold: 'a' });
+    declare const saved: {
+      since: string | undefined; proof: string | undefined; hold: number | undefined; signal: AbortSignal | undefined };
+    watch('k', saved);`;
   const USE = `
     async function use(): Promise<string> {
       const part: Tagwait = await createTagwait({ hold: 5, maxHeld: 10 });
@@ -290,7 +301,18 @@ describe('installed from the packed file', () => {
       async leave() {}
     }
     // @ts-expect-error: not an interval
-    new Part({ name: 'Store', interval: '1 s' });`;
+    new Part({ name: 'Store', interval: '1 s' });
+    ${WATCH}
+    async function leaveOut(part: Tagwait, settings: Nothing<Parameters<typeof createTagwait>[0]>, how: Nothing<Parameters<Tagwait['set']>[2]>) {
+      await createTagwait(settings);
+      await part.set('k', 1, how);
+      const { key } = await part.login.new({ visitor: 'v', ttl: saved.hold });
+      await part.login.approve({ key, phone: 'p', user: 1, receipt: saved.hold });
+      await part.login.redeem({ key, code: 'c', visitor: 'v', id: saved.since });
+      subscribe(key, { url: 'http://a', since: saved.since, proof: saved.proof, signal: saved.signal });
+      new Part({ name: 'Store', interval: 1000, timeout: saved.hold });
+    }
+    void leaveOut;`;
   const NAMES = 'Conflict, createTagwait, version, type Receipt, type Routes, type Tagwait, type Unavailable';
   const FILES: Record<string, string> = {
     'esm.mts': `import { ${NAMES} } from 'tagwait'; import { watch } from 'tagwait/client';
@@ -302,6 +324,10 @@ describe('installed from the packed file', () => {
       type Receipt = tagwait.Receipt; type Routes = tagwait.Routes; type Tagwait = tagwait.Tagwait;
       type Unavailable = tagwait.Unavailable;${USE}`,
   };
+  const STRICT = [
+    ...['--strict', '--exactOptionalPropertyTypes', '--noEmit'],
+    ...['--skipLibCheck', 'false', '--target', 'es2022'],
+  ];
   test.each([
     ['node16', 'node16', ['esm.mts', 'common.cts']],
     ['nodenext', 'nodenext', ['esm.mts', 'common.cts']],
@@ -309,8 +335,18 @@ describe('installed from the packed file', () => {
   ])('types hold, without those of Koa: module %s, resolution %s', (module, resolution, files) => {
     for (const file of files) write(file, FILES[file] as string);
     const types = ['--types', 'node', '--typeRoots', join(root, 'node_modules/@types')];
-    const strict = ['--strict', '--noEmit', '--skipLibCheck', 'false', '--target', 'es2022'];
-    there(bin('tsc'), ...strict, ...types, '--module', module, '--moduleResolution', resolution, ...files);
+    there(bin('tsc'), ...STRICT, ...types, '--module', module, '--moduleResolution', resolution, ...files);
+  });
+
+  test('types of the page hold in the resolution of old, node10, of a TypeScript that has it', () => {
+    const clients = { one: 'tagwait/client', many: 'tagwait/client/many' };
+    for (const [name, from] of Object.entries(clients))
+      write(`${name}.ts`, `import { watch } from '${from}';${WATCH}`);
+    const tsc = createRequire(join(root, 'node_modules/@arethetypeswrong/core/package.json')).resolve(
+      'typescript/lib/tsc.js',
+    );
+    const old = ['--module', 'commonjs', '--moduleResolution', 'node10'];
+    there(process.execPath, tsc, ...STRICT, ...old, ...Object.keys(clients).map(name => `${name}.ts`));
   });
 
   test('docs/embedding.md mounts it in a Koa app', async () => {

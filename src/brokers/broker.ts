@@ -61,7 +61,7 @@ export interface Receipt {
   /** a node that is alive is subscribed to the key: it holds a request, or answered one within the grace period */
   watched: boolean;
   /** true if the id was used before: nothing was stored */
-  repeated?: boolean;
+  repeated?: boolean | undefined;
   /** with `receipt`: a page has proved that it has taken the entry. A broker says so of a repeat; otherwise the long poll */
   received?: boolean | undefined;
 }

@@ -15,7 +15,7 @@ export interface LoginCalls {
    * @returns `expires` in unix seconds
    */
   // a property: a method of this name in an interface is a constructor
-  new: (options: { visitor: string; ttl?: number; show?: unknown }) => Promise<Ticket>;
+  new: (options: { visitor: string; ttl?: number | undefined; show?: unknown }) => Promise<Ticket>;
   /**
    * A phone scanned the code: the page hears `{"state":"scanned"}`. Another phone is refused from then on (`taken`).
    * @param options.phone 1 to 256 characters: the backend's id of the phone's user
@@ -33,8 +33,8 @@ export interface LoginCalls {
     key: string;
     phone: string;
     user: unknown;
-    receipt?: number;
-  }): Promise<{ received?: boolean }>;
+    receipt?: number | undefined;
+  }): Promise<{ received?: boolean | undefined }>;
   /** The phone said no: the page hears `{"state":"denied"}`. */
   deny(options: { key: string; phone: string }): Promise<object>;
   /**
@@ -45,6 +45,6 @@ export interface LoginCalls {
     key: string;
     code: string;
     visitor: string;
-    id?: string;
+    id?: string | undefined;
   }): Promise<{ user: unknown; phone: string }>;
 }
