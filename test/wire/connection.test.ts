@@ -3,8 +3,9 @@ import { createServer } from 'node:http';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { BodyError } from '../../src/wire/bytes.js';
 import type { Exchange } from '../../src/wire/exchange.js';
+import { dispatch } from '../../src/wire/http.js';
 import { Upgrades } from '../../src/wire/upgrades.js';
-import { CALM, get, type Line, NONE, PATH, post, soon, TWICE, turns, wired } from './wired.js';
+import { CALM, get, Line, NONE, PATH, post, soon, TWICE, turns, wired } from './wired.js';
 
 const READERS: [string, string[]][] = [
   ['the fast path', []],
@@ -212,6 +213,40 @@ test('a listener that comes too late is called at once', async () => {
   expect(line.text).toMatch(/one$/);
 });
 
+test('a listener that makes room closes its own connection, once', async () => {
+  const { connect, connections, asked } = wired();
+  const line = connect(get());
+  await soon(() => asked.length === 1);
+  const { exchange } = asked[0] as { exchange: Exchange };
+  const room: boolean[] = [];
+  exchange.onClose({ onClose: () => void room.push(connections.makeRoom()) });
+  exchange.send(200, NONE, '');
+  room.push(connections.makeRoom());
+  expect([room, line.destroyed]).toEqual([[true, false], true]);
+});
+
+test("a route is given the requests of a server that has Node's HTTP alone, as in another program", async () => {
+  const asked: Exchange[] = [];
+  const errors: unknown[] = [];
+  const closed = vi.fn();
+  const handle = (exchange: Exchange) => {
+    asked.push(exchange);
+    exchange.onClose({ onClose: closed });
+    exchange.send(200, NONE, 'here');
+  };
+  const others = (_: unknown, response: { end(text: string): void }) => response.end('other');
+  const route = { method: 'GET', path: PATH, handle };
+  const server = createServer(dispatch(route, others, error => errors.push(error)));
+  const line = new Line();
+  server.emit('connection', line);
+  line.send(get());
+  await soon(() => line.text.endsWith('here') && closed.mock.calls.length === 1);
+  line.send(get('/b'));
+  await soon(() => line.text.includes('other'));
+  expect([asked.length, errors]).toEqual([1, []]);
+  line.destroy();
+});
+
 describe('a connection that the client ends its side of', () => {
   test.each<[string, string, RegExp]>([
     ['fresh', '', /^$/],
@@ -368,6 +403,20 @@ describe('bytes that come before the answer', () => {
     await soon(() => asked[0]?.exchange.closed);
   });
 
+  test('are not counted behind the last answer', async () => {
+    const cut = vi.fn();
+    const { connect, asked } = wired({ onPipelining: cut });
+    const line = connect(get(PATH, ['Connection: close']));
+    await soon(() => asked.length === 1);
+    line.stall();
+    asked[0]?.exchange.send(200, NONE, 'x');
+    line.send(`${large}x`);
+    await turns();
+    expect([line.destroyed, cut.mock.calls.length]).toEqual([false, 0]);
+    line.readOn();
+    await soon(() => line.destroyed);
+  });
+
   test('in its packet, too many, keep it from its route', async () => {
     const cut = vi.fn();
     const { connect, asked } = wired({ onPipelining: cut });
@@ -515,25 +564,61 @@ describe('requests that the fast path does not read', () => {
     expect(line.text).toBe('');
   });
 
-  test('a body that comes faster than it is read is not read ahead', async () => {
-    const { connect, asked } = wired({ method: 'POST' });
-    const size = 1_000_000;
-    const line = connect(
-      post(PATH, '', ['Referer: a', 'Referer: b']).replace('Length: 0', `Length: ${size}`),
-    );
-    await soon(() => asked.length === 1);
-    for (let part = 0; part < 4; part++) {
-      line.send('x'.repeat(size / 5));
+  /** A request whose body fills what is kept for its reader: two of its parts have come. */
+  async function filled(parts: number) {
+    const all = wired({ method: 'POST' });
+    const part = 'x'.repeat(40_000);
+    const size = parts * part.length;
+    const line = all.connect(post(PATH, '', TWICE).replace('Length: 0', `Length: ${size}`));
+    await soon(() => all.asked.length === 1);
+    for (let sent = 0; sent < 2; sent++) {
+      line.send(part);
       await turns();
     }
+    const { exchange } = all.asked[0] as { exchange: Exchange };
+    return { ...all, line, part, size, exchange, body: () => exchange.body(size) as Promise<Buffer> };
+  }
+
+  test('a body that comes faster than it is read is not read ahead', async () => {
+    const { line, part, size, exchange, body } = await filled(3);
     expect(line.isPaused()).toBe(true);
-    const body = asked[0]?.exchange.body(size) as Promise<Buffer>;
+    const whole = body();
     await soon(() => !line.isPaused());
-    line.send('x'.repeat(size / 5));
-    expect((await body).length).toBe(size);
-    asked[0]?.exchange.send(200, NONE, 'read');
+    line.send(part);
+    expect((await whole).length).toBe(size);
+    exchange.send(200, NONE, 'read');
     await soon(() => line.text.endsWith('read'));
     expect(await answered(line, post('/a?now', ''), 'now')).toMatch(KEEP);
+  });
+
+  test('one that has come to its end does not stop its connection; too many bytes after it do, until its answer', async () => {
+    const { line, size, exchange, body, asked } = await filled(2);
+    expect(line.isPaused()).toBe(false);
+    line.send(post('/a?next', 'x'.repeat(20_000)));
+    await soon(() => line.isPaused());
+    expect((await body()).length).toBe(size);
+    await turns();
+    expect(line.isPaused()).toBe(true);
+    exchange.send(200, NONE, 'read');
+    await soon(() => asked.length === 2);
+    expect(asked[1]?.url).toBe('/a?next');
+    line.destroy();
+  });
+
+  test('one that is answered before its body has come is followed by the next after it', async () => {
+    const { connect } = wired();
+    const line = connect(post('/b', 'body').slice(0, -1));
+    await soon(() => line.text.endsWith('/b'));
+    expect(await answered(line, `y${get('/a?now')}`, 'now')).toMatch(KEEP);
+  });
+
+  test('one without an end that is clear is the only one of its connection', async () => {
+    const { connect, asked, others } = wired();
+    const line = connect(`${chunked('1;x=y\r\na\r\n0\r\n\r\n')}${get('/b')}${get('/a?now')}`);
+    await soon(() => line.destroyed || line.text);
+    await turns();
+    expect([others, asked.length]).toEqual([['/never'], 0]);
+    line.destroy();
   });
 
   test.each(['100-continue', 'more'])('an expectation of %s', async expectation => {

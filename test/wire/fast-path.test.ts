@@ -149,17 +149,17 @@ test.each(READ)('%j is read, %s, with a body of %s', (text, slow, body) => {
 });
 
 test('a head that comes in two parts is read as in one, and not before it is whole', () => {
+  // many, so that the comparison must be cheap
+  const wrong: string[] = [];
   for (const [text] of READ) {
-    const whole = read(text);
+    const whole = JSON.stringify(read(text));
     const end = text.indexOf('\r\n\r\n') + 4;
     for (let cut = 1; cut < end; cut++) {
-      const part = text.slice(0, cut);
-      expect(read(part), JSON.stringify(part)).toBeUndefined();
-      expect(read(text, cut), JSON.stringify(part)).toEqual(whole);
-      // what was seen before is not looked at again
-      if (cut > 4) expect(read(text.slice(0, end - 1), cut)).toBeUndefined();
+      const early = read(text.slice(0, cut)) ?? (cut > 4 ? read(text.slice(0, end - 1), cut) : undefined);
+      if (early || JSON.stringify(read(text, cut)) !== whole) wrong.push(text.slice(0, cut));
     }
   }
+  expect(wrong).toEqual([]);
 });
 
 test.each([

@@ -1,21 +1,19 @@
 /** The two kinds of ports on loopback: their limits of connections, their time limits, and how they close. */
+import { once } from 'node:events';
 import type { Server } from 'node:http';
-import type { Socket } from 'node:net';
+import { type AddressInfo, createServer as createNetServer, type Socket } from 'node:net';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Limits } from '../../src/limits.js';
 import type { Exchange } from '../../src/wire/exchange.js';
 import { type Cut, internalPort, type Port, publicPort, timeoutsOf } from '../../src/wire/port.js';
+import type { Closable, SharedSocket } from '../../src/wire/shared.js';
 import { type Raw, raw } from '../raw.js';
-import { get, NONE, PATH, soon, TWICE } from './wired.js';
+import { get, NONE, PATH, soon, TWICE, turns } from './wired.js';
 
 const UNLIMITED = { maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 0 };
 
-/** A port whose route answers `/a?now`, and keeps other requests. */
-async function opened(
-  kind: 'public' | 'internal',
-  connections: number,
-  { host = '127.0.0.1', ...limited }: Partial<typeof UNLIMITED> & { host?: string } = {},
-) {
+/** A port whose route answers `/a?now`, and keeps other requests. It does not listen yet. */
+function made(kind: 'public' | 'internal', connections: number, limited: Partial<typeof UNLIMITED> = {}) {
   const cuts: Cut[] = [];
   const asked: Exchange[] = [];
   const slow: string[] = [];
@@ -47,11 +45,22 @@ async function opened(
     open.add(socket);
     socket.on('close', () => open.delete(socket));
   } as (socket: Socket) => void);
-  const url = await port.listen(host, 0);
   onTestFinished(() => {
     port.destroyAll();
     return port.close();
   });
+  return { port, cuts, asked, slow, limits, sockets, open, server: () => server as Server };
+}
+
+/** A port that listens. */
+async function opened(
+  kind: 'public' | 'internal',
+  connections: number,
+  { host = '127.0.0.1', ...limited }: Partial<typeof UNLIMITED> & { host?: string } = {},
+) {
+  const all = made(kind, connections, limited);
+  const { port, sockets } = all;
+  const url = await port.listen(host, 0);
   /** Connects, and waits until the port knows. */
   const connect = async (bytes = '', address?: string) => {
     const before = sockets.length;
@@ -65,19 +74,7 @@ async function opened(
     await soon(() => connection.text || connection.socket.destroyed);
     return connection;
   };
-  return {
-    port,
-    url,
-    cuts,
-    asked,
-    slow,
-    limits,
-    sockets,
-    open,
-    connect,
-    answer,
-    server: () => server as Server,
-  };
+  return { ...all, url, connect, answer };
 }
 const isOpen = ({ socket }: Raw) => !socket.destroyed;
 
@@ -299,5 +296,92 @@ describe('a port', () => {
     await expect(port.listen('127.0.0.1', Number(new URL(url).port))).rejects.toMatchObject({
       code: 'EADDRINUSE',
     });
+  });
+});
+
+describe('a port whose socket several processes share', () => {
+  /** What another process does for it. */
+  function sharing() {
+    const calls = { accepted: 0, accept: (_: Closable) => {}, pause: () => {} };
+    const shared: SharedSocket = {
+      open: (accept, pause) => void Object.assign(calls, { accept, pause }),
+      accepted: () => void calls.accepted++,
+    };
+    /** A listening socket, as it is passed. */
+    const bound = async () => {
+      const socket = createNetServer();
+      await once(socket.listen(0, '127.0.0.1'), 'listening');
+      onTestFinished(() => void socket.close());
+      const { port } = socket.address() as AddressInfo;
+      return { socket, url: `http://127.0.0.1:${port}`, closed: vi.spyOn(socket, 'close') };
+    };
+    return { calls, shared, bound };
+  }
+  const asks = async (url: string) => {
+    const connection = raw(url, get('/a?now'));
+    await soon(() => connection.text || connection.socket.destroyed);
+    return connection;
+  };
+
+  test('listens when it is given it, pauses, and goes on with another', async () => {
+    const { calls, shared, bound } = sharing();
+    const { port, server } = made('public', 10);
+    const one = await bound();
+    let listens = '';
+    const listening = port.listen('127.0.0.1', 0, shared).then(url => {
+      listens = url;
+    });
+    await turns();
+    expect(listens).toBe('');
+    calls.accept(one.socket);
+    await listening;
+    expect(listens).toBe(one.url);
+    const first = await asks(one.url);
+    expect([first.text, calls.accepted]).toEqual([expect.stringMatching(/now$/), 1]);
+    expect(server().listenerCount('error')).toBe(0);
+
+    // while it listens it needs no other
+    const other = await bound();
+    calls.accept(other.socket);
+    expect([one.closed.mock.calls.length, other.closed.mock.calls.length]).toEqual([0, 1]);
+
+    calls.pause();
+    expect([(await asks(one.url)).text, isOpen(first)]).toEqual(['', true]);
+    const from = first.text.length;
+    first.socket.write(get('/a?now'));
+    await soon(() => first.text.slice(from).endsWith('now'));
+    const two = await bound();
+    calls.accept(two.socket);
+    await soon(() => server().listening);
+    expect((await asks(two.url)).text).toMatch(/now$/);
+    expect(calls.accepted).toBe(2);
+  });
+
+  test('that is closed accepts no more, and closes what it is given', async () => {
+    const { calls, shared, bound } = sharing();
+    const { port, asked } = made('internal', 10);
+    const one = await bound();
+    const listening = port.listen('127.0.0.1', 0, shared);
+    calls.accept(one.socket);
+    await listening;
+    raw(one.url, get());
+    await soon(() => asked.length === 1);
+    const closing = port.close();
+    const two = await bound();
+    calls.pause();
+    calls.accept(two.socket);
+    expect(two.closed).toHaveBeenCalledTimes(1);
+    expect((await asks(one.url)).text).toBe('');
+    asked[0]?.send(200, NONE, 'last');
+    await closing;
+  });
+
+  test('that cannot listen is an error', async () => {
+    const { calls, shared } = sharing();
+    const { port } = made('public', 10);
+    const listening = port.listen('127.0.0.1', 0, shared);
+    // a descriptor that is none
+    calls.accept({ fd: 1_000_000, close: () => {} } as Closable);
+    await expect(listening).rejects.toMatchObject({ code: expect.stringMatching(/^E/) });
   });
 });
