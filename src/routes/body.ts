@@ -80,18 +80,18 @@ function parse(text: string, name: string, allowed: string): unknown {
   throw badRequest(`${field}: holds an integer that a double cannot hold exactly; give it as a string`);
 }
 
-const TOKEN = /"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g;
+const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\]]/g;
 
-/** The field that contains a position of the body, if it is a field that takes any JSON. @param json valid JSON */
+/** The field that contains a number of the body, if it is a field that takes any JSON. @param json valid JSON */
 function fieldAt(json: string, position: number): string | undefined {
   let depth = 0;
   let name: string | undefined;
-  for (const { 0: token, 1: colon, index } of json.matchAll(TOKEN)) {
+  for (const { 0: token, index } of json.matchAll(TOKEN)) {
     if (index > position) break;
     if (token === '{' || token === '[') depth++;
     else if (token === '}' || token === ']') depth--;
-    else if (depth === 1 && colon !== undefined)
-      name = JSON_FIELDS.find(field => token.startsWith(`"${field}"`));
+    // a string that is a value is followed by the next name before there is a number
+    else if (depth === 1) name = JSON_FIELDS.find(field => token === `"${field}"`);
   }
   return name;
 }
@@ -187,9 +187,7 @@ const newFields = object({ ttl });
 const characters = (name: string, min: number) =>
   z
     .string(`${name}: give ${min} to 256 characters`)
-    .refine(given => given.length >= min && [...given.slice(0, 513)].length <= 256, {
-      error: `${name}: give ${min} to 256 characters`,
-    });
+    .refine(given => given.length >= min && [...given.slice(0, 513)].length <= 256);
 const phone = characters('phone', 1);
 const visitor = characters('visitor', 1);
 const loginFields = {

@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Koa, { type Middleware } from 'koa';
 import request from 'supertest';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { Conflict, Unavailable } from '../../src/brokers/broker.js';
 import { MemoryBroker } from '../../src/brokers/memory.js';
 import { shortHash } from '../../src/log.js';
@@ -288,6 +288,17 @@ describe('POST /status/set', () => {
       message: 'unauthorized',
       detail: 'Authorization: give Bearer and one of TAGWAIT_SET_TOKENS',
     });
+  });
+
+  test('an error of a value that is not about JSON stays as it is', async () => {
+    const { set } = await world();
+    const mine = new RangeError('mine');
+    const value = {
+      toJSON() {
+        throw mine;
+      },
+    };
+    expect(() => set.store({ key: 'k', value })).toThrow(mine);
   });
 
   test('without tokens none is asked for', () => expect(authorizer(undefined)('')).toBe(true));
@@ -938,6 +949,15 @@ describe('routes of the public port', () => {
     expect((await to.get(path).set('If-None-Match', at(256))).status).toBe(304);
     expect((await to.get(path).set('If-None-Match', at(257))).status).toBe(200);
     expect((await to.get(path).set('If-None-Match', '"other"')).status).toBe(200);
+  });
+
+  test('a poll is held, whatever the app does with what has no answer yet', async () => {
+    const { to, longpoll } = await pages();
+    const asked = to.get('/status/get?key=k').then(({ body }) => body);
+    await vi.waitFor(() => expect(longpoll.held).toBe(1), { interval: 1 });
+    await turn();
+    await longpoll.set('k', 1, { ttl: 1000 });
+    expect(await asked).toMatchObject({ code: 0, data: 1 });
   });
 
   test('health, other methods, other paths', async () => {

@@ -181,9 +181,16 @@ describe('GET /status/events', () => {
     ]);
     expect([release.mock.calls.length, vi.getTimerCount()]).toEqual([1, 0]);
     const { deps } = scripted({ secret: [SECRET] });
-    const first = stream(deps, `key=k&proof=${proof(3)}`);
-    vi.advanceTimersByTime(3000);
-    expect([first.status, first.text, first.over]).toEqual([204, '', true]);
+    const first = stream(deps, `key=k&proof=${proof(6)}`);
+    vi.advanceTimersByTime(2999);
+    expect(first.over).toBe(false);
+    vi.advanceTimersByTime(1);
+    expect([first.status, first.fields, first.text, first.over]).toEqual([
+      204,
+      { ...ALL, ...COMMON },
+      '',
+      true,
+    ]);
   });
 
   const refused: [
@@ -675,8 +682,8 @@ describe('the handshake', () => {
     headers: object = {},
     url = '/status/socket',
     remoteAddress = '192.0.2.1',
+    wire = new Wire(),
   ): Wire & { taken: boolean } {
-    const wire = new Wire();
     const asked = {
       method: 'GET',
       url,
@@ -739,6 +746,21 @@ describe('the handshake', () => {
       ['asked', 'socket'],
       ['answered', 'socket', 'busy'],
     ]);
+  });
+
+  test('a connection that fails while its refusal is written is destroyed', () => {
+    const wire = new Wire();
+    wire._write = () => {};
+    shake(new SocketRoute(scripted().deps), { upgrade: undefined }, undefined, undefined, wire);
+    expect(wire.destroyed).toBe(false);
+    wire.emit('error', new Error('reset'));
+    expect(wire.destroyed).toBe(true);
+  });
+
+  test('behind a proxy it counts for the address that the proxy adds', () => {
+    const route = new SocketRoute(scripted({ maxHeldPerIp: 1, trustProxy: 1 }).deps);
+    const from = (address: string) => shake(route, { 'x-forwarded-for': address }).text.slice(9, 12);
+    expect([from('198.51.100.1'), from('198.51.100.2'), from('198.51.100.1')]).toEqual(['101', '101', '429']);
   });
 
   test('refused while its node drains, and open sockets are closed', async () => {
