@@ -79,12 +79,8 @@ export const GROUPS = {
   routes: {
     least: 75,
     files: filesOf('routes'),
-    tests: tests(
-      ...['get', 'set', 'requests', 'login', 'events', 'socket', 'several', 'heads', 'embedding'],
-      ...['settings', 'receipts', 'ticket', 'guard', 'log', 'sparing'],
-      ...['routes/polls', 'routes/backends', 'routes/streams'],
-    ),
-    sample: 0.15,
+    tests: tests('sparing', 'routes/polls', 'routes/backends', 'routes/streams'),
+    sample: 0.3,
   },
   client: {
     least: 75,
@@ -98,8 +94,8 @@ export const GROUPS = {
     files: filesOf('wire'),
     tests: tests(
       ...['parts', 'fast-path', 'connection', 'connections', 'port'].map(name => `wire/${name}`),
-      ...['plain', 'wire', 'slowpath', 'requests', 'drain', 'events', 'socket'],
+      ...['plain', 'slowpath'],
     ),
-    sample: 0.15,
+    sample: 0.3,
   },
 };

@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import Koa, { type Middleware } from 'koa';
 import request from 'supertest';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Conflict, Unavailable } from '../../src/brokers/broker.js';
 import { MemoryBroker } from '../../src/brokers/memory.js';
 import { shortHash } from '../../src/log.js';
@@ -516,19 +516,22 @@ describe('routes of the internal port', () => {
     });
   });
 
-  test('a ticket: its ttl, and what is refused', async () => {
+  test('a ticket: its end, rounded up to a whole second, and what is refused', async () => {
+    vi.useFakeTimers({ toFake: ['Date'], now: 1_700_000_000_250 });
+    onTestFinished(() => void vi.useRealTimers());
     const { to } = await port({ secret: [SECRET], ttl: 100 });
     const left = async (body?: object | string) => {
-      const began = Math.floor(Date.now() / 1000);
       const { body: made } = await (body === undefined
         ? to.post('/status/new')
         : to.post('/status/new').send(body));
-      return made.detail ?? Math.round((made.expires - began) / 2) * 2;
+      return made.detail ?? made.expires - 1_700_000_000;
     };
-    expect(await left()).toBe(100);
-    expect(await left([] as object)).toBe(100);
-    expect(await left({ ttl: null })).toBe(100);
-    expect(await left({ ttl: 50 })).toBe(50);
+    expect(await left()).toBe(101);
+    expect(await left([] as object)).toBe(101);
+    expect(await left({ ttl: null })).toBe(101);
+    expect(await left({ ttl: 50 })).toBe(51);
+    expect(await left({ ttl: 0.75 })).toBe(1);
+    expect(await left({ ttl: 0.76 })).toBe(2);
     expect(await left([1] as object)).toBe('the body: give an object of ttl');
     expect(await left({ ttl: 0 })).toBe(TTL);
     expect(await left({ tll: 1 })).toBe('the body: has a field of another name; there are ttl');
