@@ -1,5 +1,6 @@
 /** Creates tagwait as a library, with the store of the settings or the user's own broker. */
 import type { Broker } from './brokers/broker.js';
+import { GuardedBroker } from './brokers/guarded.js';
 import { brokerOf, compose, newNodeId, storeOf } from './compose.js';
 import { libraryConfigOf, Misconfigured } from './config.js';
 import { createLog } from './log.js';
@@ -16,20 +17,39 @@ export async function createTagwait(given: Options = {}): Promise<Tagwait> {
   const { broker, ...options } = given;
   const config = libraryConfigOf(options);
   const log = createLog(config.logLevel, newNodeId());
-  if (broker) checkBroker(broker, config);
-  return (await compose(config, log, broker ?? brokerOf(config, log))).tagwait;
+  if (broker !== undefined) checkBroker(broker, config);
+  const store = broker ? new GuardedBroker(broker, log) : brokerOf(config, log);
+  return (await compose(config, log, store)).tagwait;
 }
 
 const PROMISED = ['start', 'set', 'subscribe', 'unsubscribe', 'peek', 'nodes', 'status', 'close'] as const;
+const OPTIONAL = ['verify', 'drop', 'prove'] as const;
+/** The longest delay of a Node.js timer, ms. */
+const MAX_LEASE = 2 ** 31 - 1;
 
 /** @throws {Misconfigured} the broker lacks a method, or the settings name another store */
-function checkBroker(broker: Partial<Broker>, config: Config): void {
-  const lacks: string[] = PROMISED.filter(method => typeof broker[method] !== 'function');
-  if (!(Number(broker.lease) > 0)) lacks.push('lease, in ms above 0');
-  else if (broker.lease !== Number.POSITIVE_INFINITY && !broker.verify)
-    lacks.push('verify, for a finite lease');
-  const faults = lacks.map(what => `broker: lacks ${what}; docs/brokers.md says what a broker needs`);
+function checkBroker(broker: unknown, config: Config): void {
+  const faults = faultsOf(broker);
   if (storeOf(config) !== 'embedded')
     faults.push('broker: not allowed together with the address of a Redis; give one store');
   if (faults.length > 0) throw new Misconfigured(faults);
+}
+
+function faultsOf(given: unknown): string[] {
+  if (typeof given !== 'object' || given === null) {
+    const found =
+      given === null ? 'null' : typeof given === 'function' ? 'a function or class' : typeof given;
+    return [`broker: ${found} is no broker; give an object with the methods of docs/brokers.md`];
+  }
+  const broker = given as Partial<Broker>;
+  const { lease } = broker;
+  const lacks: string[] = PROMISED.filter(method => typeof broker[method] !== 'function');
+  if (!(typeof lease === 'number' && lease > 0 && (lease <= MAX_LEASE || lease === Number.POSITIVE_INFINITY)))
+    lacks.push(`lease, in ms above 0 and at most ${MAX_LEASE}, or Infinity`);
+  else if (lease !== Number.POSITIVE_INFINITY && !broker.verify) lacks.push('verify, for a finite lease');
+  const odd = OPTIONAL.filter(method => broker[method] !== undefined && typeof broker[method] !== 'function');
+  return [
+    ...lacks.map(what => `broker: lacks ${what}; docs/brokers.md says what a broker needs`),
+    ...odd.map(method => `broker: ${method} is no function; give one, or leave it out`),
+  ];
 }

@@ -35,18 +35,22 @@ const THROTTLE_INTERVAL = 60_000;
 
 /**
  * Throttles a log line: logs each subject once per interval.
- * @param log is given the subject, and how often it happened since the last line, including this time
+ * @param log is given the subject, how often it happened since the last line, including this time, and what more there
+ * is to say of it
  * @param interval ms
  */
-export function throttleLog(log: (subject: string, times: number) => void, interval = THROTTLE_INTERVAL) {
+export function throttleLog<More extends unknown[]>(
+  log: (subject: string, times: number, ...more: More) => void,
+  interval = THROTTLE_INTERVAL,
+) {
   const subjects = new Map<string, { times: number; next: number }>();
-  return (subject: string): void => {
+  return (subject: string, ...more: More): void => {
     const now = performance.now();
     const known = subjects.get(subject) ?? { times: 0, next: 0 };
     subjects.set(subject, known);
     known.times++;
     if (now < known.next) return;
-    log(subject, known.times);
+    log(subject, known.times, ...more);
     known.times = 0;
     known.next = now + interval;
   };

@@ -35,7 +35,7 @@ const MAY: Record<string, string[]> = {
   sockets: ['balance', 'worker', 'wire'],
   balance: [],
   service: ['assets', 'compose', 'tagwait', 'config', 'settings', 'log', 'gc', 'samples', 'demo', 'wire'],
-  library: ['compose', 'tagwait', 'broker', 'config', 'settings', 'log'],
+  library: ['compose', 'tagwait', 'broker', 'brokers', 'config', 'settings', 'log'],
   compose: [
     'assets',
     'tagwait',
@@ -83,7 +83,7 @@ const MAY: Record<string, string[]> = {
   gc: [],
   hold: ['hold', 'broker', 'protocol'],
   login: ['login', 'broker', 'protocol'],
-  brokers: ['assets', 'broker', 'brokers', 'address', 'log'],
+  brokers: ['assets', 'broker', 'brokers', 'address', 'log', 'protocol'],
   address: [],
   protocol: ['protocol', 'broker'],
   broker: [],

@@ -116,6 +116,10 @@ export interface StoreStatus {
   reconnects: number;
 }
 
+/**
+ * An error that a method may not throw counts as `Unavailable`, and so do a result of other types and no answer within ten
+ * seconds: see docs/brokers.md.
+ */
 export interface Broker {
   /**
    * Resolves when the broker works, or when its store is known to be away. In that case the broker keeps trying to
@@ -196,10 +200,12 @@ export class WrongStore extends Error {
  */
 export const CURSOR = /^[A-Za-z0-9._-]{0,64}$/;
 const MAX_LENGTH = 64;
+/** One position of a cursor: the epoch, and the offset from 1. */
+export const POSITION = /^[a-z0-9]{1,20}-\d{1,15}$/;
 
 /** The positions of a cursor, newest first, without those that are malformed. */
 export function positionsOf(cursor: string): string[] {
-  return cursor.split('.').filter(position => /^[a-z0-9]{1,20}-\d{1,15}$/.test(position));
+  return cursor.split('.').filter(position => POSITION.test(position));
 }
 
 /** The offset of a cursor in an epoch; 0 if none of its positions is of that epoch. */

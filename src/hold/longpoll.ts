@@ -2,6 +2,7 @@
 import {
   advance,
   type Broker,
+  type Events,
   type NodeInfo,
   type Receipt,
   type SetOptions,
@@ -41,14 +42,20 @@ export class LongPoll {
 
   async start(): Promise<void> {
     this.#sync.start();
-    await this.#broker.start({
+    const events: Events = {
       entry: (key, entry) => this.#holder.deliver(key, entry),
       gap: key => this.#sync.resync(key),
       held: key => this.#hub.caughtUpFor(key),
       drop: (key, name, from) => void this.#dropHere(key, name, from),
       receipt: (key, position, state) => this.#onReceipt(key, position, state),
       describe: () => this.describe(),
-    });
+    };
+    try {
+      await this.#broker.start(events);
+    } catch (error) {
+      this.#sync.stop();
+      throw error;
+    }
   }
 
   get held(): number {

@@ -58,6 +58,7 @@ export const GROUPS = {
     files: filesOf('brokers'),
     tests: tests(
       ...[
+        'guarded',
         'memory',
         'messages',
         'address',

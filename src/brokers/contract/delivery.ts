@@ -1,6 +1,6 @@
 /** Checks of delivery: to one node, and between two nodes with one store. */
 import assert from 'node:assert/strict';
-import type { Broker, Entry } from '../broker.js';
+import { type Broker, type Entry, Unavailable } from '../broker.js';
 import { type Checks, EMPTY, HISTORY, type Node, TTL, until, values, valuesOf } from './nodes.js';
 
 export const delivering: Checks = {
@@ -92,6 +92,35 @@ export const delivering: Checks = {
   'a subscribe at the time of a set reads the entry or gets it delivered': async ({ key, node }) => {
     const one = await node();
     await race(key, one, one.broker);
+  },
+
+  'a closed broker throws no other error than Unavailable, and close takes a second at most': async ({
+    key,
+    node,
+  }) => {
+    const { broker } = await node();
+    const { cursor } = await broker.set(key, '1', { ttl: TTL });
+    const before = performance.now();
+    await broker.close();
+    assert.ok(performance.now() - before < 1500, 'close takes a second at most');
+    broker.unsubscribe(key);
+    broker.drop?.(key, 'name', '127.0.0.1');
+    broker.prove?.(key, cursor);
+    assert.equal(typeof broker.status().up, 'boolean', 'status says whether the store can be reached');
+    const calls: Record<string, () => unknown> = {
+      set: () => broker.set(key, '2', { ttl: TTL }),
+      subscribe: () => broker.subscribe(key, ''),
+      verify: () => broker.verify?.([{ key, position: cursor }]),
+      peek: () => broker.peek(key),
+      nodes: () => broker.nodes(),
+    };
+    await Promise.all(
+      Object.entries(calls).map(([method, call]) =>
+        (async () => call())().catch(error =>
+          assert.ok(error instanceof Unavailable, `${method}: ${error} is an Unavailable`),
+        ),
+      ),
+    );
   },
 
   'with a finite lease, verify returns the keys with a loss and no others': async ({ key, node }) => {

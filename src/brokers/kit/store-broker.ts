@@ -1,5 +1,6 @@
 /** Keeps a broker connected to its store: heartbeats, time limits, and a new connection with back-off when one is lost. */
 import { type Broker, Conflict, type Events, type StoreStatus, Unavailable, WrongStore } from '../broker.js';
+import { within } from '../within.js';
 
 /** Time limit of an operation, ms. */
 const TIMEOUT = 4000;
@@ -186,21 +187,3 @@ export abstract class StoreBroker implements Pick<Broker, 'start' | 'status' | '
 
 /** The error that `call` made an Unavailable. */
 const originOf = (error: unknown) => (error instanceof Unavailable ? (error.cause ?? error) : error);
-
-/** @throws {Error} the operation took longer, or the signal is aborted */
-function within<T>(timeout: number, operation: Promise<T>, signal?: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const timer = setTimeout(() => settle(reject, new Error(`no answer within ${timeout} ms`)), timeout);
-    const abort = () => settle(reject, signal?.reason);
-    const settle = <Result>(how: (result: Result) => void, result: Result) => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
-      how(result);
-    };
-    signal?.addEventListener('abort', abort);
-    operation.then(
-      result => settle(resolve, result),
-      error => settle(reject, error),
-    );
-  });
-}
