@@ -39,7 +39,7 @@ const THROTTLE_INTERVAL = 60_000;
  * is to say of it
  * @param interval ms
  */
-export function throttleLog<More extends unknown[]>(
+export function throttleLog<More extends unknown[] = []>(
   log: (subject: string, times: number, ...more: More) => void,
   interval = THROTTLE_INTERVAL,
 ) {

@@ -96,7 +96,7 @@ export class GuardedBroker implements Broker {
   }
 
   async verify(known: readonly Known[]): Promise<string[]> {
-    return this.#call('verify', () => this.#broker.verify?.(known) ?? [], keysOf);
+    return this.#call('verify', () => (this.#broker.verify ? this.#broker.verify(known) : []), keysOf);
   }
 
   drop(key: string, name: string, from: string): void {
