@@ -1,14 +1,30 @@
 /**
  * Keeps the workers of a cluster even when they accept connections from one listening socket: the operating system wakes all
- * of them, and the same few would be first. A worker that is ahead of another pauses until that one has caught up.
+ * of them, and the same few would be first. A worker that has more connections than another pauses until that one has caught
+ * up.
  */
 
-/** Connections that a worker may be ahead: so many, and this share of what the last one has accepted. */
-const AHEAD = { connections: 4, share: 0.02 };
+/**
+ * How many more connections than the last one a worker may have: so many, and these shares of what the last one has. The more
+ * short connections there are, the coarser: each pause costs a message and a new listening handle.
+ */
+const AHEAD = { connections: 4, open: 0.02, closed: 0.1 };
+export const allowance = (open: number, closed = 0) =>
+  AHEAD.connections + open * AHEAD.open + closed * AHEAD.closed;
+/**
+ * A closed connection counts half after this time, ms, a quarter after twice the time … So a worker that closes each
+ * connection at once does not get all of them, and one whose clients all leave together gets others little by little.
+ */
+const HALF_LIFE = 10_000;
+/** So many connections a new worker gets alone. What else it lacks counts as closed at its start, and comes little by little. */
+const ALONE = 1000;
+/** How often `check` is to be called, ms. */
+export const CHECK_INTERVAL = 250;
 
 interface Member {
-  /** connections accepted since the set of workers last changed */
-  accepted: number;
+  open: number;
+  /** closed connections, less with time */
+  closed: number;
   paused: boolean;
   /**
    * asked: a reply is due by the next check; silent: none came, so nobody waits for this worker until it is heard again. It
@@ -16,11 +32,12 @@ interface Member {
    */
   state: 'heard' | 'asked' | 'silent';
 }
+const countOf = ({ open, closed }: Member) => open + closed;
 
 interface Orders<Worker> {
   pause(worker: Worker): void;
   resume(worker: Worker): void;
-  /** has the worker report, which may be that it accepted none */
+  /** has the worker report */
   ask(worker: Worker): void;
 }
 
@@ -32,29 +49,43 @@ export class Balance<Worker> {
     this.#orders = orders;
   }
 
-  /** A worker listens now. All start again from 0: new connections go to all, not only to the one without any. */
+  get size(): number {
+    return this.#members.size;
+  }
+
+  has(worker: Worker): boolean {
+    return this.#members.has(worker);
+  }
+
+  /** A worker listens now, without any connection. */
   add(worker: Worker): void {
-    this.#members.set(worker, { accepted: 0, paused: false, state: 'heard' });
-    this.#restart();
+    const least = this.#last()?.[1];
+    const closed = least ? Math.max(0, countOf(least) - ALONE) : 0;
+    this.#members.set(worker, { open: 0, closed, paused: false, state: 'heard' });
+    this.#level();
   }
 
   /** A worker has died. */
   delete(worker: Worker): void {
-    if (this.#members.delete(worker)) this.#restart();
+    if (this.#members.delete(worker)) this.#level();
   }
 
-  /** @param count connections accepted since the worker's last report */
-  onReport(worker: Worker, count: number): void {
+  /** @param accepted connections since the worker's last report @param open all that are open now */
+  onReport(worker: Worker, accepted: number, open: number): void {
     const member = this.#members.get(worker);
     if (!member) return;
-    member.accepted += count;
+    member.closed += Math.max(0, member.open + accepted - open);
+    member.open = open;
     member.state = 'heard';
     this.#level();
   }
 
-  /** Checks, a few times a second, that the worker that others wait for is there. */
+  /** Has closed connections count less, and checks that the worker that others wait for is there. */
   check(): void {
-    for (const member of this.#members.values()) if (member.state === 'asked') member.state = 'silent';
+    for (const member of this.#members.values()) {
+      member.closed *= 0.5 ** (CHECK_INTERVAL / HALF_LIFE);
+      if (member.state === 'asked') member.state = 'silent';
+    }
     const last = this.#level();
     if (last?.[1].state !== 'heard' || this.paused().length === 0) return;
     last[1].state = 'asked';
@@ -65,29 +96,27 @@ export class Balance<Worker> {
     return [...this.#members].flatMap(([worker, member]) => (member.paused ? [worker] : []));
   }
 
-  #restart(): void {
-    for (const [worker, member] of this.#members) {
-      member.accepted = 0;
-      this.#set(worker, member, false);
-    }
-  }
-
-  /** Pauses the workers that are ahead, and resumes those that no longer are. @returns the one with the fewest connections */
-  #level(): [Worker, Member] | undefined {
+  /** The worker with the fewest connections, of those that reply. */
+  #last(): [Worker, Member] | undefined {
     let last: [Worker, Member] | undefined;
     for (const entry of this.#members)
-      if (entry[1].state !== 'silent' && (!last || entry[1].accepted < last[1].accepted)) last = entry;
-    const least = last?.[1].accepted ?? Number.POSITIVE_INFINITY;
-    const most = AHEAD.connections + least * AHEAD.share;
+      if (entry[1].state !== 'silent' && (!last || countOf(entry[1]) < countOf(last[1]))) last = entry;
+    return last;
+  }
+
+  /** Pauses the workers that are ahead, and resumes those that no longer are. @returns the last one */
+  #level(): [Worker, Member] | undefined {
+    const last = this.#last();
+    const { open, closed } = last?.[1] ?? { open: Number.POSITIVE_INFINITY, closed: 0 };
+    const most = allowance(open, closed);
     for (const [worker, member] of this.#members) {
-      const ahead = member.accepted - least;
+      const ahead = countOf(member) - open - closed;
       if (member.paused ? ahead <= most / 2 : ahead > most) this.#set(worker, member, !member.paused);
     }
     return last;
   }
 
   #set(worker: Worker, member: Member, paused: boolean): void {
-    if (member.paused === paused) return;
     member.paused = paused;
     this.#orders[paused ? 'pause' : 'resume'](worker);
   }

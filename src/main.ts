@@ -9,7 +9,7 @@ import { readEnvironment } from './environment.js';
 import { markInSteps } from './gc.js';
 import { createLog, type Logger, throttleLog } from './log.js';
 import { output } from './output.js';
-import { type Service, startService } from './service.js';
+import { type Service, type Siblings, startService } from './service.js';
 import type { Config } from './settings.js';
 import { type Failure, OVERTIME, runWorker, STOP_SIGNALS } from './worker.js';
 import { isWorker, settingsOfWorker, startWorkers, workersOf } from './workers.js';
@@ -106,8 +106,10 @@ markInSteps();
 const node = newNodeId();
 const log = createLog(config.logLevel, workersOf(config) === 1 || isWorker ? node : `${node}-primary`);
 logWarnings(log);
-if (isWorker) await runWorker(siblings => startService(settingsOfWorker(config), siblings, node), failureOf);
-else if (workersOf(config) === 1) {
+if (isWorker) {
+  const start = (siblings: Siblings) => startService(settingsOfWorker(config), siblings, node);
+  await runWorker(start, failureOf, log);
+} else if (workersOf(config) === 1) {
   warnOfVariables(log);
   await runSingle();
 } else {

@@ -6,14 +6,30 @@ import type { Worker } from 'node:cluster';
 import { lookup } from 'node:dns/promises';
 import net, { type Server } from 'node:net';
 import { getSystemErrorName } from 'node:util';
-import { Balance } from './balance.js';
+import { Balance, CHECK_INTERVAL } from './balance.js';
 import { PORT_NAMES, type PortName } from './wire/shared.js';
 import type { ToWorker } from './worker.js';
 
 type Address = [host: string, port: number];
 
+/**
+ * While nobody accepts, workers that are ready wait for those that start with them, or the first one would get all clients
+ * that wait. So long at most, ms: one that cannot start does not hold up the others.
+ */
+const START_LIMIT = 5000;
+
+interface Port {
+  handle: Handle;
+  balance: Balance<Worker>;
+  /** ready, and waits for the others */
+  ready: Set<Worker>;
+}
+
 export class Sockets {
-  readonly #ports = new Map<PortName, { handle: Handle; balance: Balance<Worker> }>();
+  readonly #ports = new Map<PortName, Port>();
+  /** the workers that others wait for at a start */
+  readonly #awaited = new Set<Worker>();
+  #limit: NodeJS.Timeout | undefined;
   #closed = false;
 
   /** @throws errors of listening, such as EADDRINUSE and ENOTFOUND */
@@ -24,34 +40,80 @@ export class Sockets {
         resume: worker => void this.#share(worker, port),
         ask: worker => this.#send(worker, { kind: 'ask', port }),
       });
-      this.#ports.set(port, { handle: await bind(...addresses[port]), balance });
+      this.#ports.set(port, { handle: await bind(...addresses[port]), balance, ready: new Set() });
     }
+    setInterval(() => this.#check(), CHECK_INTERVAL).unref();
+  }
+
+  /** A worker was started. */
+  add(worker: Worker): void {
+    this.#awaited.add(worker);
   }
 
   /** A worker is ready to accept connections on this port. */
-  open(worker: Worker, port: PortName): void {
-    void this.#share(worker, port);
-    this.#ports.get(port)?.balance.add(worker);
+  open(worker: Worker, name: PortName): void {
+    const port = this.#ports.get(name);
+    // it had no descriptor left: asks again
+    if (port?.balance.has(worker)) return void this.#share(worker, name);
+    port?.ready.add(worker);
+    this.#begin();
   }
 
-  /** A worker has accepted so many connections. */
-  onReport(worker: Worker, port: PortName, count: number): void {
-    if (!this.#closed) this.#ports.get(port)?.balance.onReport(worker, count);
+  /** @param accepted connections since the worker's last report @param open all that are open now */
+  onReport(worker: Worker, port: PortName, accepted: number, open: number): void {
+    if (!this.#closed) this.#ports.get(port)?.balance.onReport(worker, accepted, open);
   }
 
   /** A worker has died. */
   delete(worker: Worker): void {
-    for (const { balance } of this.#ports.values()) balance.delete(worker);
+    this.#awaited.delete(worker);
+    for (const { balance, ready } of this.#ports.values()) {
+      ready.delete(worker);
+      balance.delete(worker);
+    }
+    this.#begin();
   }
 
-  /** To be called a few times a second: see `Balance.check`. */
-  check(): void {
+  #check(): void {
     if (!this.#closed) for (const { balance } of this.#ports.values()) balance.check();
+  }
+
+  /** Has the workers that are ready accept, when all are or others accept already. */
+  #begin(): void {
+    let waiting = false;
+    for (const [name, { balance, ready }] of this.#ports) {
+      if (balance.size > 0 || this.#late(ready).length === 0) {
+        for (const worker of ready) {
+          void this.#share(worker, name);
+          balance.add(worker);
+        }
+        ready.clear();
+      }
+      waiting ||= ready.size > 0;
+    }
+    if (waiting) this.#limit ??= setTimeout(() => this.#beginWithout(), START_LIMIT).unref();
+    else {
+      clearTimeout(this.#limit);
+      this.#limit = undefined;
+    }
+  }
+
+  /** Waits no longer for the workers that are not ready. */
+  #beginWithout(): void {
+    this.#limit = undefined;
+    for (const { ready } of this.#ports.values())
+      if (ready.size > 0) for (const worker of this.#late(ready)) this.#awaited.delete(worker);
+    this.#begin();
+  }
+
+  #late(ready: Set<Worker>): Worker[] {
+    return [...this.#awaited].filter(worker => !ready.has(worker));
   }
 
   /** Has all workers accept, also those that paused. When the last of them closes a port, it is closed. */
   async close(): Promise<void> {
     this.#closed = true;
+    clearTimeout(this.#limit);
     const paused = [...this.#ports].flatMap(([port, { balance }]) =>
       balance.paused().map(worker => ({ worker, port })),
     );

@@ -3,8 +3,11 @@
  */
 import { aggregate, countersIn, type Measured } from './samples.js';
 
-/** How long to wait for the metrics of a worker, ms. After that its previous metrics count. */
-const TIMEOUT = 2000;
+/**
+ * How long to wait for the metrics of a worker, ms. After that its previous metrics count. Less than a worker waits for the
+ * sum.
+ */
+const TIMEOUT = 1500;
 
 /** @typeParam W a worker */
 export class Totals<W> {
@@ -46,7 +49,7 @@ export class Totals<W> {
     return Math.max(0, ...this.#loops.values());
   }
 
-  /** Requests the metrics of these workers and waits for at most 2 s. @returns the sum over all workers */
+  /** Requests the metrics of these workers and waits for at most 1.5 s. @returns the sum over all workers */
   async gather(workers: readonly W[], what: 'all' | 'live'): Promise<Measured[]> {
     if (workers.length > 0)
       await new Promise<void>(resolve => {

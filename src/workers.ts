@@ -40,8 +40,6 @@ const MAX_MISSED = { running: 10, loading: 30 };
 const MAX_MISSED_FOR_METRICS = 3;
 /** Interval of the snapshots for the live page, ms. */
 const SNAPSHOT_INTERVAL = 2000;
-/** How often the primary looks whether workers wait for one that hangs, ms. */
-const BALANCE_INTERVAL = 250;
 
 export const isWorker = cluster.isWorker;
 export const workersOf = ({ workers }: Config) => (workers === 'auto' ? availableParallelism() : workers);
@@ -114,7 +112,6 @@ class Primary {
     for (let place = 0; place < count; place++) this.#spawn(place, 0);
     setInterval(() => this.#checkHeartbeats(), HEARTBEAT_INTERVAL);
     this.#snapshots = setInterval(() => void this.#sendSnapshot(), SNAPSHOT_INTERVAL);
-    setInterval(() => this.#sockets.check(), BALANCE_INTERVAL);
   }
 
   /** @param deaths number of workers that died in this place in a row */
@@ -122,6 +119,7 @@ class Primary {
     const startedAt = performance.now();
     const worker = cluster.fork(this.#env);
     this.#members.set(worker, { place, state: 'loading', missed: 0 });
+    this.#sockets.add(worker);
     // a socket or message for a worker that has just died: `exit` handles that
     worker.on('error', () => {});
     worker.on('message', (message: ToPrimary) => this.#onMessage(worker, message));
@@ -145,7 +143,8 @@ class Primary {
     if (member.state === 'loading') member.state = 'starting';
     if (message.kind === 'measured') this.#totals.onMeasured(worker, message.measured, message.loop);
     else if (message.kind === 'scrape') void this.#scrape(worker);
-    else if (message.kind === 'accepted') this.#sockets.onReport(worker, message.port, message.count);
+    else if (message.kind === 'connections')
+      this.#sockets.onReport(worker, message.port, message.accepted, message.open);
     else if (message.kind === 'open') this.#sockets.open(worker, message.port);
     else if (message.kind === 'ready') this.#onReady(worker, member, message.urls);
     else if (message.kind === 'failed') {

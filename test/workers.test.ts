@@ -2,10 +2,13 @@
 import { once } from 'node:events';
 import { Agent, get } from 'node:http';
 import { createServer } from 'node:net';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { poll, run, type Spawned, set, spawned, until } from './harness.js';
-import { redisServer } from './redis.js';
+import { onTestFinished, sideBySide } from './owner.js';
+import { freePort, redisServer } from './redis.js';
 import { scrape } from './scrape.js';
+
+sideBySide();
 
 const WORKERS = 3;
 
@@ -147,6 +150,19 @@ describe('as one', () => {
     expect((await fresh(`${internalUrl}/`)).text).toContain('<html');
   });
 
+  test('a start while pages retry: each worker gets its share', async () => {
+    const [open, internal] = [await freePort(), await freePort()];
+    const { last } = pagesOf(`http://127.0.0.1:${open}`, 60);
+    const { internalUrl } = await cluster({
+      TAGWAIT_PUBLIC_PORT: String(open),
+      TAGWAIT_INTERNAL_PORT: String(internal),
+    });
+    await allHeld(internalUrl, 60, last);
+    const spread = await heldBy(internalUrl);
+    expect(spread).toHaveLength(WORKERS);
+    for (const held of spread) expect(held, `${spread}`).toBeGreaterThan(60 / WORKERS / 3);
+  });
+
   test("an address's limits are shared out: together they are what was set", async () => {
     const { publicUrl, internalUrl } = await cluster({ TAGWAIT_MAX_HELD_PER_IP: '12' });
     let refused = 0;
@@ -223,7 +239,7 @@ describe('a worker is killed', () => {
   });
 });
 
-describe('a worker hangs', () => {
+describe.concurrent('a worker hangs', () => {
   test('it is named, killed and replaced; until then the others answer; a stopped primary kills none', async () => {
     const service = await cluster({ TAGWAIT_WORKERS: '2', TAGWAIT_HOLD: '300' });
     const paused = await cluster({ TAGWAIT_WORKERS: '2' });
@@ -234,6 +250,10 @@ describe('a worker hangs', () => {
     const stoppedAt = performance.now();
     process.kill(victim, 'SIGSTOP');
     paused.process.kill('SIGSTOP');
+    const metrics = fresh(`${paused.internalUrl}/metrics`).then(({ status, text }) => [
+      status,
+      /^tagwait_ready 1$/m.test(text),
+    ]);
     const hangs = () => lines(service).find(({ msg }) => msg.startsWith('a worker hangs'));
     const results: unknown[] = [];
     for (let number = 0; number < 8; number++)
@@ -256,6 +276,9 @@ describe('a worker hangs', () => {
     await over;
     expect(values).toHaveLength(12);
 
+    expect(await Promise.race([metrics, 'no answer yet'])).toEqual([200, true]);
+    const silent = () => lines(paused).filter(({ msg }) => msg.startsWith('the primary does not answer'));
+    expect(silent()).toHaveLength(1);
     paused.process.kill('SIGCONT');
     const continuedAt = performance.now();
     await until(() => performance.now() - continuedAt > 2500);
@@ -289,7 +312,7 @@ describe('a worker hangs', () => {
   });
 });
 
-describe('stopping', () => {
+describe.concurrent('stopping', () => {
   test.each(['the primary', 'the whole group'])(
     '%s is signalled: one drain, and exit 0 within it',
     async target => {
@@ -335,7 +358,7 @@ describe('stopping', () => {
   });
 });
 
-describe('it cannot start', () => {
+describe.concurrent('it cannot start', () => {
   const starting = (env: Record<string, string>) =>
     run([], {
       TAGWAIT_PUBLIC_HOST: '127.0.0.1',

@@ -10,8 +10,13 @@ export interface SharedSocket {
   /**
    * @param accept called with the socket whenever this process is to accept connections from it, the first time soon
    * @param pause called when it is to stop for a while, because it is ahead of the others
+   * @param count passes on the number of connections that are open
    */
-  open(accept: (socket: Closable) => void, pause: () => void): void;
+  open(
+    accept: (socket: Closable) => void,
+    pause: () => void,
+    count: (counted: (open: number) => void) => void,
+  ): void;
   /** Called with each connection. */
   accepted(): void;
 }
@@ -43,6 +48,7 @@ export function share(
       },
       // not the method of an HTTP server: that one also closes idle connections, and stops to check timeouts
       () => closing() || NetServer.prototype.close.call(server),
+      counted => server.getConnections((_, open) => counted(open)),
     );
   });
 }
