@@ -4,6 +4,7 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { minify } from 'terser';
+import { namesOf } from './names.js';
 
 const here = import.meta.dirname;
 const out = join(here, '../dist/client');
@@ -50,16 +51,18 @@ const settings = {
   ie8: true,
   safari10: true,
   ecma: 5,
-  // a['final'] stays: ES3 reserves the word
+  // a['final'] stays: ES3 reserves the word. No `unsafe_comps`: it turns comparisons round, which is wrong for NaN, and
+  // a page has that until its first poll.
   compress: {
     passes: 3,
     properties: false,
     unsafe: true,
     unsafe_math: true,
-    unsafe_comps: true,
     collapse_vars: false,
     lhs_constants: false,
   },
+  // cspell:disable-next-line
+  mangle: namesOf('ealotscrkyZKzSginvUpwBJuP$jLDITGdERxOhMCH_bqNFfAmQVWXY'),
   format: { keep_quoted_props: true },
 };
 

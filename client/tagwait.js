@@ -14,7 +14,7 @@ function create(window, document, included, read) {
   // A form named `createElement` replaces the document's own method (DOM clobbering), but not its prototype's. That
   // needs the real document, which an image has: sandboxes such as qiankun's, in engines of today, give us a proxy.
   var methods = (window.Document || 0).prototype || document;
-  if (window.Image && window.Promise) document = new Image().ownerDocument;
+  if (window.Promise) document = new Image().ownerDocument;
 
   // The including tag: a script element with our address that current browsers name; in old ones, and for a module, the
   // last one. Where errors have a stack it must hold that address: an injected element has not run.
@@ -51,17 +51,17 @@ function create(window, document, included, read) {
     options = options || {};
     var path = 'w' + watches++;
     calls[path] = heard; // with the functions that answers call
-    var url = (option('url') || origin).replace(/\/$/, '');
+    var zone = window.Zone; // zone.js, of Angular
     var nonce = option('nonce') || (tag && tag.nonce);
-    var signal = option('signal');
-    var since = option('since');
+    var polls = 0; // so far; also the newest poll's number
     var age = now() + Math.random(); // of this tab: the oldest three hold as long as they like
     var beat = now(); // when `pulse` ran last
     var due = now() + 3000; // when a poll is given up, or asked for; at the start: a load event may never come
-    var settle = now; // or what settles `ended`
-    var polls = 0; // so far; also the newest poll's number
+    var url = (option('url') || origin).replace(/\/$/, '');
     var delay = 250; // ms before the next try, doubled up to 16 s; more than that: the last poll failed
-    var zone = window.Zone; // zone.js, of Angular
+    var since = option('since');
+    var settle = now; // or what settles `ended`
+    var signal = option('signal');
     var self = {
       stop: function () {
         tell = now; // nothing is reported any more
@@ -70,42 +70,10 @@ function create(window, document, included, read) {
     };
     // asked: when; after a failure 0; or, when the service said when to ask again, that time. live: the URL that drops
     // the poll in flight. cap: seconds that a hold may last behind a proxy that cut one after `cut` ms.
-    var asked, cap, channel, cut, ended, full, hold, live, older, pause, script, state;
+    var asked, cap, channel, script, ended, full, live, hold, pause, cut, older, state;
 
     function option(name) {
       return options.getAttribute ? options.getAttribute('data-' + name) : options[name];
-    }
-
-    // Loads a URL as a script: as the last child of the root, which pages without a head have too, and sandboxes do not
-    // watch. In a page of plain XML only an element of the root's namespace is a script.
-    function load(text) {
-      try {
-        var root = methods.getElementsByTagName.call(document, 'html')[0];
-        var element = (script = root.namespaceURI
-          ? methods.createElementNS.call(document, root.namespaceURI, 'script')
-          : methods.createElement.call(document, 'script'));
-        element.src = policy.createScriptURL(text);
-        element.nonce = nonce;
-        // Load and error are hints: some engines fire both, some neither. Only the call counts.
-        element.onerror = element.onload = function () {
-          if (script === element) failed((live = 0));
-        };
-        root.appendChild(element);
-      } catch (e) {
-        blocked('CSP: trusted-types lacks tagwait? ' + e);
-      }
-    }
-
-    // A throwing handler is the page's business, not the loop's. A tag's handlers are names, looked up late.
-    function tell(name, a, b) {
-      var handler = option(name);
-      try {
-        if (handler) (handler.split ? window[handler] : handler)(a, b);
-      } catch (e) {
-        setTimeout(function () {
-          throw e;
-        });
-      }
     }
 
     function end(reason, error) {
@@ -129,18 +97,42 @@ function create(window, document, included, read) {
       if (drop) retire(load(drop));
     }
 
-    function blocked(message) {
-      end('blocked', { code: 'blocked', message: message });
+    // Loads a URL as a script: as the last child of the root, which pages without a head have too, and sandboxes do not
+    // watch. In a page of plain XML only an element of the root's namespace is a script.
+    function load(text) {
+      try {
+        var root = methods.getElementsByTagName.call(document, 'html')[0];
+        var element = (script = root.namespaceURI
+          ? methods.createElementNS.call(document, root.namespaceURI, 'script')
+          : methods.createElement.call(document, 'script'));
+        element.src = policy.createScriptURL(text);
+        element.nonce = nonce;
+        // Load and error are hints: some engines fire both, some neither. Only the call counts.
+        element.onerror = element.onload = function () {
+          if (element === script) failed((live = 0));
+        };
+        root.appendChild(element);
+      } catch (e) {
+        blocked('CSP: trusted-types lacks tagwait? ' + e);
+      }
     }
 
-    function become(next) {
-      if (state !== next) tell('onstate', (state = next));
+    // A throwing handler is the page's business, not the loop's. A tag's handlers are names, looked up late.
+    function tell(name, a, b) {
+      var handler = option(name);
+      try {
+        if (handler) (handler.split ? window[handler] : handler)(a, b);
+      } catch (e) {
+        setTimeout(function () {
+          throw e;
+        });
+      }
     }
 
     // What the browser says: an event, or the reports of a ReportingObserver; 0: it slept.
     function heard(event) {
-      if (/hide/.test(event.type)) {
-        // Leaving, perhaps into the back/forward cache: no outcome of this poll is worth a word.
+      if (/de$/.test(event.type)) {
+        // `pagehide`: leaving, perhaps into the back/forward cache: no outcome of this poll is worth a word.
         part();
       } else if (event.blockedURI) {
         if (
@@ -149,34 +141,39 @@ function create(window, document, included, read) {
           /^sc.*e$/.test(event.effectiveDirective + event.disposition) // script-src…, enforce
         )
           blocked('CSP: ' + event.effectiveDirective + ' lacks ' + url);
-      } else if ((event = event[0])) {
+      } else if (event[0]) {
         // Only Integrity-Policy reports with `reportOnly`.
-        if (script && !script.src.indexOf(event.body.blockedURL) && event.body.reportOnly < 1)
-          blocked(event.type);
-      } else if (!document.hidden && now() - asked > 500) {
-        // Back: a poll that is older than a moment may be on a dead connection, and nothing would tell.
+        if (script && !script.src.indexOf(event[0].body.blockedURL) && event[0].body.reportOnly < 1)
+          blocked(event[0].type);
+      } else if ((/resume/.test(event.type) || !document.hidden) && now() - asked > 500) {
+        // Back: a poll that is older than a moment may be on a dead connection, and nothing would tell. A page that was
+        // frozen goes on before it is shown, if it is.
         delay = 250;
         ask();
       }
     }
 
+    function blocked(message) {
+      end('blocked', { code: 'blocked', message: message });
+    }
+
     // Without an answer, the first failure in a row goes untold: a socket broke, a network changed, the page is being
     // left. The jitter: the pages of a node that dies do not come back in the same moment.
     function failed(answer) {
-      var error = answer || { code: 'failed', message: 'offline', retry: delay };
       var took = now() - asked;
+      var error = answer || { code: 'failed', message: 'offline', retry: delay };
       error.retry += Math.random() * 1000;
-      if (!answer && hold !== 1 && took > 2300) {
-        // Cut twice after the same time: a proxy's limit. Browsers send a poll that was cut a second time by themselves,
-        // so that the limit may be half of what it took.
-        if (cut + 500 > took) cap = (took / 2300) | 0;
+      if (!answer && hold !== 1 && took > 2000) {
+        // Cut twice after the same time: a proxy's limit. Browsers send a poll that was cut again by themselves, so that
+        // the limit may be half of what it took; Firefox nine times, so that it may be far less than the hold.
+        if (cut + 500 > took) cap = ((hold || 25) / 3.2) | 0;
         cut = took;
       }
-      if (delay < 10000) delay *= 2;
+      if (delay < 10000) delay += delay;
       retire();
       due = now() + error.retry;
       asked = answer ? due : 0; // focus and the like shorten our own wait, not the service's
-      if (answer ? answer.code + 6 : delay > 500) {
+      if (answer ? 6 + answer.code : delay > 500) {
         become(answer ? 'busy' : 'offline');
         tell('onerror', error);
       }
@@ -285,11 +282,14 @@ function create(window, document, included, read) {
       setTimeout(pulse, 250);
     }
 
+    function become(next) {
+      if (state !== next) tell('onstate', (state = next));
+    }
+
     function part() {
       retire();
-      due = 1 / 0;
+      due = channel = channel && channel.close();
       asked = 0;
-      channel = channel && channel.close();
     }
 
     if (window.Promise)
@@ -314,10 +314,11 @@ function create(window, document, included, read) {
     for (var i = watches; i--; ) calls['w' + i](event);
   }
 
-  // Each line for newer browsers than the one before it.
-  list = 'focus online pagehide pageshow securitypolicyviolation visibilitychange'.split(' ');
+  // Each line for newer browsers than the one before it. `resume` goes to the document and does not bubble: the first of
+  // the list is heard on its way down. The focus of a field must not be.
+  list = 'resume focus visibilitychange pagehide pageshow securitypolicyviolation online'.split(' ');
   try {
-    for (i = list.length; i--; ) window.addEventListener(list[i], heard);
+    for (i = list.length; i--; ) window.addEventListener(list[i], heard, !i);
     policy = trustedTypes.createPolicy('tagwait', policy);
     new ReportingObserver(heard).observe();
   } catch (e) {}

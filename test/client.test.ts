@@ -298,7 +298,7 @@ function behindProxy(): Page {
     page.pass(3000);
     page.answer(TIMEOUT);
   }
-  expect(page.asked.get('hold')).toBe('2');
+  expect(page.asked.get('hold')).toBe('7');
   return page;
 }
 

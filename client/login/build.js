@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { minify } from 'terser';
+import { namesOf } from '../names.js';
 
 const here = import.meta.dirname;
 const out = join(here, '../../dist/client');
@@ -11,7 +12,9 @@ const settings = {
   ie8: true,
   safari10: true,
   ecma: 5,
-  compress: { passes: 3, properties: false, unsafe_math: true, unsafe_comps: true },
+  compress: { passes: 3, properties: false, unsafe_math: true },
+  // cspell:disable-next-line
+  mangle: namesOf('esraofdctlipBvgmnhAbEukUzGywXSMNLVxFQqPH_ODC$IRTjZKWJY'),
   format: { keep_quoted_props: true, ascii_only: true },
 };
 

@@ -37,6 +37,11 @@ const KINDS = {
       await tab.show();
     },
   },
+  // Chromium freezes hidden pages alone; `resume` comes before the page is shown, and here it is not shown
+  resumed: {
+    leave: tab => tab.send('Page.setWebLifecycleState', { state: 'frozen' }),
+    back: tab => tab.send('Page.setWebLifecycleState', { state: 'active' }),
+  },
   offline: {
     leave: async tab => {
       await tab.offline(true);
@@ -81,7 +86,7 @@ export async function startAbsences(browser = 'Chromium') {
       // its first poll is short; the second is older than a moment
       await until(() => Date.now() - stand.of(key)[1]?.at > 600, 'a poll that is held', WAITS);
       stand.deafen(key);
-      const other = await leave(tab, { tabs });
+      const other = (await leave(tab, { tabs })) ?? {};
       stand.set(key, 'meanwhile');
       const polls = stand.of(key).length;
       if (fails) stand.sicken('empty');
@@ -90,7 +95,7 @@ export async function startAbsences(browser = 'Chromium') {
       if (fails) await until(() => stand.of(key).length > polls, 'the request that fails', WAITS);
       stand.sicken();
       await until(heardOf('meanwhile'), `what was set while it was away: ${kind}`, WAITS);
-      await other?.close();
+      await other.close?.();
       const all = await heard();
       if (all.some(([what, at]) => what === 'state offline' && at > from))
         throw new Error('it said `offline`');

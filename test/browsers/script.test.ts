@@ -73,6 +73,9 @@ describe('the tag that the script takes for its own', () => {
     const window = {
       ...mutation,
       document,
+      Image: class {
+        ownerDocument = document;
+      },
       addEventListener() {},
       setTimeout: (run: () => void, ms: number) => ms < 100 && run(),
       ...more,

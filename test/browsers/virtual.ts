@@ -63,7 +63,7 @@ export class Page {
   random = 0.5;
   now = 1_000_000;
   #timers: { at: number; run: () => void }[] = [];
-  readonly #listeners: [type: string, listener: (event: object) => void][] = [];
+  readonly #listeners: { type: string; listener: (event: object) => void; capture: boolean }[] = [];
 
   /** @param more of the window @param namespaceURI of the document's root @param name of the script */
   constructor(
@@ -110,6 +110,9 @@ export class Page {
       ...mutation,
       document: this.document,
       Promise,
+      Image: class {
+        ownerDocument = page.document;
+      },
       Math: math,
       Date: class {
         valueOf = () => page.now;
@@ -127,8 +130,8 @@ export class Page {
           this.closed = true;
         }
       },
-      addEventListener: (type: string, listener: (event: object) => void) =>
-        page.#listeners.push([type, listener]),
+      addEventListener: (type: string, listener: (event: object) => void, capture = false) =>
+        page.#listeners.push({ type, listener, capture }),
       setTimeout: (run: () => void, ms = 0) => {
         const timer = { at: page.now + ms, run };
         page.#timers.push(timer);
@@ -169,8 +172,14 @@ export class Page {
     this.now = end;
   }
 
+  /** An event of the window, or one that bubbles up to it. */
   happens(type: string, more: object = {}): void {
-    for (const [of, listener] of this.#listeners) if (of === type) listener({ type, ...more });
+    for (const one of this.#listeners) if (one.type === type) one.listener({ type, ...more });
+  }
+
+  /** An event of the document or of an element that does not bubble: the window hears it on its way down alone. */
+  happensInside(type: string): void {
+    for (const one of this.#listeners) if (one.type === type && one.capture) one.listener({ type });
   }
 
   get newest(): Asked {
