@@ -1,4 +1,5 @@
 /** The main program, loaded by cli.ts: reads the settings, starts the service, handles signals and exit codes. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { CommanderError } from 'commander';
 import { version } from './assets.js';
 import { WrongStore } from './brokers/broker.js';
@@ -13,6 +14,8 @@ import { type Service, type Siblings, startService } from './service.js';
 import type { Config } from './settings.js';
 import { type Failure, OVERTIME, runWorker, STOP_SIGNALS } from './worker.js';
 import { isWorker, settingsOfWorker, startWorkers, workersOf } from './workers.js';
+
+const WORKER_TITLE = 'tagwait worker';
 
 /** Writes the lines to stderr and exits. @param code 2 for invalid settings, 1 for any other failure */
 function fail(lines: string[], code: number): never {
@@ -30,11 +33,27 @@ function settings(): Config {
   }
 }
 
+/** A stopped worker keeps its ports when its primary is killed. Found on Linux only. */
+function stoppedWorkers(): string {
+  const read = (pid: string, file: string) => readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  const isOne = (pid: string) => {
+    try {
+      if (!read(pid, 'cmdline').startsWith(WORKER_TITLE)) return false;
+      const [, parent] = /\) [Tt] (\d+)/.exec(read(pid, 'stat')) ?? [];
+      return parent !== undefined && !read(parent, 'cmdline').startsWith('tagwait');
+    } catch {
+      return false;
+    }
+  };
+  const pids = existsSync('/proc') ? readdirSync('/proc').filter(isOne) : [];
+  return pids.length > 0 ? `; perhaps by a stopped worker of an earlier start: pid ${pids.join(', ')}` : '';
+}
+
 function explain(error: NodeJS.ErrnoException & { address?: string; port?: number }): string {
   const where = `${error.address ?? ''}:${error.port ?? ''}`;
   switch (error.code) {
     case 'EADDRINUSE':
-      return `port ${where} is taken by another program; give another, or 0 for a free one`;
+      return `port ${where} is taken by another program; give another, or 0 for a free one${stoppedWorkers()}`;
     case 'EACCES':
       return error.syscall === 'listen'
         ? `not allowed to listen on ${where}`
@@ -98,7 +117,7 @@ function warnOfVariables(log: Logger): void {
 }
 
 // first of all, because the command line may contain secrets and every user of the machine can list it
-process.title = isWorker ? 'tagwait worker' : 'tagwait';
+process.title = isWorker ? WORKER_TITLE : 'tagwait';
 // Output handles the errors of both streams, which would otherwise end the process
 for (const fd of [1, 2] as const) output(fd);
 const config = settings();

@@ -231,11 +231,23 @@ describe('a worker is killed', () => {
     expect(lines(service).filter(({ msg }) => msg === 'a worker died')).toHaveLength(WORKERS);
   });
 
-  test('the primary is killed: no worker is left behind', async () => {
+  test('the primary is killed: no worker is left behind, but one that is stopped, which the next start names', async () => {
     const service = await cluster();
-    const workers = pids(service);
+    const [stopped = 0, ...others] = pids(service);
+    process.kill(stopped, 'SIGSTOP');
+    onTestFinished(() => {
+      if (alive(stopped)) process.kill(stopped, 'SIGKILL');
+    });
     service.process.kill('SIGKILL');
-    await until(() => !workers.some(alive));
+    await until(() => !others.some(alive));
+    const next = run([], {
+      TAGWAIT_PUBLIC_PORT: new URL(service.publicUrl).port,
+      TAGWAIT_INTERNAL_PORT: new URL(service.internalUrl).port,
+    });
+    expect(await next.ended).toBe(1);
+    expect(next.output.stderr).toMatch(new RegExp(`is taken .* earlier start: pid (\\d+, )*${stopped}\\b`));
+    process.kill(stopped, 'SIGKILL');
+    await until(() => !alive(stopped));
   });
 });
 
