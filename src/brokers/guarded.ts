@@ -176,8 +176,8 @@ export class GuardedBroker implements Broker {
     return {
       entry: (key, entry) => {
         this.#reports++;
-        const [of, checked] = this.#read('events.entry', () => [textOf(key, 'key'), entryOf(entry)]) ?? [];
-        if (of !== undefined && checked) events.entry(of, checked);
+        const read = this.#read('events.entry', () => [textOf(key, 'key'), entryOf(entry)] as const);
+        if (read) events.entry(...read);
         else this.#readAgain(events, typeof key === 'string' ? key : undefined);
       },
       gap: key => {

@@ -49,7 +49,7 @@ const flagOr = (given: unknown, what: string, otherwise: boolean) =>
 /** A value as it may stand in a script. The error does not contain the value, which may be a secret. */
 function jsonTextOf(given: unknown): string {
   try {
-    return render(JSON.parse(textOf(given, 'value')));
+    return render(JSON.parse(isText(given) ? given : ''));
   } catch {
     throw new TypeError('value: give the JSON text that was set');
   }

@@ -186,6 +186,7 @@ describe('each call', () => {
     expect(guard.prove).toBe(undefined);
     expect(await guard.verify([])).toEqual([]);
     guard.drop('k', 'name', 'from');
+    await vi.advanceTimersByTimeAsync(1);
     expect(logged()).toEqual([]);
     const proved: string[] = [];
     guarded({ prove: (...given: string[]) => proved.push(...given) }).guard.prove?.('k', 'a-1');
@@ -217,6 +218,8 @@ describe('each call', () => {
     expect(guard.status()).toEqual({ up: false, cause: 'first', reconnects: 0 });
     status = () => ({ up: false, cause: new Error('an error') });
     expect(guard.status().cause).toBe('an error');
+    status = () => ({ up: true, reconnects: 'x' });
+    expect(guard.status().cause).toBe('the broker failed: status: reconnects: give a number');
     status = () => ({ up: false, cause: null });
     expect(guard.status().cause).toBe(undefined);
     expect(logged()).toEqual(['status 1 s', 'status 1 the status: give an object, not undefined']);
@@ -251,16 +254,18 @@ describe('each call', () => {
     null,
   ];
 
-  test.each<[keyof Broker, unknown[], unknown[]]>([
+  const POSITION = 'give a position such as "k3-2"';
+  const FLAG = 'give true or false';
+  const OBJECT = 'give an object, not';
+  test.each<[keyof Broker, good: unknown[], bad: unknown[], messages: string[]]>([
     [
       'set',
       [RECEIPT, { ...RECEIPT, repeated: true, received: false }],
+      [...odd(RECEIPT, 'cursor', 'watched', 'repeated', 'received'), { watched: true }, 5, null],
       [
-        ...odd(RECEIPT, 'cursor', 'watched', 'repeated', 'received'),
-        { watched: true },
-        { cursor: 'a-1' },
-        5,
-        null,
+        `cursor: ${POSITION}`,
+        ...['watched', 'repeated', 'received'].map(flag => `${flag}: ${FLAG}`),
+        ...['number', 'null'].map(kind => `the receipt: ${OBJECT} ${kind}`),
       ],
     ],
     [
@@ -269,16 +274,47 @@ describe('each call', () => {
       [
         ...odd(BACKLOG, 'entries', 'lost', 'cursor', 'final', 'wanted'),
         { ...BACKLOG, wanted: ['x'] },
+        null,
         ...oddEntries.map(entry => ({ ...BACKLOG, entries: [entry] })),
+      ],
+      [
+        'entries: give an array',
+        'lost: give a number',
+        `cursor: ${POSITION}`,
+        `final: ${FLAG}`,
+        'wanted: give an array',
+        `wanted: ${POSITION}`,
+        `the backlog: ${OBJECT} null`,
+        'value: give the JSON text that was set',
+        ...['cursor', 'prev'].map(field => `${field} of an entry: ${POSITION}`),
+        ...['final', 'receipt'].map(field => `${field} of an entry: ${FLAG}`),
+        'at of an entry: give a number',
+        `an entry: ${OBJECT} null`,
       ],
     ],
     [
       'peek',
       [PEEK, { ...PEEK, entries: [], cursor: '', waiters: {} }],
       [
+        null,
         ...odd(PEEK, 'entries', 'cursor', 'final', 'ttl'),
-        ...[null, 'x', 5, { n: 'x' }].map(waiters => ({ ...PEEK, waiters })),
-        ...odd(PEEK.entries[0] as object, 'value', 'cursor').map(entry => ({ ...PEEK, entries: [entry] })),
+        ...[null, { n: 'x' }].map(waiters => ({ ...PEEK, waiters })),
+        ...[...odd(PEEK.entries[0] as object, 'value', 'cursor'), null].map(entry => ({
+          ...PEEK,
+          entries: [entry],
+        })),
+      ],
+      [
+        `what peek returns: ${OBJECT} null`,
+        'entries: give an array',
+        `cursor: ${POSITION}`,
+        `final: ${FLAG}`,
+        'ttl: give a number',
+        `waiters: ${OBJECT} null`,
+        'waiters: give a number',
+        'value: give the JSON text that was set',
+        `cursor of an entry: ${POSITION}`,
+        `an entry: ${OBJECT} null`,
       ],
     ],
     [
@@ -286,25 +322,113 @@ describe('each call', () => {
       [[NODE], []],
       [
         ...odd(NODE, 'held', 'uptime').map(one => [one]),
-        [{ ...NODE, id: 5 }],
-        [{ ...NODE, version: 5 }],
+        ...['id', 'version'].map(field => [{ ...NODE, [field]: 5 }]),
         {},
         [null],
       ],
+      [
+        ...['held', 'uptime'].map(field => `${field} of a node: give a number`),
+        ...['id', 'version'].map(field => `${field} of a node: give a text`),
+        'the nodes: give an array',
+        `a node: ${OBJECT} null`,
+      ],
     ],
-    ['verify', [[], ['k']], [undefined, [5], 'k', {}]],
-  ])('%s returns the types of a broker, or it has failed', async (method, good, bad) => {
+    ['verify', [[], ['k']], [undefined, [5], 'k', {}], ['the keys: give an array', 'a key: give a text']],
+  ])('%s returns the types of a broker, or it has failed', async (method, good, bad, messages) => {
     let given: unknown;
     const { guard, lines } = guarded({ [method]: () => given });
     const call = () => (guard[method] as (...args: unknown[]) => Promise<unknown>)('k', '', {});
     for (given of good) expect(await call()).toEqual(given);
     expect(lines).toEqual([]);
+    const said = new Set<string>();
     for (given of bad) {
       const error = await refusal(call());
       expect(error, JSON.stringify(given)).toBeInstanceOf(Unavailable);
-      expect(error?.message).toMatch(/: give /);
-      expect(error?.message).not.toContain('script');
+      said.add(error?.message ?? '');
     }
+    expect([...said]).toEqual(messages.map(message => `the broker failed: ${method}: ${message}`));
+  });
+
+  test.each(['unsubscribe', 'drop', 'prove'] as const)('%s ends with a log line at most', async method => {
+    let work: () => unknown = () => undefined;
+    const given: unknown[] = [];
+    const { guard, logged } = guarded({
+      [method]: (...all: unknown[]) => {
+        given.push(...all);
+        return work();
+      },
+    });
+    const call = async () => {
+      (guard[method] as (...args: string[]) => void)('k', 'a-1', 'from');
+      await vi.advanceTimersByTimeAsync(60_000);
+    };
+    await call();
+    expect(given).toEqual(['k', 'a-1', 'from'].slice(0, { unsubscribe: 1, prove: 2, drop: 3 }[method]));
+    expect(logged()).toEqual([]);
+    const thrown = () => {
+      throw new Error('c');
+    };
+    for (work of [thrown, async () => thrown()]) {
+      await call();
+      expect(logged()).toEqual([`${method} 1 c`]);
+    }
+  });
+
+  test('a subscribe during which something was reported leaves a turn to other work', async () => {
+    let report = (_: Events) => {};
+    const { broker, guard } = guarded({
+      subscribe: () => {
+        report(broker.events);
+        return BACKLOG;
+      },
+    });
+    await guard.start(nothing);
+    const turns = async () => {
+      let others = 0;
+      setImmediate(() => others++);
+      await guard.subscribe('k', '');
+      return others;
+    };
+    expect(await turns()).toBe(0);
+    report = events => events.gap('k');
+    expect(await turns()).toBe(1);
+    report = events => events.entry('k', ENTRY);
+    expect(await turns()).toBe(1);
+  });
+
+  test.each<[string, (events: Events) => void]>([
+    ['events.entry 1 key: give a text', events => events.entry(5 as never, ENTRY)],
+    ['events.gap 1 key: give a text', events => events.gap(5 as never)],
+    ['events.drop 1 key: give a text', events => events.drop(5 as never, 'name', 'from')],
+    ['events.drop 1 name: give a text', events => events.drop('k', 5 as never, 'from')],
+    ['events.receipt 1 key: give a text', events => events.receipt?.(5 as never, 'a-1', 'wanted')],
+    [`events.receipt 1 position: ${POSITION}`, events => events.receipt?.('k', 'x', 'wanted')],
+    [
+      'events.receipt 1 state: give "wanted" or "proved"',
+      events => events.receipt?.('k', 'a-1', 'x' as never),
+    ],
+  ])('a wrong report is logged: %s', async (line, report) => {
+    const { broker, guard, logged } = guarded();
+    const gaps: unknown[] = [];
+    await guard.start({ ...nothing, gap: key => void gaps.push(key) });
+    report(broker.events);
+    expect(logged()).toEqual([line]);
+    await guard.close();
+    report(broker.events);
+    broker.events.entry('k', undefined as never);
+    vi.advanceTimersByTime(60_000);
+    expect(logged()).toEqual([]);
+    expect(gaps).toEqual([]);
+  });
+
+  test('nothing is read again for what is reported after close', async () => {
+    const { broker, guard } = guarded();
+    const gaps: unknown[] = [];
+    await guard.start({ ...nothing, gap: key => void gaps.push(key) });
+    await guard.close();
+    broker.events.entry('k', undefined as never);
+    vi.advanceTimersByTime(60_000);
+    expect(gaps).toEqual([]);
   });
 
   test('what may be left out has a default', async () => {
