@@ -16,6 +16,8 @@ export const OUTSIDE = {
   'brokers/contract': 'checks',
   'wire/options.ts': 'names and defaults',
   'hold/options.ts': 'types',
+  'login/calls.ts': 'types',
+  'subscribe/types.ts': 'types',
   demo: 'an example',
   live: 'a page for operators',
 };
