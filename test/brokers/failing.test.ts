@@ -90,10 +90,10 @@ async function pass<T>(promise: Promise<T>): Promise<T> {
     settled = true;
   };
   promise.then(mark, mark);
-  for (let steps = 0; !settled && steps < 500; steps++) {
+  for (let steps = 0; !settled && steps < 1000; steps++) {
     do await new Promise(resolve => real(resolve, 1));
     while (onTheWay > 0);
-    await vi.advanceTimersByTimeAsync(200);
+    vi.advanceTimersByTime(100);
   }
   if (!settled) throw new Error('not settled');
   return promise;
