@@ -14,7 +14,7 @@ function create(window, document, included, read) {
   // A form named `createElement` replaces the document's own method (DOM clobbering), but not its prototype's. That
   // needs the real document, which an image has: sandboxes such as qiankun's, in engines of today, give us a proxy.
   var methods = (window.Document || 0).prototype || document;
-  if (window.Promise) document = new Image().ownerDocument;
+  if (window.Image && window.Promise) document = new Image().ownerDocument;
 
   // The including tag: a script element with our address that current browsers name; in old ones, and for a module, the
   // last one. Where errors have a stack it must hold that address: an injected element has not run.
@@ -24,7 +24,7 @@ function create(window, document, included, read) {
   var origin = '';
   for (var i = list.length; i--; ) {
     var element = list[i];
-    var found = /^([^/]*\/\/[^/]+)[^?#]*\/client(\/\d[\w.-]*)?\.js([?#]|$)/.exec(element.src);
+    var found = /^([^/]*\/\/[^/]+)[^?#]*\/client(\/\d[^/]*)?\.js([?#]|$)/.exec(element.src);
     if (
       found &&
       (element === document.currentScript || (!tag && !(stack && stack.indexOf(element.src) < 0)))

@@ -18,7 +18,7 @@ function ownTag(name) {
   var list = call('getElementsByTagName', 'script');
   var found;
   for (var i = list.length; i--; ) {
-    var parts = new RegExp('^(\\w*:?//[^/]+)?[^?#]*/' + name + '(/\\d[\\w.-]*)?\\.js([?#]|$)').exec(
+    var parts = new RegExp('^(\\w*:?//[^/]+)?[^?#]*/' + name + '(/\\d[^/]*)?\\.js([?#]|$)').exec(
       list[i].src
     );
     if (parts && !list[i].tagwait && (!found || list[i] === document.currentScript))
@@ -45,7 +45,7 @@ function tell(option, name, a, b) {
   } catch (e) {
     setTimeout(function () {
       throw e;
-    }, 0);
+    });
   }
 }
 

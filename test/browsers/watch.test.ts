@@ -17,6 +17,12 @@ test('left for the back/forward cache while it waits to ask again: back, it asks
   expect(page.polls).toHaveLength(3);
 });
 
+test('in a window without images it asks like anywhere', () => {
+  const page = new Page({}, { Image: undefined });
+  page.watch('k');
+  expect(page.polls).toHaveLength(1);
+});
+
 test('left for the back/forward cache while a poll is held: back, it asks at once', () => {
   const page = new Page();
   page.watch('k');
