@@ -27,9 +27,9 @@ export function proofOf(secret: string, key: string, expires: number): string {
   return `${expires}.${sign(secret, key, String(expires))}`;
 }
 
-/** A ticket with a random 128-bit key. @param ttl seconds; its end is rounded up to a whole one */
+/** A ticket with a random 128-bit key. @param ttl seconds; its end is rounded down to a whole one */
 export const newTicket = (secret: string, ttl: number): Ticket =>
-  ticketUntil(secret, Math.ceil(Date.now() / 1000 + ttl));
+  ticketUntil(secret, Math.floor(Date.now() / 1000) + ttl);
 
 /** A ticket with a random 128-bit key. @param expires unix seconds */
 export function ticketUntil(secret: string, expires: number): Ticket {

@@ -60,7 +60,7 @@ export function ticketFor(body: unknown, options: Pick<InternalOptions, 'ttl' | 
   const { ttl = options.ttl } = checkNew(body);
   const [secret] = options.secrets ?? [];
   if (secret === undefined) throw badRequest('tickets need TAGWAIT_SECRET, the same on every node');
-  return newTicket(secret, ttl);
+  return newTicket(secret, Math.ceil(ttl));
 }
 
 /** The routes of the internal port, for mounting in a Koa app. */
