@@ -81,7 +81,8 @@ export class PostgresBroker extends StoreBroker {
     this.#node = node;
     this.#history = history;
     this.#client = { connectionString: url, query_timeout: TIMEOUT, connectionTimeoutMillis: TIMEOUT };
-    this.#pool = new pg.Pool(this.#client);
+    // many may wait for a free connection
+    this.#pool = new pg.Pool({ ...this.#client, connectionTimeoutMillis: 2 * TIMEOUT });
     // the error of an idle connection would end the process
     this.#pool.on('error', () => {});
   }
