@@ -1,6 +1,7 @@
 /** Which workers accept connections, and which pause. */
 import { describe, expect, test } from 'vitest';
 import { Balance } from '../src/balance.js';
+import { randomOf } from './breed.js';
 
 /** A balance of workers a, b and c, with the workers that pause and those that were asked. */
 function balanced(workers = ['a', 'b', 'c']) {
@@ -241,19 +242,8 @@ describe('by search', () => {
     }
   }
 
-  /** A generator of numbers from 0 to 1 (mulberry32). */
-  function seeded(seed: number): () => number {
-    let state = seed;
-    return () => {
-      state = (state + 0x6d2b79f5) | 0;
-      let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-      mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-      return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-    };
-  }
-
   function run(seed: number): Group {
-    const random = seeded(seed);
+    const random = randomOf(seed);
     const group = new Group(random);
     const size = 1 + Math.floor(random() * 100);
     const steps = [

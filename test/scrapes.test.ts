@@ -9,7 +9,7 @@ function scrapes() {
   return { sources, scrapes: new Scrapes(sources) };
 }
 
-test('the sum that the primary sends, asked once for all who wait', async () => {
+test('the sum that the primary sends, asked once for all that wait', async () => {
   const { sources, scrapes: metrics } = scrapes();
   const both = Promise.all([metrics.scrape(), metrics.scrape()]);
   metrics.onAnswer('sum');

@@ -4,27 +4,11 @@
  */
 import { createServer, request } from 'node:http';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { type Broker, Conflict, type Events, type Known } from '../../src/brokers/broker.js';
-import { MemoryBroker } from '../../src/brokers/memory.js';
+import { type Broker, Conflict, type Events } from '../../src/brokers/broker.js';
 import { createTagwait, type Tagwait } from '../../src/index.js';
 import { listen } from '../harness.js';
+import { LIMIT, never, Whole } from './whole.js';
 
-/** A store in memory with all methods of a broker. */
-class Whole extends MemoryBroker {
-  override readonly lease: number = 900;
-  events!: Events;
-  override start(events: Events) {
-    this.events = events;
-    return super.start(events);
-  }
-  async verify(_known: readonly Known[]): Promise<string[]> {
-    return [];
-  }
-  drop(_key: string, _name: string, _from: string): void {}
-}
-
-const never = () => new Promise<never>(() => {});
-const LIMIT = 10_000;
 const WAYS: Record<string, (this: Whole, work: () => unknown) => unknown> = {
   'throws a TypeError': () => {
     throw new TypeError('no such thing');

@@ -6,7 +6,6 @@ import {
   Conflict,
   type Entry,
   type Events,
-  type Known,
   type Receipt,
   Unavailable,
   WrongStore,
@@ -15,23 +14,7 @@ import { brokerContract } from '../../src/brokers/contract/contract.js';
 import { GuardedBroker } from '../../src/brokers/guarded.js';
 import { MemoryBroker } from '../../src/brokers/memory.js';
 import { createTagwait, Misconfigured } from '../../src/index.js';
-
-/** A store in memory with all methods of a broker. */
-class Whole extends MemoryBroker {
-  override readonly lease: number = 900;
-  events!: Events;
-  override start(events: Events) {
-    this.events = events;
-    return super.start(events);
-  }
-  async verify(_known: readonly Known[]): Promise<string[]> {
-    return [];
-  }
-  drop(_key: string, _name: string, _from: string): void {}
-}
-
-const never = () => new Promise<never>(() => {});
-const LIMIT = 10_000;
+import { LIMIT, never, Whole } from './whole.js';
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
