@@ -24,7 +24,7 @@ function create(window, document, included, read) {
   var origin = '';
   for (var i = list.length; i--; ) {
     var element = list[i];
-    var found = /^([^/]*\/\/[^/]+)[^?#]*\/client(\/\d[^/]*)?\.js([?#]|$)/.exec(element.src);
+    var found = /^([^/]*\/\/[^/]+)[^?#]*\/client(\/\d[^/]*)?\.js\b/.exec(element.src);
     if (
       found &&
       (element === document.currentScript || (!tag && !(stack && stack.indexOf(element.src) < 0)))
@@ -57,23 +57,23 @@ function create(window, document, included, read) {
     var age = now() + Math.random(); // of this tab: the oldest three hold as long as they like
     var beat = now(); // when `pulse` ran last
     var due = now() + 3000; // when a poll is given up, or asked for; at the start: a load event may never come
-    var url = (option('url') || origin).replace(/\/$/, '');
+    var url = option('url') || origin;
     var delay = 250; // ms before the next try, doubled up to 16 s; more than that: the last poll failed
     var since = option('since');
     var settle = now; // or what settles `ended`
     var signal = option('signal');
-    var self = {
-      stop: function () {
-        tell = now; // nothing is reported any more
-        end('stopped');
-      }
-    };
+    var self = { stop: stop };
     // asked: when; after a failure 0; or, when the service said when to ask again, that time. live: the URL that drops
     // the poll in flight. cap: seconds that a hold may last behind a proxy that cut one after `cut` ms.
-    var asked, cap, channel, script, ended, full, live, hold, pause, cut, older, state;
+    var asked, cap, channel, script, ended, full, live, hold, cut, older, state;
 
     function option(name) {
       return options.getAttribute ? options.getAttribute('data-' + name) : options[name];
+    }
+
+    function stop() {
+      tell = now; // nothing is reported any more
+      end('stopped');
     }
 
     function end(reason, error) {
@@ -145,7 +145,7 @@ function create(window, document, included, read) {
         // Only Integrity-Policy reports with `reportOnly`.
         if (script && !script.src.indexOf(event[0].body.blockedURL) && event[0].body.reportOnly < 1)
           blocked(event[0].type);
-      } else if ((/resume/.test(event.type) || !document.hidden) && now() - asked > 500) {
+      } else if ((event.type === 'resume' || !document.hidden) && now() - asked > 500) {
         // Back: a poll that is older than a moment may be on a dead connection, and nothing would tell. A page that was
         // frozen goes on before it is shown, if it is.
         delay = 250;
@@ -203,12 +203,14 @@ function create(window, document, included, read) {
       hold = (number % 250 && cap) || option('hold');
       if (full || number < 2 || delay > 250) hold = full = 1;
       asked = now();
-      due = asked + 10000 + (hold || 25) * 1000; // 25 s when nobody said, and 10 more
+      due = now() + 10000 + (hold || 25) * 1000; // 25 s when nobody said, and 10 more
 
       heard['p' + number] = function (answer) {
         var code = answer.code;
         var before = since;
         var fresh = answer.cursor !== since && !code;
+        // The tag has left: what its handlers are named may be the next page's by now.
+        if (options.isConnected < 1) stop();
         // A drop is answered through the same function. And where the chain has moved on, whatever this says is known, or
         // will be said again.
         if (!(script && number === polls ? !(live = 0) : fresh) || from !== since || ended) return;
@@ -220,7 +222,7 @@ function create(window, document, included, read) {
           since = answer.cursor || since;
           become('waiting');
           if (fresh) {
-            var values = (answer.earlier || []).concat([answer.data]);
+            var values = (answer.earlier || []).concat(answer.data);
             for (; values.length && !ended; answer.lost = 0)
               tell('onvalue', values.shift(), {
                 lost: answer.lost | 0,
@@ -234,8 +236,9 @@ function create(window, document, included, read) {
           if (ended) return;
           // Straight from the callback, because a hidden tab's timers crawl; but never round and round on nothing.
           // A hidden tab without a place naps between its polls.
-          due = now() + (pause = older > 2 && document.hidden ? 5000 : 1000);
-          if (fresh || now() - asked > pause / 2) ask();
+          due = older > 2 && document.hidden ? 5000 : 1000;
+          if (fresh || now() - asked > due / 2) ask();
+          else due += asked;
         } else if (answer.retry) failed(answer);
         // the hold that was learned is longer than the service's own
         else if (code < -3 && cap) failed((cap = 0));
@@ -244,8 +247,7 @@ function create(window, document, included, read) {
       delete heard['p' + (number - 8)];
 
       var text =
-        url +
-        '/status/get?callback=' +
+        url.replace(/\/?$/, '/status/get?callback=') +
         registry +
         '.' +
         path +
@@ -272,7 +274,7 @@ function create(window, document, included, read) {
       // A sandbox such as qiankun's gives a script a copy of the window, which injected scripts do not see. Timers have
       // the real one.
       if (this) this[registry] = calls;
-      if (options.isConnected < 1) self.stop();
+      if (options.isConnected < 1) stop();
       if (ended) return;
       if (beat + 10000 < now()) heard(0);
       // Not while a young poll may say that it is the clock that was put forward.
@@ -302,8 +304,8 @@ function create(window, document, included, read) {
       pulse = zone.root.wrap(pulse);
     }
     if (signal) {
-      if (signal.aborted) self.stop();
-      signal.addEventListener('abort', self.stop);
+      if (signal.aborted) stop();
+      signal.addEventListener('abort', stop);
     }
     setTimeout(pulse, 25); // a moment after load
     return self;
@@ -324,7 +326,8 @@ function create(window, document, included, read) {
   } catch (e) {}
 
   // Nothing but the tag: its data-… are the key and the options.
-  if (tag && (i = tag.getAttribute('data-key'))) watch(i, tag);
+  // Once for each tag: a script that comes after its own has been replaced takes the one in its place for its own.
+  if (tag && (i = tag.getAttribute('data-key'))) tag.tagwait = tag.tagwait || watch(i, tag);
 
   return { watch: watch };
 }

@@ -200,6 +200,18 @@ describe('what it tells', () => {
     expect(later.mock.calls[0]?.[0]).toBe(1);
   });
 
+  test('nothing of a tag that has left: what its handlers are named may be of the next page', () => {
+    const page = new Page({ 'data-key': 'k', 'data-onvalue': 'heard', 'data-onend': 'heard' });
+    page.pass(100);
+    const heard = vi.fn();
+    page.window.heard = heard;
+    page.tag.isConnected = false;
+    page.answer({ code: 0, data: 1, cursor: 'e-1' });
+    page.pass(2000);
+    expect(heard).not.toHaveBeenCalled();
+    expect(page.polls).toHaveLength(1);
+  });
+
   test('the second failure in a row: offline, and when it asks again', () => {
     const page = new Page();
     const errors: Values[] = [];
@@ -401,7 +413,7 @@ describe('beside other tabs', () => {
     page.pass(1000);
     const polls = page.polls.length;
     page.answer(TIMEOUT);
-    page.pass(4700);
+    page.pass(3700);
     expect(page.polls, 'it naps').toHaveLength(polls);
     older(3);
     page.pass(600);

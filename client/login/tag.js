@@ -18,7 +18,7 @@ function ownTag(name) {
   var list = call('getElementsByTagName', 'script');
   var found;
   for (var i = list.length; i--; ) {
-    var parts = new RegExp('^(\\w*:?//[^/]+)?[^?#]*/' + name + '(/\\d[^/]*)?\\.js([?#]|$)').exec(list[i].src);
+    var parts = new RegExp('^(\\w*:?//[^/]+)?[^?#]*/' + name + '(/\\d[^/]*)?\\.js\\b').exec(list[i].src);
     if (parts && !list[i].tagwait && (!found || list[i] === document.currentScript))
       found = { element: list[i], origin: parts[1] || '' };
   }

@@ -158,34 +158,41 @@ describe('a page that is replaced without a load, with the block of docs/framewo
     ['htmx', 'htmx.org', 'dist/htmx.min.js'],
   ] as const;
 
-  test.each(HOSTS.flatMap(host => (['body', 'head'] as const).map(place => [...host, place] as const)))(
-    '%s, from %s %s: one watch after eight visits, with the tag in the %s',
-    async (host, name, file, place) => {
-      const key = `${host}-${place}`;
-      const script = packaged(name, file);
-      const ours = tags.replace('https://status.example.com', stand.service).replace('order-4711', key);
-      /** @param last the page that has no tag */
-      const page = (number: number, last = false) =>
-        stand.file(
-          `/${key}-${number}`,
-          `<!doctype html><html><head><title>${number}</title><script src="${script}"></script>
-          ${place === 'head' && !last ? ours : ''}</head><body>
-          ${markup}<a hx-boost="true" href="/${key}-${number + 1}">next</a>${place === 'body' && !last ? ours : ''}</body></html>`,
-        );
-      const VISITS = 8;
-      const [first = ''] = Array.from({ length: VISITS + 2 }, (_, i) => page(i, i === VISITS + 1));
-      const tab = await tabs.open(first);
-      const visit = async (number: number) => {
+  /** A page of eight that each link to the next, and one more that has no tag, opened with `key`. */
+  async function openPages(key: string, [, name, file]: (typeof HOSTS)[number], place: 'body' | 'head') {
+    const script = packaged(name, file);
+    const ours = tags.replace('https://status.example.com', stand.service).replace('order-4711', key);
+    const [first = ''] = Array.from({ length: VISITS + 2 }, (_, number) => {
+      const tagIn = (part: string) => (part === place && number <= VISITS ? ours : '');
+      return stand.file(
+        `/${key}-${number}`,
+        `<!doctype html><html><head><title>${number}</title><script src="${script}"></script>
+        ${tagIn('head')}</head><body>
+        ${markup}<a hx-boost="true" href="/${key}-${number + 1}">next</a>${tagIn('body')}</body></html>`,
+      );
+    });
+    const tab = await tabs.open(first);
+    const shown = (what: string) => until(async () => expect(await tab.evaluate(what)).toBe(true));
+    return {
+      tab,
+      async visit(number: number) {
         // a link that htmx has not seen yet loads the page
-        const bound = '!window.htmx || document.querySelector("a")._htmx?.initialized';
-        await until(async () => expect(await tab.evaluate(bound)).toBe(true));
+        await shown('!window.htmx || document.querySelector("a")._htmx?.initialized');
         await tab.evaluate('document.querySelector("a").click()');
-        await until(async () =>
-          expect(await tab.evaluate('document.querySelector("a").href')).toMatch(`-${number + 1}`),
-        );
-      };
-      const shows = (text: string) =>
-        until(async () => expect(await tab.evaluate('document.body.innerText')).toContain(text));
+        await shown(`document.querySelector("a").href.endsWith("-${number + 1}")`);
+      },
+      shows: (text: string) => shown(`document.body.innerText.includes(${JSON.stringify(text)})`),
+    };
+  }
+  const VISITS = 8;
+  /** How many watches have heard the first value: each asks again after it. */
+  const watches = (key: string) => stand.of(key).filter(({ since }) => since === '1').length;
+
+  test.each(HOSTS.flatMap(host => (['body', 'head'] as const).map(place => [host[0], place, host] as const)))(
+    '%s: one watch after eight visits, with the tag in the %s',
+    async (name, place, host) => {
+      const key = `${name}-${place}`;
+      const { tab, visit, shows } = await openPages(key, host, place);
       try {
         await until(() => expect(stand.of(key)).not.toEqual([]));
         await tab.evaluate('window.visited = "without a load"');
@@ -199,9 +206,8 @@ describe('a page that is replaced without a load, with the block of docs/framewo
         await shows('Your order: paid');
         stand.set(key, 'sent');
         await shows('Your order: sent');
-        // each watch asks again after a value
         await until(() => expect(stand.of(key).filter(({ since }) => since === '2')).toHaveLength(1));
-        expect(stand.of(key).filter(({ since }) => since === '1')).toHaveLength(1);
+        expect(watches(key)).toBe(1);
         await visit(VISITS + 1);
         if (place === 'body') await until(() => expect(stand.held()).toBe(0));
         else {
@@ -210,6 +216,34 @@ describe('a page that is replaced without a load, with the block of docs/framewo
         }
         expect(await tab.evaluate('visited')).toBe('without a load');
       } finally {
+        await tab.close();
+      }
+    },
+  );
+
+  test.each(HOSTS.map(host => [host[0], host] as const))(
+    '%s: one watch also where the script comes after its pages have been replaced',
+    async (name, host) => {
+      const key = `${name}-late`;
+      let handOut = () => {};
+      const { tab, visit, shows } = await openPages(key, host, 'body');
+      try {
+        await until(() => expect(stand.of(key)).not.toEqual([]));
+        await tab.evaluate('window.visited = "without a load"');
+        stand.late(new Promise<void>(resolve => (handOut = resolve)));
+        for (let i = 1; i <= VISITS; i++) await visit(i);
+        handOut();
+        // each copy of the script has a global of its own for what answers call
+        const copies = 'Object.keys(window).filter(name => /^tagwait_/.test(name)).length';
+        await until(async () => expect(await tab.evaluate(copies)).toBe(VISITS + 1));
+        await until(() => expect(stand.held()).toBe(1));
+        stand.set(key, 'paid');
+        await shows('Your order: paid');
+        await until(() => expect(stand.held()).toBe(1));
+        expect(watches(key)).toBe(1);
+        expect(await tab.evaluate('visited')).toBe('without a load');
+      } finally {
+        handOut();
         await tab.close();
       }
     },

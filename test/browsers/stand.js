@@ -6,7 +6,7 @@ import { call, client, script } from './service.js';
 
 const started = server => listenOnFree(server, '0.0.0.0');
 
-/** → { service, page(options): url, file(path, text, headers): url, set(key, value), ends(key, ms), polls, drops, of(key), held(), sicken(answer), cut(ms), close() } */
+/** → { service, page(options): url, file(path, text, headers): url, set(key, value), ends(key, ms), polls, drops, of(key), held(), sicken(answer), late(promise), cut(ms), close() } */
 export async function startStand() {
   const entries = new Map();
   const held = new Set();
@@ -16,6 +16,7 @@ export async function startStand() {
   const ends = new Map();
   let sick;
   let limit;
+  let ready;
 
   function poll(request, response, { key, callback, since = '', hold = '25', proof, poll: name, drop }) {
     const left = () => ends.has(key) && { left: (ends.get(key) - Date.now()) / 1000 };
@@ -56,14 +57,16 @@ export async function startStand() {
     });
   }
 
-  const service = createServer((request, response) => {
+  const service = createServer(async (request, response) => {
     const url = new URL(request.url, 'http://service');
     // As the service does it: asked for again by every page.
-    if (url.pathname === '/client.js')
+    if (url.pathname === '/client.js') {
+      await ready;
       return script(response, readFileSync(client), {
         'cache-control': 'no-cache',
         'access-control-allow-origin': '*',
       });
+    }
     poll(request, response, Object.fromEntries(url.searchParams));
   });
   const site = createServer((request, response) => {
@@ -95,6 +98,10 @@ export async function startStand() {
     /** The key's ticket ends in `ms`, as its answers say. */
     ends(key, ms) {
       ends.set(key, Date.now() + ms);
+    },
+    /** The script is handed out when this is done. */
+    late(promise) {
+      ready = promise;
     },
     /** A proxy in front that answers 504 to what takes longer. */
     cut(ms) {
