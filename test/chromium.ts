@@ -3,13 +3,13 @@ import { createServer, type Server } from 'node:http';
 import { type Browser, chromium } from 'playwright-core';
 import { quiet } from './browsers/engines.js';
 import { listen } from './harness.js';
-import { chromium as found } from './needs.js';
+import { shell } from './needs.js';
 import { onTestFinished } from './owner.js';
 
 /** Starts a browser for one test file, which closes it. It sends no requests to other machines. */
 export const launch = (): Promise<Browser> =>
   chromium.launch({
-    executablePath: found() as string,
+    executablePath: shell() as string,
     args: quiet,
   });
 

@@ -21,6 +21,8 @@ export const quiet = [
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
+  // two pages of its own for the address bar, which cost as much as all the rest of a start
+  '--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup',
 ];
 
 const says = (...command) => {

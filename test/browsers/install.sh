@@ -5,6 +5,7 @@ export DEBIAN_FRONTEND=noninteractive
 
 packages=(
   chromium firefox-esr
+  chromium-headless-shell             # for tests of pages, not of browsers: a start costs a fifth
   webkit2gtk-driver                   # WebKitGTK: Safari's family, driven by WebDriver
   python3-pyqt5.qtwebkit              # QtWebKit 602: about 2016
   libkf5khtml-dev kio dbus-x11        # KHTML: ES5 without onerror; its window is compiled here

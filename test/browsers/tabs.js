@@ -17,7 +17,7 @@ export async function startTabs({ storage = true } = {}) {
   }
   const child = spawn(
     chromium(),
-    ['--headless', ...quiet, '--remote-debugging-pipe', `--user-data-dir=${home}`],
+    ['--headless', ...quiet, '--remote-debugging-pipe', `--user-data-dir=${home}`, 'about:blank'],
     {
       detached: true,
       stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],

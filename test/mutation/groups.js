@@ -55,6 +55,12 @@ export const GROUPS = {
     tests: tests('network', 'limits'),
     sample: 0.5,
   },
+  workers: {
+    least: 85,
+    files: filesOf('balance.ts', 'sockets.ts', 'scrapes.ts'),
+    tests: tests('balance', 'sockets', 'scrapes'),
+    sample: 1,
+  },
   brokers: {
     least: 85,
     files: filesOf('brokers'),
