@@ -1,7 +1,8 @@
 /** `npm run test:quick`: which files it runs, by a rule. */
-import { spawn } from 'node:child_process';
+import childProcess, { spawn } from 'node:child_process';
+import { syncBuiltinESMExports } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { quickFiles, whyNotQuick } from './quick.js';
 
 const reason = (file: string, names?: string[]) =>
@@ -31,6 +32,11 @@ test('a test file is quick by what it imports, and most are that need neither se
 });
 
 test('a quick test that starts a process all the same fails', async () => {
+  const own = { ...childProcess };
+  onTestFinished(() => {
+    Object.assign(childProcess, own);
+    syncBuiltinESMExports();
+  });
   await import('./quick.setup.js');
   expect(() => spawn('true')).toThrow('a quick test calls spawn');
 });
