@@ -1,21 +1,31 @@
-/** When the workers of a start begin to accept, in milliseconds: the processes themselves are in workers.test.ts. */
+/** The listening sockets of a cluster, and who accepts from them: the processes themselves are in workers.test.ts. */
 import type { Worker } from 'node:cluster';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { expect, onTestFinished, test, vi } from 'vitest';
+import { CHECK_INTERVAL } from '../src/balance.js';
 import { Sockets } from '../src/sockets.js';
 import { PORT_NAMES } from '../src/wire/shared.js';
 
-/** Sockets with started workers, and which of them accept on which port. */
+/** Sockets with started workers, which of them accept on which port, and what else they were told. */
 async function started(count: number) {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
   const sockets = new Sockets();
   await sockets.bind({ internal: ['127.0.0.1', 0], public: ['127.0.0.1', 0] });
   const accepting: string[] = [];
+  const orders: string[] = [];
+  const gone = new Set<Worker>();
   const start = (name: string): Worker => {
     const worker = {
-      isConnected: () => true,
-      send: ({ kind, port }: { kind: string; port: string }, ...[, done]: [unknown, () => void]) => {
+      isConnected: () => !gone.has(worker),
+      send: (
+        { kind, port }: { kind: string; port: string },
+        ...more: [unknown, () => void] | [() => void]
+      ) => {
+        if (gone.has(worker)) throw new Error('its channel is closed');
         if (kind === 'accept') accepting.push(`${name} ${port}`);
-        done?.();
+        else orders.push(`${name} ${kind} ${port}`);
+        (more.at(-1) as (() => void) | undefined)?.();
       },
     } as unknown as Worker;
     sockets.add(worker);
@@ -29,7 +39,7 @@ async function started(count: number) {
   const open = (worker: Worker | undefined) => {
     for (const port of PORT_NAMES) sockets.open(worker as Worker, port);
   };
-  return { sockets, workers, accepting, start, open };
+  return { sockets, workers, accepting, orders, gone, start, open };
 }
 const both = (...names: string[]) => PORT_NAMES.flatMap(port => names.map(name => `${name} ${port}`));
 
@@ -70,4 +80,112 @@ test('when all have died, those that replace them wait for each other again', as
   expect(accepting.slice(4)).toEqual([]);
   open(next[1]);
   expect(accepting.slice(4)).toEqual(both('c', 'd'));
+});
+
+test('a port that is taken, or an address of another machine: the error of listening, with code and address', async () => {
+  const taken = createServer().listen(0, '127.0.0.1');
+  onTestFinished(() => void taken.close());
+  await once(taken, 'listening');
+  const { port } = taken.address() as AddressInfo;
+  const sockets = new Sockets();
+  await expect(
+    sockets.bind({ internal: ['127.0.0.1', 0], public: ['127.0.0.1', port] }),
+  ).rejects.toMatchObject({
+    code: 'EADDRINUSE',
+    message: `listen EADDRINUSE: 127.0.0.1:${port}`,
+    syscall: 'listen',
+    address: '127.0.0.1',
+    port,
+  });
+  await sockets.close();
+  const other = new Sockets();
+  await expect(other.bind({ internal: ['::2', 0], public: ['127.0.0.1', 0] })).rejects.toMatchObject({
+    code: 'EADDRNOTAVAIL',
+  });
+  await other.close();
+});
+
+test('an address of IPv6 is bound with and without brackets', async () => {
+  for (const host of ['[::1]', '::1']) {
+    const sockets = new Sockets();
+    await sockets.bind({ internal: [host, 0], public: [host, 0] });
+    await sockets.close();
+  }
+});
+
+test('on each port by itself: who is ahead pauses, and accepts again when the others have caught up', async () => {
+  const { sockets, workers, accepting, orders, open } = await started(2);
+  const [first, second] = workers as [Worker, Worker];
+  for (const worker of workers) open(worker);
+  sockets.onReport(first, 'public', 10, 10);
+  expect(orders).toEqual(['a pause public']);
+  sockets.onReport(second, 'internal', 10, 10);
+  expect(orders.slice(1)).toEqual(['b pause internal']);
+  sockets.onReport(second, 'public', 10, 10);
+  expect(accepting.slice(4)).toEqual(['a public']);
+});
+
+test('the one that others wait for is asked, and not waited for when it does not answer', async () => {
+  const { sockets, workers, accepting, orders, open } = await started(2);
+  for (const worker of workers) open(worker);
+  sockets.onReport(workers[0] as Worker, 'public', 10, 10);
+  vi.advanceTimersByTime(CHECK_INTERVAL);
+  expect(orders).toEqual(['a pause public', 'b ask public']);
+  expect(accepting.slice(4)).toEqual([]);
+  vi.advanceTimersByTime(CHECK_INTERVAL);
+  expect(accepting.slice(4)).toEqual(['a public']);
+});
+
+test('a worker that could not take the socket asks again, and gets it', async () => {
+  const { sockets, workers, accepting, open } = await started(1);
+  open(workers[0] as Worker);
+  sockets.open(workers[0] as Worker, 'public');
+  expect(accepting).toEqual([...both('a'), 'a public']);
+});
+
+test('a worker whose channel is closed is sent nothing, and the others are', async () => {
+  const { sockets, workers, accepting, orders, gone, open } = await started(3);
+  const [first, second] = workers as [Worker, Worker, Worker];
+  for (const worker of workers) open(worker);
+  gone.add(first);
+  for (const worker of [first, second]) sockets.onReport(worker, 'public', 10, 10);
+  expect(orders).toEqual(['b pause public']);
+  await sockets.close();
+  expect(accepting.slice(6)).toEqual(['b public']);
+});
+
+test('when it is closed all accept, also those that paused, and nothing is ordered any more', async () => {
+  const { sockets, workers, accepting, orders, open } = await started(3);
+  for (const worker of workers) open(worker);
+  sockets.onReport(workers[0] as Worker, 'public', 10, 10);
+  await sockets.close();
+  expect(accepting.slice(6)).toEqual(['a public']);
+  sockets.onReport(workers[1] as Worker, 'internal', 50, 50);
+  vi.advanceTimersByTime(10 * CHECK_INTERVAL);
+  expect(orders).toEqual(['a pause public']);
+  sockets.open(workers[2] as Worker, 'public');
+  sockets.delete(workers[2] as Worker);
+  expect(accepting.slice(7)).toEqual([]);
+});
+
+test('when it is closed while some wait for others, nobody accepts later', async () => {
+  const { sockets, workers, accepting, open } = await started(2);
+  open(workers[0] as Worker);
+  await sockets.close();
+  vi.advanceTimersByTime(10_000);
+  expect(accepting).toEqual([]);
+});
+
+test('those that were not ready in time are waited for no more, and those of the next start are', async () => {
+  const { workers, accepting, start, open, sockets } = await started(2);
+  open(workers[0] as Worker);
+  vi.advanceTimersByTime(5000);
+  expect(accepting).toEqual(both('a'));
+  sockets.delete(workers[0] as Worker);
+  const next = [start('c'), start('d')];
+  open(next[0] as Worker);
+  vi.advanceTimersByTime(4999);
+  expect(accepting.slice(2)).toEqual([]);
+  open(next[1] as Worker);
+  expect(accepting.slice(2)).toEqual(both('c', 'd'));
 });

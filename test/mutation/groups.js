@@ -46,7 +46,7 @@ export const GROUPS = {
   hold: {
     least: 85,
     files: filesOf('hold'),
-    tests: tests('hub', 'longpoll', 'several', 'receipts', 'brokers/memory', 'storms', 'twin'),
+    tests: tests('hub', 'hold', 'longpoll', 'several', 'receipts', 'brokers/memory', 'storms', 'twin'),
     sample: 0.3,
   },
   limits: {
