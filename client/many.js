@@ -128,7 +128,7 @@ function createMany(window, document, included) {
     each(line, function (one) {
       if (endOf(one) < 1 / 0) one.self.expires = now() + (answer.left + endOf(one) - from) * 1000;
     });
-    answer.left = 0;
+    delete answer.left;
     setClock(line);
   }
 

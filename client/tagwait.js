@@ -17,7 +17,7 @@ function create(window, document, included, read) {
   if (window.Image && window.Promise) document = new Image().ownerDocument;
 
   // The including tag: a script element with our address that current browsers name; in old ones, and for a module, the
-  // last one. Where errors have a stack it must hold that address: an injected element has not run.
+  // last one that is not watched yet. Where errors have a stack it must hold that address: an injected element has not run.
   var list = included ? methods.getElementsByTagName.call(document, 'script') : '';
   var stack = new Error().stack;
   var tag;
@@ -27,7 +27,8 @@ function create(window, document, included, read) {
     var found = /^([^/]*\/\/[^/]+)[^?#]*\/client(\/\d[^/]*)?\.js\b/.exec(element.src);
     if (
       found &&
-      (element === document.currentScript || (!tag && !(stack && stack.indexOf(element.src) < 0)))
+      (element === document.currentScript ||
+        !(tag || element.tagwait || (stack && stack.indexOf(element.src) < 0)))
     ) {
       tag = element;
       origin = found[1];
@@ -51,7 +52,6 @@ function create(window, document, included, read) {
     options = options || {};
     var path = 'w' + watches++;
     calls[path] = heard; // with the functions that answers call
-    var zone = window.Zone; // zone.js, of Angular
     var nonce = option('nonce') || (tag && tag.nonce);
     var polls = 0; // so far; also the newest poll's number
     var age = now() + Math.random(); // of this tab: the oldest three hold as long as they like
@@ -209,14 +209,12 @@ function create(window, document, included, read) {
         var code = answer.code;
         var before = since;
         var fresh = answer.cursor !== since && !code;
-        // The tag has left: what its handlers are named may be the next page's by now.
-        if (options.isConnected < 1) stop();
         // A drop is answered through the same function. And where the chain has moved on, whatever this says is known, or
         // will be said again.
         if (!(script && number === polls ? !(live = 0) : fresh) || from !== since || ended) return;
         retire();
         if (read) code = read(answer, options);
-        if (answer.left) self.expires = now() + answer.left * 1000;
+        self.expires = now() + answer.left * 1000 || self.expires;
         if (code > -2) {
           delay = 250;
           since = answer.cursor || since;
@@ -253,23 +251,24 @@ function create(window, document, included, read) {
         path +
         '.p' +
         number +
+        '&poll=' +
+        registry +
+        number +
+        path +
         '&since=' +
         [since] +
         '&proof=' +
         [option('proof')] +
         '&key=' +
         key +
-        (hold == null ? '' : '&hold=' + hold) +
-        '&poll=' +
-        registry +
-        number +
-        path;
+        (hold == null ? '' : '&hold=' + hold);
       load(text);
       if (!state) become('waiting');
       live = text.replace('&poll', '&drop');
     }
 
-    // Four times a second: the one timer, by the wall clock. A gap: the device slept.
+    // Four times a second: the one timer, by the wall clock. A gap: the device slept. Backwards: the clock was put back, and
+    // `due` is too far away.
     function pulse() {
       // A sandbox such as qiankun's gives a script a copy of the window, which injected scripts do not see. Timers have
       // the real one.
@@ -279,7 +278,8 @@ function create(window, document, included, read) {
       if (beat + 10000 < now()) heard(0);
       // Not while a young poll may say that it is the clock that was put forward.
       if (self.expires < now() && now() - asked > 500) end('expired');
-      else if (due < now() || (!polls && document.readyState === 'complete')) (script ? failed : ask)();
+      else if (due < now() || beat > now() || (!polls && document.readyState === 'complete'))
+        (script ? failed : ask)();
       beat = now();
       setTimeout(pulse, 250);
     }
@@ -299,10 +299,10 @@ function create(window, document, included, read) {
         settle = resolve;
       });
     // Handlers run where `watch` was called, and nothing else does: each timer would have Angular render the page.
-    if (zone) {
-      tell = zone.current.wrap(tell);
-      pulse = zone.root.wrap(pulse);
-    }
+    try {
+      tell = Zone.current.wrap(tell);
+      pulse = Zone.root.wrap(pulse);
+    } catch (e) {} // no zone.js (Angular has it), or an element with that id
     if (signal) {
       if (signal.aborted) stop();
       signal.addEventListener('abort', stop);

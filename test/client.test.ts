@@ -99,6 +99,67 @@ describe('what it asks', () => {
     expect(page.polls).toHaveLength(1);
   });
 
+  test.each([
+    ['an element', {}],
+    ['a text', 'north'],
+    ['of zone.js in part', { current: {} }],
+  ])('also where Zone is no zone: %s', (_, Zone) => {
+    const page = new Page({}, { Zone });
+    page.watch('k');
+    page.answer({ code: 0, data: 1, cursor: 'e-1' });
+    expect(page.reported).toContainEqual(['value', 1]);
+    expect(page.polls).toHaveLength(2);
+  });
+
+  test.each([1, 20, 3600])(
+    'when the clock was put back by %d s, between polls and while one is held',
+    seconds => {
+      const page = new Page();
+      page.watch('k');
+      const asks = (when: string) => {
+        const before = page.polls.length;
+        page.back(seconds);
+        page.pass(2000);
+        expect(page.polls.length, when).toBeGreaterThan(before);
+      };
+      page.newest.onerror();
+      asks('after a failure');
+      page.answer(TIMEOUT);
+      page.pass(100);
+      page.answer(TIMEOUT);
+      asks('after an answer that came early');
+      page.answer(TIMEOUT);
+      page.pass(5000);
+      asks('while a poll is held');
+      page.answer({ code: 0, data: 1, cursor: 'e-2' });
+      expect(page.reported).toEqual([
+        ['state', 'waiting'],
+        ['value', 1],
+      ]);
+    },
+  );
+
+  test('for a module, which has no `currentScript`, its own tag: not one after it that is watched', () => {
+    const page = new Page({ 'data-key': 'module' });
+    const list = page.document.getElementsByTagName as (name: string) => object[];
+    const classic = {
+      src: page.tag.src,
+      isConnected: true,
+      getAttribute: (name: string) => (name === 'data-key' ? 'classic' : null),
+    };
+    page.document.getElementsByTagName = (name: string) =>
+      name === 'script' ? [page.tag, classic] : list(name);
+    // both tags in the order in which a browser runs them: the classic one, then the module
+    page.document.currentScript = classic;
+    page.load();
+    page.document.currentScript = null;
+    (page.tag as { tagwait?: unknown }).tagwait = undefined;
+    page.load();
+    page.pass(300);
+    const keys = page.polls.map(({ src }) => new URL(src).searchParams.get('key'));
+    expect(keys.sort()).toEqual(['classic', 'module', 'module']);
+  });
+
   test('before the page is loaded after 3 s, and at once when it is', () => {
     const page = new Page();
     page.document.readyState = 'loading';
@@ -198,18 +259,6 @@ describe('what it tells', () => {
     page.window.later = later;
     page.answer({ code: 0, data: 1, cursor: 'e-1' });
     expect(later.mock.calls[0]?.[0]).toBe(1);
-  });
-
-  test('nothing of a tag that has left: what its handlers are named may be of the next page', () => {
-    const page = new Page({ 'data-key': 'k', 'data-onvalue': 'heard', 'data-onend': 'heard' });
-    page.pass(100);
-    const heard = vi.fn();
-    page.window.heard = heard;
-    page.tag.isConnected = false;
-    page.answer({ code: 0, data: 1, cursor: 'e-1' });
-    page.pass(2000);
-    expect(heard).not.toHaveBeenCalled();
-    expect(page.polls).toHaveLength(1);
   });
 
   test('the second failure in a row: offline, and when it asks again', () => {

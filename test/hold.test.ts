@@ -105,7 +105,7 @@ async function started(broker: Broker, observer?: Partial<Observer>): Promise<Lo
   onTestFinished(() => longpoll.close());
   return longpoll;
 }
-/** An observer that is told of receipts alone, or of nothing. */
+/** An observer that counts receipts, or nothing. */
 const observers = (receipt?: (received: boolean) => void) => ({
   delivered() {},
   lost() {},
@@ -189,7 +189,7 @@ function several(longpoll: LongPoll, keys: string[], hold: number, more = {}) {
   return { answers, poll };
 }
 
-test('several keys: the news of one is told although the store is away for another; without news, that it is away', async () => {
+test('several keys: the value of one is the answer although the store is away for another; without a value, that it is away', async () => {
   const longpoll = await started(new Partly({ history: 2 }));
   await longpoll.set('here', 1, { ttl: 60_000 });
   for (let run = 0; run < 20; run++) {

@@ -309,6 +309,18 @@ describe('a page', () => {
     ]);
   });
 
+  test('that is replaced without a load: the box goes with its tag, and redeems nothing', async () => {
+    const { url, say, redeemed } = await site('data-then="/inside" data-onstate="states"');
+    const page = await open(url);
+    await shows(page, 'waiting');
+    await page.evaluate('document.body.innerHTML = "<p>the next page</p>"');
+    await until(async () => !(await say({ state: 'scanned' })).body.watched);
+    await say({ state: 'approved', code: 'once' }, true);
+    expect(await page.evaluate('heard')).toEqual(['loading', 'waiting']);
+    expect(redeemed()).toEqual([]);
+    expect(page.url()).toBe(`${url}/`);
+  });
+
   test('is given a table where there is no SVG', async () => {
     const { url, keys } = await site('', { before: 'delete SVGSVGElement.prototype.createSVGRect;' });
     const page = await open(url);

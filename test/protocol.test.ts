@@ -254,6 +254,7 @@ describe('answers', () => {
     ],
     [FORBIDDEN, '{"code":-5,"message":"forbidden"}'],
     [{ kind: 'moved', retry: 2.4 }, '{"code":-6,"message":"moved","retry":2}'],
+    [{ kind: 'moved', retry: 0 }, '{"code":-6,"message":"moved","retry":1}'],
     [{ kind: 'unavailable', retry: 3 }, '{"code":-7,"message":"unavailable","retry":3}'],
   ])('%j', (answer, text) => expect(textOf(answer)).toBe(text));
 });

@@ -7,7 +7,7 @@ import { CHECK_INTERVAL } from '../src/balance.js';
 import { Sockets } from '../src/sockets.js';
 import { PORT_NAMES } from '../src/wire/shared.js';
 
-/** Sockets with started workers, which of them accept on which port, and what else they were told. */
+/** Sockets with started workers, which of them accept on which port, and what else they were sent. */
 async function started(count: number) {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
   const sockets = new Sockets();

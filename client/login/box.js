@@ -16,11 +16,16 @@ function begin(option, tag, url, nonce) {
   var asleep; // the next code waits until the page is looked at
   var ticket, view, watch, span, deadline, timer;
 
-  /** Makes a function that does nothing once another ticket has taken the place of this one. */
+  /** A page that is replaced without a load: the tag has left, and the box with it. */
+  function gone() {
+    return tag && tag.element.isConnected < 1;
+  }
+
+  /** Makes a function that does nothing once another ticket has taken the place of this one, or the box has left. */
   function mine(then) {
     var number = turn;
     return function (a, b, c) {
-      if (number === turn) then(a, b, c);
+      if (number === turn && !gone()) then(a, b, c);
     };
   }
 
@@ -40,6 +45,7 @@ function begin(option, tag, url, nonce) {
   }
 
   function tick() {
+    if (gone()) return stop();
     paint();
     if (alive() && new Date() - deadline > LATE) expire();
     if (asleep && !document.hidden) follow();
@@ -179,13 +185,12 @@ function begin(option, tag, url, nonce) {
       start();
     });
 
-  return {
-    again: again,
-    stop: function () {
-      leave();
-      clearInterval(timer);
-    }
-  };
+  function stop() {
+    leave();
+    clearInterval(timer);
+  }
+
+  return { again: again, stop: stop };
 }
 
 /** Asking again would be answered the same. */

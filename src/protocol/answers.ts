@@ -54,7 +54,8 @@ function membersOf(answer: Answer): string {
     case 'busy':
     case 'moved':
     case 'unavailable':
-      return `,"retry":${Math.round(answer.retry)}`;
+      // never 0, which the page's script takes for no time at all, and ends
+      return `,"retry":${Math.max(1, Math.round(answer.retry))}`;
     default:
       return '';
   }

@@ -141,6 +141,11 @@ export class Page {
     };
     this.window.window = this.window;
     createContext(this.window);
+    this.load(name);
+  }
+
+  /** Runs the script, once more for another tag of the page. */
+  load(name: keyof typeof ADDRESSES = 'tagwait'): void {
     const text = name === 'tagwait' ? script : readFileSync(`dist/client/${name}.js`, 'utf8');
     runInContext(text, this.window, { filename: ADDRESSES[name] });
   }
@@ -170,6 +175,12 @@ export class Page {
       next.run.call(this.real);
     }
     this.now = end;
+  }
+
+  /** The page's clock is put back; its timers run on. */
+  back(seconds: number): void {
+    this.now -= seconds * 1000;
+    for (const timer of this.#timers) timer.at -= seconds * 1000;
   }
 
   /** An event of the window, or one that bubbles up to it. */
