@@ -332,7 +332,7 @@ describe('GET /status/events', () => {
     const { longpoll, admissions, metrics, limits } = await world({ maxHeldPerIp: 1 });
     longpoll.drain(0);
     for (let count = 0; count < 2; count++)
-      expect(stream({ longpoll, admissions, metrics }).text).toBe('{"code":-6,"message":"moved","retry":0}');
+      expect(stream({ longpoll, admissions, metrics }).text).toBe('{"code":-6,"message":"moved","retry":1}');
     expect(limits.hold('192.0.2.1', 0, 0)).toBe(0);
   });
 });
@@ -638,7 +638,7 @@ describe('a WebSocket', () => {
     new SocketSession({ longpoll, admissions, metrics }, peer as unknown as WebSocket, 'net', () => {});
     longpoll.drain(0);
     peer.watch('k');
-    expect(peer.closes).toEqual([[1012, '{"code":-6,"message":"moved","retry":0}']]);
+    expect(peer.closes).toEqual([[1012, '{"code":-6,"message":"moved","retry":1}']]);
   });
 
   test('watches of one key are let go, also when their first answer comes at once', async () => {
@@ -792,7 +792,7 @@ describe('the handshake', () => {
     const route = new SocketRoute(scripted().deps);
     const open = shake(route);
     route.close();
-    expect(open.text).toMatch(/"moved","retry":0}$/);
+    expect(open.text).toMatch(/"moved","retry":1}$/);
     const drained = new SocketRoute(scripted().deps);
     drained.drain(2000);
     drained.close();
