@@ -8,5 +8,7 @@ export default defineConfig({
     ...config.test,
     include: quickFiles(),
     setupFiles: ['test/quick.setup.ts'],
+    // the files share what they import, so that it is loaded once; in `npm test` each has its own
+    isolate: false,
   },
 });

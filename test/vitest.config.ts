@@ -6,8 +6,6 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     reporters: ['default', './test/tally.ts'],
     sequence: { sequencer: LongestFirst },
-    // the files share what they import: loading it for each took a fifth of the processors' time
-    isolate: false,
     // three on two cores: most tests wait for servers and browsers, and two would leave the processors idle
     maxWorkers: 3,
     // of the tests of one file that say so; with three of each, waits of a browser took seconds
