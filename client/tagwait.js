@@ -220,7 +220,7 @@ function create(window, document, included, read) {
           since = answer.cursor || since;
           become('waiting');
           if (fresh) {
-            var values = (answer.earlier || []).concat(answer.data);
+            var values = (answer.earlier || []).concat([answer.data]);
             for (; values.length && !ended; answer.lost = 0)
               tell('onvalue', values.shift(), {
                 lost: answer.lost | 0,

@@ -252,6 +252,17 @@ describe('what it tells', () => {
     expect(() => page.pass(1)).toThrow('of the page');
   });
 
+  test('a value that is a list, as one value, also among earlier ones', () => {
+    const page = new Page();
+    page.watch('k');
+    page.answer({ code: 0, data: [1, [2]], earlier: [[], [3, 4]], cursor: 'e-3' });
+    expect(page.reported.filter(([what]) => what === 'value')).toEqual([
+      ['value', []],
+      ['value', [3, 4]],
+      ['value', [1, [2]]],
+    ]);
+  });
+
   test("the functions that a tag's attributes name, as they are when they are called", () => {
     const page = new Page({ 'data-key': 'k', 'data-onvalue': 'later' });
     page.pass(100);

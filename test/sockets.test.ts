@@ -113,7 +113,7 @@ test('an address of IPv6 is bound with and without brackets', async () => {
   }
 });
 
-test('each port is balanced apart: who is ahead pauses, and accepts again when the others have caught up', async () => {
+test('each port is balanced apart: a worker that is ahead pauses, and accepts again when the others have caught up', async () => {
   const { sockets, workers, accepting, orders, open } = await started(2);
   const [first, second] = workers as [Worker, Worker];
   for (const worker of workers) open(worker);
