@@ -100,7 +100,7 @@ class Runner {
     if (!sampled(activeMutant, { sample, seed }))
       return { status: MutantRunStatus.Error, errorMessage: 'not in the sample' };
     if (known) {
-      const name = mutantName(activeMutant, `${root}/${file}`);
+      const name = mutantName(fromOne(activeMutant), `${root}/${file}`);
       if (!known[file].survived.some(other => other.replace(/ \(\d+\)$/, '') === name))
         return { status: MutantRunStatus.Error, errorMessage: 'killed before' };
     }
@@ -166,6 +166,12 @@ class Runner {
     this.#channel?.close();
     await this.#vitest?.close();
   }
+}
+
+/** A mutant as in Stryker's results: there lines and columns are counted from 1, and for a runner from 0. */
+function fromOne({ location: { start, end }, ...mutant }) {
+  const next = ({ line, column }) => ({ line: line + 1, column: column + 1 });
+  return { ...mutant, location: { start: next(start), end: next(end) } };
 }
 
 /** `test/a.test.ts#name`, without the folder of the sandbox. The name of a test is no path: `//` and `..` stay in it. */
