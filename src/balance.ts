@@ -87,7 +87,7 @@ export class Balance<Worker> {
       if (member.state === 'asked') member.state = 'silent';
     }
     const last = this.#level();
-    if (last?.[1].state !== 'heard' || this.paused().length === 0) return;
+    if (!last || this.paused().length === 0) return;
     last[1].state = 'asked';
     this.#orders.ask(last[0]);
   }

@@ -37,6 +37,16 @@ describe('which workers pause', () => {
     expect([...paused]).toEqual([]);
   });
 
+  test('until the last one has caught up with half of what it may lack, and not a connection more', () => {
+    const { report, paused } = balanced(['a', 'b']);
+    report('a', 103);
+    report('b', 99);
+    expect([...paused]).toEqual(['a']);
+    // of 100 connections it may lack 4 and 2 %
+    report('b', 1);
+    expect([...paused]).toEqual([]);
+  });
+
   test('of many connections, one that is more than 2 % ahead', () => {
     const { report, paused } = balanced();
     for (let time = 0; time < 100; time++) for (const worker of ['a', 'b', 'c']) report(worker, 10);
@@ -55,6 +65,14 @@ describe('which workers pause', () => {
     expect([...paused]).toEqual(['a']);
     balance.delete('b');
     expect([...paused]).toEqual([]);
+  });
+
+  test('a late report of one that has died changes nothing', () => {
+    const { balance, report, paused } = balanced(['a', 'b']);
+    report('a', 10);
+    balance.delete('b');
+    report('b', 0);
+    expect([[...paused], balance.size]).toEqual([[], 1]);
   });
 
   test('all others for a new one, until it has caught up with what they hold', () => {
@@ -146,6 +164,20 @@ describe('the last one hangs', () => {
       report('b', 0);
     }
     expect([[...paused], asked]).toEqual([['a'], ['b', 'b', 'b']]);
+  });
+
+  test('when all hang, none pauses any more', () => {
+    const { balance, report, asked } = balanced(['a', 'b']);
+    report('a', 30);
+    report('b', 10);
+    balance.check();
+    balance.delete('a');
+    balance.add('c');
+    expect(balance.paused()).toEqual(['b']);
+    balance.check();
+    expect(asked).toEqual(['b', 'c']);
+    balance.check();
+    expect(balance.paused()).toEqual([]);
   });
 
   test('without anyone that waits, none is asked', () => {

@@ -38,3 +38,13 @@ test('without an answer for two seconds: the last sum, or its own; said once, an
   expect(await late()).toBe('sum');
   expect([sources.ask, sources.onSilent].map(({ mock }) => mock.calls.length)).toEqual([2, 2]);
 });
+
+test('a scrape that follows an answer at once does not take it for silence, nor the next answer for its own', async () => {
+  const { sources, scrapes: metrics } = scrapes();
+  const first = metrics.scrape();
+  metrics.onAnswer('sum');
+  const second = metrics.scrape();
+  metrics.onAnswer('next');
+  expect([await first, await second]).toEqual(['sum', 'next']);
+  expect(sources.onSilent).not.toHaveBeenCalled();
+});

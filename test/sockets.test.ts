@@ -143,6 +143,18 @@ test('a worker that could not take the socket asks again, and gets it', async ()
   expect(accepting).toEqual([...both('a'), 'a public']);
 });
 
+test('a worker that asks for the socket again keeps its share: the others do not pause for it', async () => {
+  const { sockets, workers, accepting, orders, open } = await started(2);
+  const [first, second] = workers as [Worker, Worker];
+  for (const worker of workers) open(worker);
+  for (const worker of workers) sockets.onReport(worker, 'public', 10, 10);
+  orders.length = 0;
+  accepting.length = 0;
+  sockets.open(first, 'public');
+  sockets.onReport(second, 'public', 1, 11);
+  expect([accepting, orders]).toEqual([['a public'], []]);
+});
+
 test('a worker whose channel is closed is sent nothing, and the others are', async () => {
   const { sockets, workers, accepting, orders, gone, open } = await started(3);
   const [first, second] = workers as [Worker, Worker, Worker];
@@ -168,6 +180,17 @@ test('when it is closed all accept, also those that paused, and nothing is order
   expect(accepting.slice(7)).toEqual([]);
 });
 
+test('while it is closing nothing is ordered either, whatever is reported and whoever would be asked', async () => {
+  const { sockets, workers, accepting, orders, open } = await started(2);
+  for (const worker of workers) open(worker);
+  sockets.onReport(workers[0] as Worker, 'public', 10, 10);
+  const closing = sockets.close();
+  sockets.onReport(workers[1] as Worker, 'internal', 50, 50);
+  vi.advanceTimersByTime(10 * CHECK_INTERVAL);
+  await closing;
+  expect([orders, accepting.slice(4)]).toEqual([['a pause public'], ['a public']]);
+});
+
 test('when it is closed while some wait for others, nobody accepts later', async () => {
   const { sockets, workers, accepting, open } = await started(2);
   open(workers[0] as Worker);
@@ -188,4 +211,31 @@ test('those that were not ready in time are waited for no more, and those of the
   expect(accepting.slice(2)).toEqual([]);
   open(next[1] as Worker);
   expect(accepting.slice(2)).toEqual(both('c', 'd'));
+});
+
+test('the five seconds begin with the first that is ready, and not with an earlier start', async () => {
+  const { sockets, workers, accepting, start, open } = await started(2);
+  open(workers[0]);
+  vi.advanceTimersByTime(3000);
+  open(workers[1]);
+  expect(accepting.splice(0)).toEqual(both('a', 'b'));
+  for (const worker of workers) sockets.delete(worker);
+  const next = [start('c'), start('d')];
+  open(next[0]);
+  vi.advanceTimersByTime(4999);
+  expect(accepting).toEqual([]);
+  vi.advanceTimersByTime(1);
+  expect(accepting).toEqual(both('c'));
+});
+
+test('those that are ready on one port in time are still waited for on the other', async () => {
+  const { sockets, workers, accepting } = await started(3);
+  const [first, second] = workers as [Worker, Worker, Worker];
+  for (const worker of [first, second]) sockets.open(worker, 'internal');
+  vi.advanceTimersByTime(5000);
+  expect(accepting.splice(0)).toEqual(['a internal', 'b internal']);
+  sockets.open(first, 'public');
+  expect(accepting).toEqual([]);
+  sockets.open(second, 'public');
+  expect(accepting).toEqual(['a public', 'b public']);
 });
