@@ -1,4 +1,6 @@
 /** What the hold decides without a store: which proof settles which set, and what a request for several keys is answered. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { type Backlog, type Broker, Unavailable } from '../src/brokers/broker.js';
 import { MemoryBroker } from '../src/brokers/memory.js';
@@ -51,6 +53,32 @@ test('a proof settles the set of its position alone, also when it comes before t
   all.proved('k', 'a-3');
   await pass(2000);
   expect(await two).toBe(false);
+});
+
+test('a set that ends takes nothing from another of its key', async () => {
+  const pass = virtualTime();
+  const { all, set } = receipts();
+  const [short, long] = [set('a-1', 10), set('a-2', 2000)];
+  await pass(10);
+  expect(await short).toBe(false);
+  all.proved('k', 'a-2');
+  expect(await long).toBe(true);
+});
+
+test('sets that have ended leave nothing in memory, whatever their keys were', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const { all } = receipts();
+  const store = async () => ({ cursor: 'a-1', watched: true, final: false });
+  const used = () => {
+    collect();
+    return process.memoryUsage().heapUsed;
+  };
+  const before = used();
+  for (let key = 0; key < 50_000; key++) await all.await(`k${key}`, 0, store as never);
+  // a set of each of these keys would be 10 MB
+  expect(used() - before).toBeLessThan(4_000_000);
+  expect(all).toBeInstanceOf(Receipts);
 });
 
 test('each wanted position is proved once, by the first cursor that has seen it', () => {
@@ -153,6 +181,18 @@ test('a poll that a drop ends is let go before it is answered, also when nothing
   expect(events).toEqual(['abandoned', 'two 1', 'one 0']);
 });
 
+test('what waits without a name, as a stream does, is not dropped', async () => {
+  const dropped: string[] = [];
+  const broker = Object.assign(new MemoryBroker({ history: 2 }), {
+    drop: (...what: string[]) => void dropped.push(what.join(' ')),
+  });
+  const longpoll = await started(broker);
+  const answers: Answer[] = [];
+  longpoll.get({ key: 'k', since: '', hold: 1000 }, { answer: answer => void answers.push(answer) });
+  longpoll.drop('k', 'one', 'here');
+  expect([answers, dropped]).toEqual([[], ['k one here']]);
+});
+
 test('a drop of a poll that is held here goes no further; of another, to the store', async () => {
   const dropped: string[] = [];
   const broker = Object.assign(new MemoryBroker({ history: 2 }), {
@@ -175,11 +215,11 @@ class Partly extends MemoryBroker {
 }
 
 /** Asks once for these keys, and what the request is answered. */
-function several(longpoll: LongPoll, keys: string[], hold: number, more = {}) {
-  const answers: { code: number; key: string | undefined; cursors?: string[] }[] = [];
+function several(longpoll: LongPoll, keys: string[], hold: number, more = {}, since = '') {
+  const answers: { code: number; key: string | undefined; cursor?: string; cursors?: string[] }[] = [];
   const poll = new SeveralKeys(
     longpoll,
-    keys.map(key => ({ key, since: '' })),
+    keys.map(key => ({ key, since })),
     hold,
     {
       answer: (answer, key) => void answers.push({ ...JSON.parse(textOf(answer)), key }),
@@ -222,4 +262,25 @@ test('several keys: each part is the poll of its request, by name, address and w
   plain.poll.leave();
   plain.poll.leave();
   expect([longpoll.held, longpoll.heldFor('a'), plain.answers]).toEqual([0, 0, []]);
+});
+
+test('several keys: a time-out has the place of each, of those without the timer too', async () => {
+  const pass = virtualTime();
+  const longpoll = await started(new MemoryBroker({ history: 2 }));
+  const { answers } = several(longpoll, ['a', 'b', 'c'], 1000, {}, 'e-1');
+  await pass(1020);
+  // the store has nothing of them: the place in its life before is kept
+  expect(answers).toMatchObject([{ code: -1, cursors: ['.e-1', '.e-1', '.e-1'] }]);
+});
+
+test('several keys: the next poll proves what one brought, and a request that proves nothing does not', async () => {
+  const longpoll = await started(new MemoryBroker({ history: 2 }));
+  for (const proves of [true, undefined]) {
+    const { answers } = several(longpoll, ['a', 'b'], 10_000);
+    const stored = longpoll.set('b', 1, { ttl: 60_000, receipt: proves ? 5000 : 50 });
+    await vi.waitFor(() => expect(answers).toHaveLength(1));
+    const next = several(longpoll, ['a', 'b'], 10_000, { proves }, answers[0]?.cursor);
+    expect((await stored).received).toBe(proves ?? false);
+    next.poll.leave();
+  }
 });

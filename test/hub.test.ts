@@ -1,6 +1,6 @@
 /** The list of waiters and the ticks at which their holds end, alone: no store, no request. */
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Entry } from '../src/brokers/broker.js';
 import { Hub, type Responder, type Waiter, waitersOf } from '../src/hold/hub.js';
 import { HoldTimers, type Timed } from '../src/hold/timers.js';
@@ -181,5 +181,14 @@ describe('the ends of holds', () => {
     // a hold of less than a second counts as one of a second: 100 + 1.25 × 40
     expect(short.slice(0, 150).every(length => length === 800)).toBe(true);
     expect(short.slice(150).some(length => length === 700)).toBe(true);
+  });
+
+  test('those that end earlier count in the second in which they do', () => {
+    vi.spyOn(Math, 'random').mockReturnValue(0.999);
+    onTestFinished(() => void vi.restoreAllMocks());
+    const timers = new HoldTimers<Item>(() => {});
+    const lengths = Array.from({ length: 200 }, () => timers.lengthOf(10_000, 0, 10_000));
+    expect([lengths[99], lengths[100], lengths[199]]).toEqual([10_000, 8100, 8100]);
+    expect(timers.lengthOf(8100, 0, 10_000), 'the 101st of the second at 18 s').toBe(6500);
   });
 });

@@ -529,3 +529,56 @@ test('what is verified: what the store has otherwise is read again and counted, 
   await pass(9900);
   expect(longpoll.counts().leases, 'b, beyond its first lease').toBe(1);
 });
+
+test('a hint whose forerunner was missed: each page asks at once, except one that is asking already', async () => {
+  const pass = virtualTime();
+  const broker = new Scripted();
+  const longpoll = await started(broker);
+  ask(longpoll, 'l-1', 60_000);
+  broker.asked[0]?.reply(backlog('l-1'));
+  await pass(0);
+  ask(longpoll, 'k-9', 60_000);
+  broker.events.entry('a', entry(3));
+  await pass(0);
+  expect(broker.asked.map(({ since }) => since)).toEqual(['l-1', 'k-9', 'l-1']);
+});
+
+test('what a page was handed is measured from its set, when that time is known; it is never below 0', async () => {
+  const broker = new Scripted();
+  const [observer, calls] = observing();
+  const longpoll = await started(broker, observer);
+  ask(longpoll, '', 60_000);
+  broker.asked[0]?.reply(backlog(''));
+  await settled();
+  broker.events.entry('a', entry(1));
+  expect(calls).toEqual([]);
+  ask(longpoll, 'l-1', 60_000);
+  // the other node's clock is ahead
+  broker.events.entry('a', { ...entry(2), at: Date.now() + 60_000 });
+  expect(calls).toEqual(['delivered 0']);
+});
+
+test('what is missed while many are asked for asks for no more of them at the same time', async () => {
+  const broker = new Scripted();
+  const longpoll = await started(broker);
+  for (let page = 0; page < 250; page++) ask(longpoll, 'l-1');
+  for (const { reply } of broker.asked.splice(0)) reply(backlog('l-1'));
+  await settled();
+  broker.events.gap();
+  broker.events.gap();
+  await settled();
+  expect(broker.asked).toHaveLength(200);
+});
+
+test('when the store has all that is known, nothing is counted as repaired', async () => {
+  const pass = virtualTime();
+  const broker = new Scripted(15_000);
+  const [observer, calls] = observing();
+  const longpoll = await started(broker, observer);
+  ask(longpoll, 'l-1', 60_000);
+  broker.asked[0]?.reply(backlog('l-1'));
+  const verify = vi.fn(async () => []);
+  broker.verify = verify;
+  await pass(10_000);
+  expect([verify.mock.calls.length, calls]).toEqual([1, []]);
+});

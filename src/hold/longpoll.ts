@@ -136,8 +136,8 @@ export class LongPoll {
 
   #dropHere(key: string, name: string, from: string): boolean {
     const waiter = this.#hub.oldest(key, responder => responder.isNamed?.(name, from) ?? false);
-    const responder = waiter?.responder;
-    if (!waiter || !responder) return false;
+    if (!waiter?.responder) return false;
+    const { responder } = waiter;
     this.leave(waiter);
     responder.abandon?.();
     responder.answer({ kind: 'timeout', cursor: waiter.since });

@@ -46,7 +46,7 @@ export class Receipts {
       return { ...receipt, received: known || (await this.#proof(pending, receipt.cursor, wait)) };
     } finally {
       all.delete(pending);
-      if (all.size === 0 && this.#pending.get(key) === all) this.#pending.delete(key);
+      if (all.size === 0) this.#pending.delete(key);
     }
   }
 
