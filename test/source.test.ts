@@ -497,6 +497,14 @@ describe('an end by its signal', () => {
     expect(getEventListeners(ends.signal, 'abort')).toEqual([]);
   });
 
+  test('is not waited for by requests that failed, and no time is counted for them any more', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const cut: Answer = response => response.destroy();
+    const { source, ends } = await scripted([cut, cut, cut]);
+    for (let request = 0; request < 3; request++) await source.ask().next();
+    expect([getEventListeners(ends.signal, 'abort'), vi.getTimerCount()]).toEqual([[], 0]);
+  });
+
   test('ends a request that is made after it', async () => {
     const ends = new AbortController();
     ends.abort();

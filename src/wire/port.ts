@@ -158,10 +158,10 @@ function createGuarded(silence: number): Server {
     // against request smuggling: refuse bytes that other servers read differently
     insecureHTTPParser: false,
     requireHostHeader: true,
-    // an answer is one small write: Nagle's algorithm would only delay it
-    noDelay: true,
   }).setTimeout(silence * 1000);
   // maxRequestsPerSocket stays 0, no limit: a page polls on one connection as long as it is open
+  // noDelay stays true, as Node.js has it without a word: an answer is one small write, and Nagle's algorithm would only
+  // delay it
 }
 
 /** The port for pages. */

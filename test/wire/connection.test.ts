@@ -247,6 +247,14 @@ test("a route is given the requests of a server that has Node's HTTP alone, as i
   line.destroy();
 });
 
+test('a request whose target is malformed is refused in plain text, and nothing else is asked', async () => {
+  const { connect, others } = wired();
+  const line = connect(get('/b#c'));
+  await soon(() => line.text.endsWith('\n'));
+  expect(line.text).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n.*\r\n\r\nthe target: [^\r]*\n$/s);
+  expect(others).toEqual([]);
+});
+
 describe('a connection that the client ends its side of', () => {
   test.each<[string, string, RegExp]>([
     ['fresh', '', /^$/],
@@ -281,6 +289,19 @@ describe('a connection that the client ends its side of', () => {
       'last',
     ]);
     expect([first, last]).toEqual([expect.stringMatching(KEEP), expect.stringMatching(CLOSE)]);
+  });
+
+  test('between two requests of one packet has the second answered too', async () => {
+    const { connect, asked } = wired();
+    const line = connect(get('/a?1') + get('/a?2'));
+    await soon(() => asked.length === 1);
+    asked[0]?.exchange.send(200, NONE, 'first');
+    // before the turn in which the second is read
+    line.leave();
+    await soon(() => asked.length === 2);
+    asked[1]?.exchange.send(200, NONE, 'last');
+    await soon(() => line.destroyed);
+    expect(line.text).toMatch(/first.*last$/s);
   });
 
   test('while its answer is not read, gets the whole of it', async () => {

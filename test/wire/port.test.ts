@@ -130,6 +130,15 @@ describe('the public port', () => {
     expect([isOpen(held), cuts]).toEqual([true, ['full']]);
   });
 
+  test('counts no connection that it has refused for being full', async () => {
+    const { cuts, connect, answer, limits, open } = await opened('public', 2);
+    await connect();
+    await connect();
+    await answer();
+    await soon(() => open.size === 2);
+    expect([cuts, limits.peak()]).toEqual([['full'], { now: 2, peak: 2 }]);
+  });
+
   test('closes idle connections when more than nine in ten are in use, at most twice a second', async () => {
     const now = vi.spyOn(performance, 'now').mockReturnValue(10_000);
     onTestFinished(() => now.mockRestore());
