@@ -180,7 +180,7 @@ test('when it is closed all accept, also those that paused, and nothing is order
   expect(accepting.slice(7)).toEqual([]);
 });
 
-test('while it is closing nothing is ordered either, whatever is reported and whoever would be asked', async () => {
+test('while it is closing nothing is ordered either, whatever is reported and due', async () => {
   const { sockets, workers, accepting, orders, open } = await started(2);
   for (const worker of workers) open(worker);
   sockets.onReport(workers[0] as Worker, 'public', 10, 10);
