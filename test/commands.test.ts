@@ -97,7 +97,7 @@ test('watch prints a line for each value, until the final one; an expired ticket
   const { key, proof } = tagwait.newTicket(60);
   await set(internalUrl, { key, value: 1 });
   const watching = command(['watch', key, '--proof', proof], env);
-  await until(() => watching.out.length === 1);
+  await until(() => watching.out.length === 1, { seen: () => watching });
   await held(internalUrl, key, 1);
   const { cursor } = (await set(internalUrl, { key, value: 'done', final: true })).body;
   expect(await watching.code).toBe(0);

@@ -38,18 +38,18 @@ describe.each(stores)('over $name', store => {
   });
 
   test('nothing set: time-out, after the hold and not before, with a cursor to ask again with', async () => {
-    const { publicUrl } = await service({ hold: 0.3 });
+    const { publicUrl } = await service({ hold: 1 });
     const began = performance.now();
     const reply = await poll(publicUrl, { key: newKey() });
-    expect(performance.now() - began).toBeGreaterThan(250);
+    expect(performance.now() - began).toBeGreaterThan(950);
     expect(reply).toEqual({ code: -1, message: 'timeout', cursor: expect.any(String) });
   });
 
   test('hold: seconds up to the setting, and 0 answers at once', async () => {
     const { publicUrl } = await service({ hold: 20 });
     expect(await poll(publicUrl, { key: newKey(), hold: '0' })).toMatchObject({ code: -1 });
-    expect(await poll(publicUrl, { key: newKey(), hold: '0.1' })).toMatchObject({ code: -1 });
-    const brief = await service({ hold: 0.2 });
+    expect(await poll(publicUrl, { key: newKey(), hold: '0.8' })).toMatchObject({ code: -1 });
+    const brief = await service({ hold: 0.8 });
     expect(await poll(brief.publicUrl, { key: newKey(), hold: '1' })).toMatchObject({ code: -1 });
     expect(await poll(brief.publicUrl, { key: newKey(), hold: '1.1' })).toMatchObject({ code: -4 });
     for (const hold of ['21', '-1', 'x', '1e1', '', '0x1', ' 1', '20.1'])
