@@ -137,6 +137,22 @@ describe('one server', () => {
     expect(errors).toEqual([]);
   });
 
+  test('the first reconnect does not wait as one after a refusal does', async () => {
+    fake('setTimeout', 'clearTimeout');
+    random(1);
+    const one = await redis();
+    const { client } = open(server(one.at));
+    await client.connect();
+    await client.get('a');
+    for (const socket of one.sockets) socket.destroy();
+    await soon(() => client.status === 'reconnecting');
+    vi.advanceTimersByTime(49);
+    expect(client.status).toBe('reconnecting');
+    vi.advanceTimersByTime(1);
+    expect(client.status).toBe('connecting');
+    await soon(() => client.status === 'ready');
+  });
+
   test('a subscriber that has reconnected subscribes only when asked to', async () => {
     const one = await redis();
     const { subscriber } = open(server(one.at));

@@ -1,4 +1,6 @@
 /** The parts that brokers are made of, each by itself, in virtual time. Together: docs/brokers.md, and examples.test.ts. */
+import { getHeapStatistics, setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Conflict, type Entry, RECEIPTS, Unavailable, WrongStore } from '../../src/brokers/broker.js';
 import { brokerContract, HISTORY } from '../../src/brokers/contract/contract.js';
@@ -137,6 +139,43 @@ test('operations of a key run in order, those of others beside them, and a failu
   expect(log).toEqual(['first', 'second']);
 });
 
+test('an operation waits for all of its key that were asked for before, also when the first has ended', async () => {
+  const inOrder = new InOrder();
+  const log: string[] = [];
+  const releases: (() => void)[] = [];
+  const slow = (name: string) =>
+    inOrder.do('a', async () => {
+      await new Promise<void>(resolve => releases.push(resolve));
+      log.push(name);
+    });
+  const turn = () => new Promise(resolve => setImmediate(resolve));
+  const [first, second] = [slow('first'), slow('second')];
+  await turn();
+  releases[0]?.();
+  await first;
+  await turn();
+  const third = inOrder.do('a', () => log.push('third'));
+  await turn();
+  expect(log).toEqual(['first']);
+  releases[1]?.();
+  await Promise.all([second, third]);
+  expect(log).toEqual(['first', 'second', 'third']);
+});
+
+test('a key whose operations have ended takes no memory', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const inOrder = new InOrder();
+  const operate = async (from: number, count: number) => {
+    for (let key = from; key < from + count; key++) await inOrder.do(`key ${key}`, () => {});
+    collect();
+    return getHeapStatistics().used_heap_size;
+  };
+  const before = await operate(0, 1000);
+  const after = await operate(1000, 20_000);
+  expect((after - before) / 20_000, 'bytes for each key').toBeLessThan(50);
+});
+
 test('the keys are outdated whose position is another, not known here, or not subscribed there', async () => {
   const known = [
     { key: 'same', position: 'e-1' },
@@ -156,6 +195,8 @@ class Broker extends StoreBroker {
   /** how `connect`, `heartbeat` and `leave` behave: an error, or never for no answer */
   broken: Error | 'silent' | undefined;
   log: string[] = [];
+  /** of the newest connection */
+  signal: AbortSignal | undefined;
   constructor() {
     super({ name: 'Store', interval: 1000, timeout: 3000 });
   }
@@ -165,6 +206,7 @@ class Broker extends StoreBroker {
     return this.broken ? Promise.reject(this.broken) : Promise.resolve();
   }
   connect(signal: AbortSignal) {
+    this.signal = signal;
     signal.addEventListener('abort', () => this.log.push('dropped'));
     return this.#answer('connect');
   }
@@ -199,6 +241,7 @@ describe('a broker over a store', () => {
     await broker.close();
     await pass(10_000);
     expect(log()).toBe('leave dropped');
+    expect(broker.signal?.reason).toEqual(new Error('the broker was closed'));
     expect(broker.status().up).toBe(false);
     expect(vi.getTimerCount()).toBe(0);
   });
@@ -271,6 +314,19 @@ describe('a broker over a store', () => {
     await start;
     await pass(10_000);
     expect([log(), gaps, broker.status().up]).toEqual(['connect leave dropped', [], false]);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test('that loses its store while it leaves stays closed', async () => {
+    const { broker, gaps, pass, log } = await started();
+    broker.broken = 'silent';
+    const closed = broker.close();
+    broker.breaks(new Error('cut'));
+    broker.broken = undefined;
+    await pass(10_000);
+    await closed;
+    expect([log(), gaps.length]).toEqual(['connect heartbeat leave dropped', 1]);
+    expect(broker.status()).toEqual({ up: false, cause: undefined, reconnects: 0 });
     expect(vi.getTimerCount()).toBe(0);
   });
 

@@ -32,6 +32,26 @@ test.each<[Message, string]>([
   expect(decode(text)).toEqual(message);
 });
 
+test.each<[string, Message]>([
+  ['g', { kind: 'gap', key: '' }],
+  ['b n1', { kind: 'heartbeat', node: 'n1', server: '', count: 0 }],
+  ['q n1', { kind: 'survey', node: 'n1', id: '', key: '' }],
+  ['p', { kind: 'receipt', key: '', position: '', state: 'proved' }],
+  ['d k', { kind: 'drop', key: 'k', name: '', from: '' }],
+  [
+    'e\nk e1-2\n',
+    {
+      kind: 'entries',
+      entries: [
+        ['k', { value: '', cursor: 'e1-2', prev: '', final: false, at: undefined }],
+        ['', { value: '', cursor: '', prev: '', final: false, at: undefined }],
+      ],
+    },
+  ],
+])('what is missing of "%s" is empty, and no text of its own', (text, message) => {
+  expect(decode(text)).toEqual(message);
+});
+
 test.each(['', 'e', 'z n1', 'bb n1 0 7', 'E\nk e1-2 e1-1  1 v'])(
   '"%s" is no message of this version',
   text => {

@@ -28,7 +28,9 @@ async function sentinel(master: number, wants?: string[], others: Answer = []): 
     }
     if (wants && !known.has(socket)) return new Error('NOAUTH Authentication required.');
     if (name === 'SENTINEL' && args[0] === 'SENTINELS') return others;
-    if (name === 'SENTINEL') return args[1] === 'tag' ? ['127.0.0.1', String(self.master)] : null;
+    if (name === 'SENTINEL' && args[0] === 'GET-MASTER-ADDR-BY-NAME')
+      return args[1] === 'tag' ? ['127.0.0.1', String(self.master)] : null;
+    if (name === 'SENTINEL') return new Error(`ERR Unknown sentinel subcommand '${args[0]}'`);
     return name === 'SUBSCRIBE' ? ['subscribe', args[0] as string, 1] : 'PONG';
   });
   const self: Sentinel = { ...made, got, master };

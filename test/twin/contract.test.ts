@@ -18,11 +18,15 @@ function servers(count: number): Server[] {
   return all;
 }
 
-function brokerOn(all: Server[], node = 'n', { wait = 0, lease = undefined as number | undefined } = {}) {
+function brokerOn(
+  all: Server[],
+  node = 'n',
+  { wait = 0, lease = undefined as number | undefined, database = 0 } = {},
+) {
   const store =
     all.length > 1
       ? ({ kind: 'cluster', nodes: all.map(({ port }) => `fake:${port}`) } as const)
-      : ({ kind: 'server', url: 'redis://fake:7001' } as const);
+      : ({ kind: 'server', url: `redis://fake:7001/${database}` } as const);
   return new RedisBroker({ store, prefix: 'tagwait', history: HISTORY, wait, node, lease, log }, () =>
     fakeConnections(new Line(new Random(1), 0.2), all, all.length > 1),
   );
@@ -127,6 +131,44 @@ test('a reply that no script gives drops the connection, and the next subscribe 
   expect(await broker.subscribe('k', '')).toMatchObject({ entries: [] });
 });
 
+test('a reply that no script gives drops no connection of a Cluster: its other servers go on', async () => {
+  const all = servers(3);
+  const broker = await started(brokerOn(all));
+  const odd = all.map(({ store }) => vi.spyOn(store, 'subscribe').mockReturnValue([42]));
+  expect(await refusal(broker.subscribe('k', ''))).toMatch(/^Redis: an unexpected reply: \S/);
+  for (const one of odd) one.mockRestore();
+  expect(await broker.subscribe('k', '')).toMatchObject({ entries: [] });
+  expect(broker.status()).toEqual({ up: true, cause: undefined, reconnects: 0 });
+});
+
+test('each entry has the cursor of its set, also when Redis was restarted in between, and the last one is final', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server]));
+  const cursors: string[] = [];
+  for (const final of [false, false, true]) {
+    cursors.push((await broker.set('k', '1', { ...TTL, final })).cursor);
+    server.restart();
+  }
+  expect(new Set(cursors.map(cursor => cursor.split('-')[0])).size).toBe(3);
+  const [first, second, third] = cursors;
+  const expected = [
+    { cursor: first, prev: '', final: false },
+    { cursor: second, prev: first, final: false },
+    { cursor: third, prev: second, final: true },
+  ];
+  expect((await broker.subscribe('k', '')).entries).toMatchObject(expected);
+  expect((await broker.peek('k')).entries).toMatchObject(expected);
+});
+
+test('an entry that someone has deleted in Redis counts as lost, and the others are read', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server]));
+  for (const value of ['1', '2', '3']) await broker.set('k', value, TTL);
+  server.store.hash('tagwait:1:{k}')?.delete('2');
+  const { entries, lost } = await broker.subscribe('k', '');
+  expect([entries.map(({ value }) => value), lost]).toEqual([['1', '3'], 1]);
+});
+
 test('with `wait` a set is acknowledged when enough replicas have it, and is refused after a second without', async () => {
   const [server] = servers(1) as [Server];
   const broker = await started(brokerOn([server], 'n', { wait: 2 }));
@@ -172,6 +214,14 @@ test('the names in Redis, which every version uses', async () => {
   await broker.set('k', '1', TTL);
   expect(server.store.keys().sort()).toEqual(['tagwait:1:m:{0}:n', 'tagwait:1:w:{k}', 'tagwait:1:{k}']);
   expect(scripts.mock.calls[0]?.[1].slice(3, 6)).toEqual(['tagwait:1:n:', '', 'tagwait:1:m:{0}:']);
+});
+
+test('channels have the number of a database other than 0, because all databases share them', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server], 'n', { database: 2 }));
+  const scripts = vi.spyOn(server.store, 'set');
+  await broker.set('k', '1', TTL);
+  expect(scripts.mock.calls[0]?.[1].slice(3, 6)).toEqual(['tagwait:1:db2:n:', '', 'tagwait:1:m:{0}:']);
 });
 
 test.each([

@@ -1,4 +1,5 @@
 /** The link to Redis over connections in memory, in virtual time: its states, what it logs, and what it asks for again. */
+import slotOf from 'cluster-key-slot';
 import type { Cluster, Redis } from 'ioredis';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { Unavailable, WrongStore } from '../../src/brokers/broker.js';
@@ -7,7 +8,7 @@ import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import { Random } from '../chaos/random.js';
 import { fakeConnections } from './clients.js';
 import { Clock } from './clock.js';
-import { Line, Server } from './server.js';
+import { type Connection, Line, Server } from './server.js';
 
 const AWAY = 'Redis is away: held requests stay open, sets are refused';
 
@@ -230,6 +231,19 @@ test('a node that closes while Redis is away does not wait', async () => {
   expect([one.line.connections.size, clock.pending]).toEqual([0, 0]);
 });
 
+test('a node that closes while its heartbeat is under way stays closed, and logs nothing later', async () => {
+  const { clock, one } = await ready();
+  await clock.runUntil(3999);
+  one.line.dropping = 'all';
+  await clock.runUntil(4000);
+  const closed = one.broker.close();
+  expect(await settled(clock, closed, 400)).toBe(undefined);
+  await clock.runUntil(10_000);
+  expect(one.broker.status()).toEqual({ up: false, cause: undefined, reconnects: 0 });
+  expect([one.logged, one.events.gap.mock.calls.length]).toEqual([[], 0]);
+  expect([one.line.connections.size, clock.pending]).toEqual([0, 0]);
+});
+
 test.each([1, 3])('the nodes are known as soon as all have replied, on %d servers', async count => {
   const { clock, node, one } = await ready(count);
   const other = node('other');
@@ -270,6 +284,50 @@ test('the connection of the commands breaks: the subscriber connects again too, 
   expect(subscriberOf(one)).not.toContain(before);
   expect(subscriberOf(one)).toHaveLength(1);
   expect(one.events.gap).toHaveBeenCalledTimes(1);
+});
+
+test.each(['commands', 'subscriber'])(
+  'the connection of the %s ends without an error: that is the cause, each time',
+  async role => {
+    const { clock, one } = await ready();
+    const cause = 'fake:7001: the connection was closed';
+    const lose = async (how: (connection: Connection) => void) => {
+      for (const connection of one.line.connections) if (connection.role === role) how(connection);
+      await clock.runUntil(clock.now + 5);
+      const causes = one.logged.splice(0).map(([fields]) => (fields as { cause: string }).cause);
+      await clock.runUntil(clock.now + 5000);
+      expect(one.broker.status()).toMatchObject({ up: true, cause: undefined });
+      one.logged.length = 0;
+      return causes;
+    };
+    expect(await lose(connection => connection.end())).toEqual([cause]);
+    expect((await lose(connection => connection.reset('read ECONNRESET')))[0]).toBe(
+      'fake:7001: read ECONNRESET',
+    );
+    expect(await lose(connection => connection.end())).toEqual([cause]);
+  },
+);
+
+test('an error of a connection that works all the same takes nothing away', async () => {
+  const { clock, one } = await ready();
+  one.clients.client.emit('error', new Error('ERR once'));
+  expect(one.broker.status()).toEqual({ up: true, cause: undefined, reconnects: 0 });
+  await clock.runUntil(5000);
+  expect([one.broker.status().reconnects, one.logged, one.events.gap.mock.calls.length]).toEqual([0, [], 0]);
+});
+
+test('a page counts as watching whose node came while this one heard nothing', async () => {
+  const { clock, node, one } = await ready(3);
+  await clock.runUntil(4000);
+  one.line.refusals.set('subscribe', 'LOADING Redis is loading');
+  for (const connection of subscriberOf(one)) connection.reset('read ECONNRESET');
+  await clock.runUntil(4100);
+  const other = node('other');
+  other.start();
+  await clock.runUntil(5000);
+  await settled(clock, Promise.resolve(other.broker.subscribe('k', '')), 50);
+  const receipt = await settled(clock, one.broker.set('k', '1', { ttl: 60_000 }), 50);
+  expect(receipt).toMatchObject({ watched: true });
 });
 
 test('the subscriber breaks: Redis is away until it has subscribed again', async () => {
@@ -393,6 +451,19 @@ test('one server of a Cluster is lost: it is named, and the subscriber connects 
   lost.up = true;
   await clock.runUntil(8000);
   expect(one.broker.status()).toMatchObject({ up: true, reconnects: 1 });
+});
+
+test('a slot that no server of a Cluster owns has no heartbeat, and each server has its own all the same', async () => {
+  const { clock, servers, one } = await ready(3);
+  const client = one.clients.client as Cluster & { slots: string[][] };
+  const slots = [...client.slots];
+  delete slots[slotOf('0')];
+  Object.assign(client, { slots });
+  for (const { store } of servers) for (const key of store.keys()) store.del(key);
+  await clock.runUntil(20_000);
+  for (const { store } of servers)
+    expect(store.keys()).toEqual([expect.stringMatching(/^t:1:m:\{[1-9]\d*\}:n$/)]);
+  expect([one.broker.status(), one.logged]).toEqual([{ up: true, cause: undefined, reconnects: 0 }, []]);
 });
 
 test('no server of a Cluster owns a slot: Redis is away until one does', async () => {

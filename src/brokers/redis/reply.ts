@@ -30,7 +30,7 @@ export function readBacklog(reply: readonly (string | number | null)[]): Backlog
   let lost = Math.max(0, first - 1 - seen);
   for (const [index, value] of values.entries()) {
     const offset = first + index;
-    // another node with a shorter history has deleted it
+    // no script deletes an entry between the first and the last, so someone else did
     if (value === null) lost++;
     else {
       const cursor = positionOf(offset);
