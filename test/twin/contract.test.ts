@@ -160,6 +160,21 @@ test('each entry has the cursor of its set, also when Redis was restarted in bet
   expect((await broker.peek('k')).entries).toMatchObject(expected);
 });
 
+test('only the entries whose sets wait for a receipt ask the page for one', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server]));
+  await broker.set('k', '1', TTL);
+  const { cursor } = await broker.set('k', '2', { ...TTL, receipt: 1000 });
+  await broker.set('k', '3', TTL);
+  const { entries, wanted } = await broker.subscribe('k', '');
+  expect(entries.map(({ value, receipt }) => [value, receipt])).toEqual([
+    ['1', undefined],
+    ['2', true],
+    ['3', undefined],
+  ]);
+  expect(wanted).toEqual([cursor]);
+});
+
 test('an entry that someone has deleted in Redis counts as lost, and the others are read', async () => {
   const [server] = servers(1) as [Server];
   const broker = await started(brokerOn([server]));
