@@ -88,7 +88,7 @@ async function mutate(group, files) {
     .runMutationTest()
     .then(results => ({ results }))
     .catch(error => ({ results: tried, unfinished: `it ended early: ${error.message}` }));
-  const { results, unfinished } = await Promise.race([run, late]);
+  let { results, unfinished } = await Promise.race([run, late]);
   const found = Object.fromEntries(
     files.map(file => [file, { hash: hashOf(file), sample: samples[file], killed: 0, survived: [] }]),
   );
@@ -103,8 +103,11 @@ async function mutate(group, files) {
       found[file].survived.push(numbered(mutantName(mutant, file), found[file].survived));
   }
   // what was not tried again has been killed before
-  for (const [file, { killed, survived }] of Object.entries(known ?? {}))
+  for (const [file, { killed, survived }] of Object.entries(known ?? {})) {
+    if (found[file].killed + found[file].survived.length < survived.length)
+      unfinished ??= `${file}: not each of its survivors was found again`;
     found[file].killed = killed + survived.length - found[file].survived.length;
+  }
   return { found, unfinished };
 }
 
