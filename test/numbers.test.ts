@@ -68,6 +68,8 @@ test.each([
     '1e309',
     '9e9999999999',
     '17976931348623157e292',
+    '17976931348623157e293',
+    '12345678901234567.5e300',
     '1e-400',
     '5e-324',
     '0.1',
@@ -103,6 +105,7 @@ test.each([
   [`[1,2.5,-3e2,${LOST}]`, true],
   [`[${LOST},1]`, true],
   ['[1.5e3,"a",0.25]', false],
+  [`[0,-0,0.0,0e5,${LOST}]`, true],
 ])('losesDigits of %s is %s: what a string holds is no number', (json, lost) => {
   expect(losesDigits(json) !== undefined).toBe(lost);
 });
@@ -135,6 +138,7 @@ test.each([
   ['[1,18446744073709552000,2.5]', '[1,18446744073709551616,2.5]'],
   ['9007199254740992', '9007199254740992'],
   ['1e+21', '1e+21'],
+  ['[0,-1152921504606847000,0]', '[0,-1152921504606846976,0]'],
 ])('withExactIntegers of %s', (printed, exact) => expect(withExactIntegers(printed)).toBe(exact));
 
 test('writtenNumber: a text that is what JavaScript prints', () => {

@@ -73,10 +73,12 @@ describe('split', () => {
     const fill = (text: string, length: number) => `${text}${'x'.repeat(length - text.length)}`;
     expect(split(fill('key=a&_=', QUERY_BYTES))).toMatchObject({ given: { key: 'a' }, tooLong: false });
     expect(split(fill('key=a&_=', QUERY_BYTES + 1))).toMatchObject({ given: { key: 'a' }, tooLong: true });
-    expect(split(fill('key=', QUERY_BYTES + 1))).toMatchObject({ given: {}, tooLong: true });
+    const none = { given: {}, twice: [], garbled: [], tooLong: true };
+    expect(split(fill('key=', QUERY_BYTES + 1))).toEqual(none);
     const cut = `${fill('_=', QUERY_BYTES - 5)}&key=a`;
-    expect(split(cut)).toMatchObject({ given: {}, tooLong: true });
-    expect(split(`${fill('_=', QUERY_BYTES - 6)}&key=a&var=b`)).toMatchObject({ given: { key: 'a' } });
+    expect(split(cut)).toEqual(none);
+    const more = `${fill('_=', QUERY_BYTES - 6)}&key=a&var=b`;
+    expect(split(more)).toEqual({ ...none, given: { key: 'a' } });
   });
 });
 
@@ -125,6 +127,8 @@ describe('a question', () => {
     ['key=a&hold=9999', 10_000, { key: 'a', since: '', hold: 9999, proof: '' }],
     [`key=a&proof=${'p'.repeat(128)}`, 25, { key: 'a', since: '', hold: 25, proof: 'p'.repeat(128) }],
     ['key=a&callback=alert&callback=%', 25, { message: 'callback: give it once' }],
+    [`key=a&poll=${'p'.repeat(32)}`, 25, { poll: 'p'.repeat(32), drop: '' }],
+    ['key=a&drop=aZ09_-', 25, { poll: '', drop: 'aZ09_-' }],
   ])('%s, with a longest hold of %d s', (query, longest, expected) => {
     expect(ask(query, longest)).toMatchObject(expected);
   });
@@ -144,6 +148,12 @@ describe('a question', () => {
       hold,
     ]),
     [`key=a&proof=${'p'.repeat(129)}`, 'proof: give the proof of the ticket'],
+    ...['poll', 'drop'].flatMap(name =>
+      ['', '!', '!a', 'a.b', 'a!', 'a%0A', 'p'.repeat(33)].map(given => [
+        `key=a&${name}=${given}`,
+        `${name}: give 1 to 32 of A-Z a-z 0-9 _ -`,
+      ]),
+    ),
     [`key=a&_=${'x'.repeat(QUERY_BYTES)}`, `the query: give at most ${QUERY_BYTES} bytes`],
   ])('%s is refused', (query, message) =>
     expect(ask(query as string)).toEqual(new BadParameter(message as string)),
@@ -195,16 +205,20 @@ test('only `*` alone allows every name', () => {
 
 describe('a script', () => {
   test.each([
-    [call('cb', '{}'), '/**/typeof cb=="function"&&cb({});'],
-    [call('a.b', '1'), '/**/typeof a!="undefined"&&a!=null&&typeof a.b=="function"&&a.b(1);'],
+    ['call', 'cb', '{}', '/**/typeof cb=="function"&&cb({});'],
+    ['call', 'a.b', '1', '/**/typeof a!="undefined"&&a!=null&&typeof a.b=="function"&&a.b(1);'],
     [
-      call('a.b.c', '1'),
+      'call',
+      'a.b.c',
+      '1',
       '/**/typeof a!="undefined"&&a!=null&&a.b!=null&&typeof a.b.c=="function"&&a.b.c(1);',
     ],
-    [assign('seen', '{}'), '/**/window.seen={};'],
-    [assign('a.b', '1'), '/**/if(window.a!=null)window.a.b=1;'],
-    [assign('a.b.c', '1'), '/**/if(window.a!=null&&window.a.b!=null)window.a.b.c=1;'],
-  ])('%s', (script, expected) => expect(script).toBe(expected));
+    ['assign', 'seen', '{}', '/**/window.seen={};'],
+    ['assign', 'a.b', '1', '/**/if(window.a!=null)window.a.b=1;'],
+    ['assign', 'a.b.c', '1', '/**/if(window.a!=null&&window.a.b!=null)window.a.b.c=1;'],
+  ])('to %s %s with %s', (use, name, data, expected) =>
+    expect(use === 'call' ? call(name, data) : assign(name, data)).toBe(expected),
+  );
 
   const nested = (levels: number) => JSON.parse('['.repeat(levels) + ']'.repeat(levels)) as unknown;
   test.each([

@@ -189,6 +189,7 @@ test.each<[what: string, data: string | Buffer, code: number, reason: RegExp]>([
   ['of two kinds', text({ watch: 'a', stop: 'a' }), 1008, /^give /],
   ['with a number for a key', text({ watch: 1 }), 1008, /^give /],
   ['with a number for a cursor', text({ watch: 'a', since: 1 }), 1008, /^give /],
+  ['with a number for a proof', text({ watch: 'a', proof: 1 }), 1008, /^give /],
 ])('a message that is %s closes the socket', async (_, data, code, reason) => {
   const { publicUrl, internalUrl } = await service();
   const client = await socketTo(publicUrl);

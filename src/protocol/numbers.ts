@@ -86,7 +86,7 @@ function isExactProduct(number: number, power: number): boolean {
 /** Whether JavaScript prints it with these digits. */
 function isPrinted(integer: Numbers): boolean {
   const printed = new Numbers(String(Math.abs(Number(integer.text))));
-  return printed.next() && printed.size === integer.size && printed.digitsText() === integer.digitsText();
+  return printed.next() && printed.digitsText() === integer.digitsText();
 }
 
 const ZERO = 48;

@@ -152,7 +152,7 @@ export function formOf({ given, twice, garbled }: Parameters, names: Names): For
   if (callback !== undefined && variable !== undefined)
     return new BadParameter('callback, var: give one of them, not both');
   const mode = callback === undefined ? 'var' : 'callback';
-  const name = callback ?? variable ?? '';
+  const name = (callback ?? variable) as string;
   if (twice.includes(mode)) return new BadParameter(`${mode}: give it once`);
   if (garbled.includes(mode) || !names.allows(mode, name))
     return new BadParameter(`${mode}: ${NAME_ALLOWED}`);

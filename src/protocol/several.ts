@@ -46,6 +46,6 @@ export function severalOf(parameters: Parameters, longest: number): SeveralQuery
 }
 
 const valuesOf = ({ given, further }: Parameters, name: (typeof LISTS)[number]): string[] => [
-  given[name] ?? '',
+  given[name] as string,
   ...(further?.[name] ?? []),
 ];
