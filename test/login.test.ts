@@ -1,6 +1,6 @@
 /** The scan login from outside: five calls on the internal port, and what the page hears on the public one. */
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { Unavailable } from '../src/brokers/broker.js';
+import { Conflict, Unavailable } from '../src/brokers/broker.js';
 import { MemoryBroker } from '../src/brokers/memory.js';
 import { createTagwait, LoginError } from '../src/index.js';
 import { type LoginStore, Logins } from '../src/login/machine.js';
@@ -171,6 +171,18 @@ describe.each(stores)('a login by scan, over $name', ({ settings }) => {
     expect(answers.at(-1)?.body).toMatchObject({ code: 429, reason: 'tries', retry: expect.any(Number) });
     expect(Number(answers.at(-1)?.body.retry)).toBeGreaterThan(0);
     expect((await call('redeem', { ...claim, code: right })).body).toEqual({ code: 0, user: 1, phone: 'p' });
+  });
+
+  test('only wrong codes and visitors are counted as tries: other refusals stay what they are', async () => {
+    const { call, key, phone } = await begun(await settings());
+    await call('scan', phone);
+    await call('deny', phone);
+    for (const [claim, reason] of [
+      [{ key, code: 'x', visitor: 'v' }, 'decided'],
+      [{ key: 'none', code: 'x', visitor: 'v' }, 'unknown'],
+    ] as const)
+      for (let number = 0; number < 12; number++)
+        expect((await call('redeem', claim)).body.reason, `the ${number + 1}th`).toBe(reason);
   });
 
   test('what comes too late is 410, and an unknown key 404', async () => {
@@ -359,6 +371,7 @@ test('the record: another visitor for each login, a key that is no proof of a ti
   const [one, two] = sets as [(typeof sets)[0], (typeof sets)[0]];
   expect(one.login.visitor).not.toBe(two.login.visitor);
   expect(one.ttl).toBeGreaterThan(60_500);
+  expect(one.ttl).toBeLessThanOrEqual(61_000);
   // what would be signed for a ticket of the key "login"
   expect(proofOf(secret[0] as string, 'login', key as never)).not.toContain(one.key);
 });
@@ -377,6 +390,45 @@ test('wrong tries are counted for 10,000 keys, and the oldest window gives way',
   expect(tries.wrong('first', 60_000), 'not the oldest').toBeGreaterThan(0);
   for (let key = 0; key < 10_000; key++) tries.wrong(`n${key}`, 60_000);
   expect(tries.wrong('first', 60_000), 'forgotten').toBe(0);
+});
+
+test('of 10,000 keys each is counted, and the next one takes the place of the oldest', () => {
+  const tries = new Tries();
+  for (let number = 0; number < 11; number++) tries.wrong('oldest', 0);
+  for (let key = 1; key < 10_000; key++) tries.wrong(`k${key}`, 0);
+  expect(tries.wrong('oldest', 0)).toBeGreaterThan(0);
+  tries.wrong('one more', 0);
+  expect(tries.wrong('oldest', 0)).toBe(0);
+});
+
+/** A store that only ends with an error, and the logins over it. `peeked`: what it was asked. */
+function overStore(stored: string | undefined, error: Error) {
+  const peeked: [key: string, waiters: boolean][] = [];
+  const store: LoginStore = {
+    setRendered: () => Promise.reject(error),
+    peek: async (key, waiters) => {
+      peeked.push([key, waiters]);
+      const entries = stored === undefined ? [] : [{ value: stored }];
+      return { entries, cursor: 'e-1' } as never;
+    },
+  };
+  return { logins: new Logins(store, secret), peeked };
+}
+const waiting = () =>
+  JSON.stringify({ state: 'waiting', visitor: 'v', show: '1', created: 0, ends: Date.now() + 60_000 });
+
+test('a login that was not stored is not answered as one that was', async () => {
+  const { logins } = overStore(undefined, new Unavailable('down'));
+  await expect(logins.new('v', 60, '1')).rejects.toThrow('down');
+});
+
+test('a step that always finds another one stored before it is given up, and says to try again', async () => {
+  const { logins, peeked } = overStore(waiting(), new Conflict('expect', 'e-2'));
+  const step = logins.scan('a', 'p');
+  await expect(step).rejects.toBeInstanceOf(Unavailable);
+  await expect(step).rejects.toThrow('too many steps of this login at the same time: try again');
+  // how many requests wait for the record is never asked: no page can watch it
+  expect(new Set(peeked.map(([, waiters]) => waiters))).toEqual(new Set([false]));
 });
 
 test('rotation: every secret finds the logins that were made with it', async () => {
@@ -455,8 +507,8 @@ describe('in a program', () => {
 });
 
 describe('times', () => {
-  /** A login that phone p has scanned, and a clock. */
-  async function scanned() {
+  /** The embedded store, and the clock that the test sets. */
+  async function withClock() {
     vi.useFakeTimers({ toFake: ['Date'] });
     const broker = new MemoryBroker({ history: 1 });
     onTestFinished(async () => {
@@ -468,7 +520,12 @@ describe('times', () => {
       setRendered: (...args) => broker.set(...args),
       peek: key => broker.peek(key),
     };
-    const logins = new Logins(store, secret);
+    return { broker, logins: new Logins(store, secret) };
+  }
+
+  /** A login that phone p has scanned, and a clock. */
+  async function scanned() {
+    const { broker, logins } = await withClock();
     const { key } = await logins.new('v', 120, '1');
     const answer = await logins.scan(key, 'p');
     const begun = Date.now();
@@ -510,6 +567,22 @@ describe('times', () => {
     await expect(logins.deny(key, 'p')).rejects.toMatchObject({ reason: 'expired' });
     expect(await logins.scan(key, 'p')).toEqual({ ...answer, repeated: true });
     await expect(logins.scan(key, 'q')).rejects.toMatchObject({ reason: 'taken' });
+  });
+
+  test('at the end of a login that no phone has scanned, every step is too late', async () => {
+    const { logins } = await withClock();
+    const { key } = await logins.new('v', 120, '1');
+    vi.setSystemTime(Date.now() + 119_999);
+    const steps = [
+      () => logins.approve(key, 'p', '7'),
+      () => logins.deny(key, 'p'),
+      () => logins.redeem(key, 'c', 'v', undefined),
+    ];
+    for (const [at, reason] of ['unscanned', 'unscanned', 'wrong'].entries())
+      await expect(steps[at]?.()).rejects.toMatchObject({ reason });
+    vi.setSystemTime(Date.now() + 1);
+    for (const step of [...steps, () => logins.scan(key, 'p')])
+      await expect(step()).rejects.toMatchObject({ reason: 'expired' });
   });
 
   test('wrong tries are counted for a minute', () => {

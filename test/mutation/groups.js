@@ -84,7 +84,7 @@ export const GROUPS = {
     ),
     sample: 0.15,
   },
-  login: { least: 75, files: filesOf('login'), tests: tests('login'), sample: 0.3 },
+  login: { least: 75, files: filesOf('login'), tests: tests('login', 'receipts'), sample: 0.3 },
   routes: {
     least: 75,
     files: filesOf('routes'),
