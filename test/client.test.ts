@@ -1,6 +1,6 @@
 /** The page's script on a page made by hand: what it asks, what it tells, and what it does where a browser refuses it. */
 import { describe, expect, test, vi } from 'vitest';
-import { type Asked, type Channel, Page, type Values } from './browsers/virtual.js';
+import { type Asked, type Channel, Page, script, type Values } from './browsers/virtual.js';
 
 const TIMEOUT = { code: -1, message: 'timeout', cursor: 'e-1' };
 const query = ({ src }: Asked) => Object.fromEntries(new URL(src).searchParams);
@@ -305,6 +305,31 @@ describe('what it tells', () => {
     // the events of the one that was given up mean nothing
     newest.onerror();
     expect(page.polls).toHaveLength(3);
+  });
+
+  test('the answer to a drop is no news: a page that is offline stays so', () => {
+    const page = new Page();
+    page.watch('k');
+    page.newest.onerror();
+    // the second one is given up
+    for (let waited = 0; page.drops.length === 0 && waited < 20_000; waited += 250) page.pass(250);
+    expect([page.drops.length, page.polls.length]).toEqual([1, 2]);
+    expect(page.reported.at(-1)).toEqual(['state', 'offline']);
+    page.answer(TIMEOUT);
+    expect(page.reported.at(-1)).toEqual(['state', 'offline']);
+  });
+
+  test('what an old poll is refused with counts for nothing while a newer one is held', () => {
+    const page = new Page();
+    page.watch('k');
+    const old = page.newest;
+    page.pass(1000);
+    page.happens('focus');
+    for (const code of [-3, -5]) page.answer({ code, message: 'late', retry: 1000 }, old);
+    page.answer(TIMEOUT, old);
+    expect(page.reported).toEqual([['state', 'waiting']]);
+    expect([...page.attached]).toEqual([page.newest]);
+    expect(page.polls).toHaveLength(2);
   });
 
   test('busy and unavailable: with the time to ask again; moved: nothing', () => {
@@ -637,6 +662,17 @@ describe('inside of a framework', () => {
     const registry = page.asked.get('callback')?.split('.')[0] as string;
     expect(page.real[registry]).toBe(page.window[registry]);
     expect(page.window[registry]).toBeTypeOf('object');
+  });
+
+  test('in a strict script, where timers run with no `this`: a clock of tests does so', () => {
+    const page = new Page();
+    const { setTimeout } = page.window as { setTimeout(run: () => void, ms?: number): object };
+    page.window.setTimeout = (run: () => void, ms?: number) => setTimeout(() => run(), ms);
+    page.run(`'use strict';${script}`);
+    page.watch('k', { url: 'https://status.example.com' });
+    expect(page.polls).toHaveLength(1);
+    page.answer({ code: 0, data: 1, cursor: 'e-1' });
+    expect(page.reported).toContainEqual(['value', 1]);
   });
 
   test('a browser that has no addEventListener', () => {

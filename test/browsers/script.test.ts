@@ -122,6 +122,13 @@ describe('the tag that the script takes for its own', () => {
       0,
       '',
     ],
+    [
+      'not one that has our address in its query, with its host',
+      'https://a.example/b?to=//status.example.com/client.js',
+      ['https://a.example/b?to=//status.example.com/client.js'],
+      0,
+      '',
+    ],
     ['not a file beside it', 'https://a.example/client/main.js', ['https://a.example/client/main.js'], 0, ''],
     [
       'not one whose name ends alike',
