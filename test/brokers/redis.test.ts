@@ -1,7 +1,8 @@
+import { once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type Entry, Unavailable } from '../../src/brokers/broker.js';
 import { brokerContract, HISTORY } from '../../src/brokers/contract/contract.js';
-import { connections } from '../../src/brokers/redis/connections.js';
+import { type Connections, connections, serverOf } from '../../src/brokers/redis/connections.js';
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import type { Store } from '../../src/brokers/redis/store.js';
 import { until } from '../harness.js';
@@ -67,27 +68,38 @@ test('one of the sets of a tick fails in Redis: those before it are stored and d
   expect(delivered.map(([key, { value }]) => [key, value])).toEqual([['a', '1']]);
 });
 
-test('a reply that no script gives: the connection is dropped, and the next subscribe goes through', async () => {
-  const redis = await redisServer();
-  let odd = true;
-  const store = { kind: 'server', url: redis.url } as const;
-  const broker = new RedisBroker(
-    { store, prefix: 'tagwait', history: 4, wait: 0, node: 'n', log },
-    (store, wait) => {
-      const made = connections(store, wait);
-      const subscribe = made.client.tagwaitSubscribe.bind(made.client);
-      made.client.tagwaitSubscribe = (...args: Parameters<typeof subscribe>) =>
-        odd ? (Promise.resolve([42]) as never) : subscribe(...args);
-      return made;
-    },
-  );
-  const events = { entry() {}, gap() {}, held: () => 1, drop() {} };
-  await broker.start({ ...events, describe: () => ({ id: 'n', held: 0, version: '0', uptime: 0 }) });
-  onTestFinished(() => broker.close());
-  const refused = broker.subscribe('a', '');
-  await expect(refused).rejects.toBeInstanceOf(Unavailable);
-  await expect(refused).rejects.toThrow(/unexpected reply/);
-  odd = false;
-  await until(() => broker.status().up && broker.status().reconnects === 1);
-  expect(await broker.subscribe('a', '')).toMatchObject({ entries: [] });
-});
+test.each(['server', 'cluster'] as const)(
+  'a reply that no script gives, of a %s: the connection is dropped, and the next subscribe goes through',
+  async kind => {
+    const store: Store =
+      kind === 'server'
+        ? { kind, url: (await redisServer()).url }
+        : { kind, nodes: (await redisCluster()).setting.split(',') };
+    let odd = true;
+    let client!: Connections['client'];
+    const broker = new RedisBroker(
+      { store, prefix: 'tagwait', history: 4, wait: 0, node: 'n', log },
+      (store, wait) => {
+        const made = connections(store, wait);
+        client = made.client;
+        const subscribe = client.tagwaitSubscribe.bind(client);
+        client.tagwaitSubscribe = (...args: Parameters<typeof subscribe>) =>
+          odd ? (Promise.resolve([42]) as never) : subscribe(...args);
+        return made;
+      },
+    );
+    const events = { entry() {}, gap() {}, held: () => 1, drop() {} };
+    await broker.start({ ...events, describe: () => ({ id: 'n', held: 0, version: '0', uptime: 0 }) });
+    onTestFinished(() => broker.close());
+    const dropped = once(serverOf(client, 'tagwait:1:{a}'), 'close');
+    const refused = broker.subscribe('a', '');
+    await expect(refused).rejects.toBeInstanceOf(Unavailable);
+    await expect(refused).rejects.toThrow(/unexpected reply/);
+    odd = false;
+    await dropped;
+    expect(await until(() => broker.subscribe('a', '').catch(() => undefined))).toMatchObject({
+      entries: [],
+    });
+    await until(() => broker.status().up);
+  },
+);

@@ -7,7 +7,6 @@
  *   tagwait:1:m:{…}:<node> marker of a node on one server, see heartbeat.lua
  * Channels are shared by all databases, so for a database other than 0 they contain its number: `tagwait:1:db2:all`.
  */
-import { Cluster } from 'ioredis';
 import type { Logger } from '../../log.js';
 import {
   type Backlog,
@@ -23,7 +22,7 @@ import {
 } from '../broker.js';
 import { encode } from '../messages.js';
 import { nodesIn, waitersIn } from '../survey.js';
-import { type Connections, connections } from './connections.js';
+import { type Connections, connections, serverOf } from './connections.js';
 import { Keys } from './keys.js';
 import { Link } from './link.js';
 import { readBacklog } from './reply.js';
@@ -180,18 +179,18 @@ export class RedisBroker implements Broker {
       );
       for (const [index, { resolve }] of pending.entries()) resolve(readBacklog(replies[index] ?? []));
     } catch (error) {
-      const failure = error instanceof Unavailable ? error : this.#outOfStep(error as Error);
+      const failure =
+        error instanceof Unavailable ? error : this.#outOfStep(keys[0] as string, error as Error);
       for (const { reject } of pending) reject(failure);
     }
   }
 
   /**
    * Handles a reply that no script gives: a proxy lost bytes, so each later reply would go to the wrong command.
-   * Reconnects.
+   * Reconnects to the server of the key.
    */
-  #outOfStep({ message }: Error): Unavailable {
-    const { client } = this.#connections;
-    if (!(client instanceof Cluster)) client.disconnect(true);
+  #outOfStep(key: string, { message }: Error): Unavailable {
+    serverOf(this.#connections.client, key).disconnect(true);
     return new Unavailable(`Redis: an unexpected reply: ${message}`);
   }
 
