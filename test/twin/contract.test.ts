@@ -6,7 +6,7 @@ import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import { isCurrent } from '../../src/brokers/redis/verifier.js';
 import { Random } from '../chaos/random.js';
 import { until } from '../wait.js';
-import { fakeConnections } from './clients.js';
+import { FakeCluster, fakeConnections } from './clients.js';
 import { Line, Server } from './server.js';
 
 const log = { info() {}, warn() {} };
@@ -139,6 +139,15 @@ test('a reply that no script gives drops the connection to that server of a Clus
   for (const one of odd) one.mockRestore();
   expect(await refusal(broker.subscribe('k', ''))).toBe('Redis: there is no connection');
   expect(await until(() => broker.subscribe('k', '').catch(() => undefined))).toMatchObject({ entries: [] });
+});
+
+test('a reply that no script gives is an error, also when the Cluster knows no server of the slot any more', async () => {
+  const all = servers(3);
+  const broker = await started(brokerOn(all));
+  for (const { store } of all) vi.spyOn(store, 'subscribe').mockReturnValue([42]);
+  const none = vi.spyOn(FakeCluster.prototype, 'nodes').mockReturnValue([]);
+  onTestFinished(() => none.mockRestore());
+  expect(await refusal(broker.subscribe('k', ''))).toMatch(/^Redis: an unexpected reply: \S/);
 });
 
 test('each entry has the cursor of its set, also when Redis was restarted in between, and the last one is final', async () => {

@@ -190,7 +190,11 @@ export class RedisBroker implements Broker {
    * Reconnects to the server of the key.
    */
   #outOfStep(key: string, { message }: Error): Unavailable {
-    serverOf(this.#connections.client, key).disconnect(true);
+    try {
+      serverOf(this.#connections.client, key).disconnect(true);
+    } catch {
+      // no server is known for the slot: its connection is gone
+    }
     return new Unavailable(`Redis: an unexpected reply: ${message}`);
   }
 
