@@ -121,10 +121,13 @@ test('a set that is refused says nothing of another set of the same tick', async
   expect(new Set(results.map(({ status }) => status))).toEqual(new Set(['fulfilled', 'rejected']));
 });
 
-test('a reply that no script gives drops the connection, and the next subscribe goes through', async () => {
+test.each([
+  ['for a key is a number', [42]],
+  ['has none for a key', []],
+])('a reply that %s drops the connection, and the next subscribe goes through', async (_, reply) => {
   const [server] = servers(1) as [Server];
   const broker = await started(brokerOn([server]));
-  const odd = vi.spyOn(server.store, 'subscribe').mockReturnValue([42]);
+  const odd = vi.spyOn(server.store, 'subscribe').mockReturnValue(reply);
   expect(await refusal(broker.subscribe('k', ''))).toMatch(/^Redis: an unexpected reply: \S/);
   odd.mockRestore();
   await until(() => broker.status().up && broker.status().reconnects === 1);

@@ -177,7 +177,9 @@ export class RedisBroker implements Broker {
       const replies = await this.#link.do(client =>
         client.tagwaitSubscribe(keys.length, ...keys, this.#options.node, registration, ...cursors),
       );
-      for (const [index, { resolve }] of pending.entries()) resolve(readBacklog(replies[index] ?? []));
+      // one that is missing makes it throw: a reply of no entries says that nothing is stored
+      for (const [index, { resolve }] of pending.entries())
+        resolve(readBacklog(replies[index] as (typeof replies)[number]));
     } catch (error) {
       const failure =
         error instanceof Unavailable ? error : this.#outOfStep(keys[0] as string, error as Error);
