@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => browser.close());
 
-/** A site that answers each path with the status in `answers`, 200 by default, and a page of it on a phone. */
+/** A site that answers each POST with the status in `answers`, 200 by default, and its page on a phone. */
 async function phone(answers: Record<string, number>, show: object = {}, attributes = '') {
   ({ publicUrl } = await service({ secret: ['0123456789abcdef0123456789abcdef'] }));
   const html = `<!doctype html><html lang="en"><head><title>Sign in</title></head><body><main id="ask"></main>
@@ -23,8 +23,11 @@ async function phone(answers: Record<string, number>, show: object = {}, attribu
   const asked: string[] = [];
   const server = createServer((request, response) => {
     const path = request.url as string;
+    // the page of the sign-in does not ask: it would be sent on to itself for ever
     if (request.method === 'GET')
-      return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8' }).end(html);
+      return response
+        .writeHead(200, { 'Content-Type': 'text/html; charset=utf-8' })
+        .end(path.startsWith('/signin') ? '<!doctype html><title>Sign in</title>' : html);
     asked.push(path);
     request.resume();
     response.writeHead(answers[path] ?? 200).end(JSON.stringify({ show, created: 1_800_000_000 }));
@@ -110,9 +113,10 @@ test('says that a code has expired when this tab has decided nothing', async () 
 test.each(['/scan', '/approve', '/deny'])(
   'goes to the sign-in with the way back when %s is answered 401',
   async path => {
-    const { page, url } = await phone({ [path]: 401 }, {}, 'data-signin="/signin?next={here}"');
+    const { page, url, asked } = await phone({ [path]: 401 }, {}, 'data-signin="/signin?next={here}"');
     if (path !== '/scan')
       await page.getByRole('button', { name: path === '/deny' ? 'Decline' : 'Sign in', exact: true }).click();
     await page.waitForURL(`${url}/signin?next=%2Fhere%3Fkey%3Dk1`);
+    expect(asked).toEqual(path === '/scan' ? [path] : ['/scan', path]);
   },
 );
