@@ -5,9 +5,8 @@
 import { Command, CommanderError } from 'commander';
 import { version } from './assets.js';
 import { WrongStore } from './brokers/broker.js';
-import { brokerOf, newNodeId, storeOf } from './compose.js';
 import { Misconfigured, readConfig } from './config.js';
-import { createLog } from './log.js';
+import { createLog, newNodeId } from './log.js';
 import { reachable } from './loopback.js';
 import type { Config } from './settings.js';
 import { isServiceUrl } from './subscribe/request.js';
@@ -189,6 +188,8 @@ async function check(context: Context, args: readonly string[]): Promise<number>
     for (const fault of error.faults) context.err(`tagwait: ${fault}`);
     return 2;
   }
+  // no other command needs the client of Redis
+  const { brokerOf, storeOf } = await import('./store.js');
   const store = storeOf(config);
   const broker = brokerOf(config, createLog('silent', newNodeId()));
   try {

@@ -1,10 +1,7 @@
-/** Wires everything: a broker, the long poll, the routes. The only file that chooses a broker. */
+/** Wires everything: a broker, the long poll, the routes. */
 import { randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
 import { asset, version } from './assets.js';
 import type { Broker } from './brokers/broker.js';
-import { MemoryBroker } from './brokers/memory.js';
-import { RedisBroker } from './brokers/redis/redis.js';
 import { weaknesses } from './config.js';
 import { LongPoll } from './hold/longpoll.js';
 import { type FdBudget, fdBudget, Limits } from './limits.js';
@@ -28,14 +25,8 @@ import { SetRoute } from './routes/set.js';
 import { SocketRoute } from './routes/socket.js';
 import type { Peers } from './samples.js';
 import type { Config } from './settings.js';
+import { storeOf } from './store.js';
 import type { Listener, Routes, Tagwait } from './tagwait.js';
-
-export const newNodeId = () =>
-  `${
-    hostname()
-      .replace(/[^\w.-]/g, '')
-      .slice(0, 32) || 'node'
-  }-${randomBytes(4).toString('hex')}`;
 
 /** The parts that `startService` needs besides `tagwait`. */
 export interface Composed {
@@ -209,37 +200,4 @@ function callsOf(
     },
     nodes: () => longpoll.nodes(),
   };
-}
-
-export const storeOf = ({ redisUrl, redisCluster, redisSentinels }: Config) =>
-  redisUrl ? 'Redis' : redisCluster ? 'Redis Cluster' : redisSentinels ? 'Redis with Sentinel' : 'embedded';
-
-export function brokerOf(config: Config, log: Logger): Broker {
-  const {
-    history,
-    redisUrl,
-    redisSentinels,
-    redisMaster,
-    redisSentinelPassword,
-    redisCluster,
-    redisNat: nat,
-    redisPrefix: prefix,
-    redisWait: wait,
-  } = config;
-  const shared = { prefix, history, wait, node: log.bindings().node as string, log };
-  if (redisUrl) return new RedisBroker({ store: { kind: 'server', url: redisUrl }, ...shared });
-  if (redisCluster)
-    return new RedisBroker({ store: { kind: 'cluster', nodes: redisCluster, nat }, ...shared });
-  if (redisSentinels && redisMaster)
-    return new RedisBroker({
-      store: {
-        kind: 'sentinel',
-        sentinels: redisSentinels,
-        master: redisMaster,
-        sentinelPassword: redisSentinelPassword,
-        nat,
-      },
-      ...shared,
-    });
-  return new MemoryBroker({ history, maxKeys: config.maxKeys });
 }

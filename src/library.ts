@@ -1,10 +1,11 @@
 /** Creates tagwait as a library, with the store of the settings or the user's own broker. */
 import type { Broker } from './brokers/broker.js';
 import { GuardedBroker } from './brokers/guarded.js';
-import { brokerOf, compose, newNodeId, storeOf } from './compose.js';
+import { compose } from './compose.js';
 import { libraryConfigOf, Misconfigured } from './config.js';
-import { createLog } from './log.js';
+import { createLog, newNodeId } from './log.js';
 import type { Config } from './settings.js';
+import { brokerOf, storeOf } from './store.js';
 import type { Options, Tagwait } from './tagwait.js';
 
 /**

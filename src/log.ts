@@ -1,9 +1,18 @@
 /** The log: one JSON line per event, on stderr. On a terminal, readable lines. */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
 import { type DestinationStream, type Logger, pino } from 'pino';
 import { output } from './output.js';
 
 export type { Logger };
+
+/** A unique name for this node, with the name of its machine: in each line, and in `GET /nodes`. */
+export const newNodeId = () =>
+  `${
+    hostname()
+      .replace(/[^\w.-]/g, '')
+      .slice(0, 32) || 'node'
+  }-${randomBytes(4).toString('hex')}`;
 
 /** @param level trace, debug, info, warn, error, fatal or silent @param into default: stderr */
 export function createLog(level: string, node: string, into?: DestinationStream): Logger {

@@ -3,14 +3,13 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { CommanderError } from 'commander';
 import { version } from './assets.js';
 import { WrongStore } from './brokers/broker.js';
-import { newNodeId } from './compose.js';
 import { Misconfigured, readConfig } from './config.js';
 import { originForPhones } from './demo/address.js';
 import { readEnvironment } from './environment.js';
 import { markInSteps } from './gc.js';
-import { createLog, type Logger, throttleLog } from './log.js';
+import { createLog, type Logger, newNodeId, throttleLog } from './log.js';
 import { output } from './output.js';
-import { type Service, type Siblings, startService } from './service.js';
+import type { Service, Siblings } from './service.js';
 import type { Config } from './settings.js';
 import { type Failure, OVERTIME, runWorker, STOP_SIGNALS } from './worker.js';
 import { isWorker, settingsOfWorker, startWorkers, workersOf } from './workers.js';
@@ -82,8 +81,12 @@ function announce({ publicUrl, internalUrl }: Pick<Service, 'publicUrl' | 'inter
     );
 }
 
+/** Loads the service. A primary has none, nor `--help`, and a wrong setting is said sooner without it. */
+const loadService = () => import('./service.js');
+
 /** Runs the service in this process. */
 async function runSingle(): Promise<void> {
+  const { startService } = await loadService();
   let service: Service;
   try {
     service = await startService(config, undefined, node);
@@ -126,6 +129,7 @@ const node = newNodeId();
 const log = createLog(config.logLevel, workersOf(config) === 1 || isWorker ? node : `${node}-primary`);
 logWarnings(log);
 if (isWorker) {
+  const { startService } = await loadService();
   const start = (siblings: Siblings) => startService(settingsOfWorker(config), siblings, node);
   await runWorker(start, failureOf, log);
 } else if (workersOf(config) === 1) {

@@ -2,13 +2,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import Koa from 'koa';
 import { version } from './assets.js';
-import { brokerOf, type Composed, compose, newNodeId } from './compose.js';
+import { type Composed, compose } from './compose.js';
 import { redacted } from './config.js';
 import { demoRoutes } from './demo/demo.js';
 import { collectAfterPeaks } from './gc.js';
-import { createLog, type Logger } from './log.js';
+import { createLog, type Logger, newNodeId } from './log.js';
 import type { Measured, Peers } from './samples.js';
 import type { Config } from './settings.js';
+import { brokerOf } from './store.js';
 import type { Tagwait } from './tagwait.js';
 import type { SlowReason } from './wire/fast-path.js';
 import { type Cut, internalPort, type Port, publicPort } from './wire/port.js';

@@ -11,7 +11,7 @@ const MAY: Record<string, string[]> = {
   index: ['assets', 'library', 'service', 'tagwait', 'broker', 'config', 'settings', 'login', 'protocol'],
   cli: ['main', 'gc', 'commands'],
   commands: [
-    ...['assets', 'broker', 'compose', 'config', 'log', 'loopback', 'output', 'settings', 'subscribe'],
+    ...['assets', 'broker', 'store', 'config', 'log', 'loopback', 'output', 'settings', 'subscribe'],
   ],
   subscribe: ['subscribe', 'protocol'],
   main: [
@@ -27,7 +27,6 @@ const MAY: Record<string, string[]> = {
     'log',
     'gc',
     'assets',
-    'compose',
   ],
   workers: ['worker', 'totals', 'sockets', 'settings', 'samples', 'log', 'output'],
   worker: ['service', 'balance', 'scrapes', 'samples', 'log', 'wire'],
@@ -35,15 +34,27 @@ const MAY: Record<string, string[]> = {
   totals: ['samples'],
   sockets: ['balance', 'worker', 'wire'],
   balance: [],
-  service: ['assets', 'compose', 'tagwait', 'config', 'settings', 'log', 'gc', 'samples', 'demo', 'wire'],
-  library: ['compose', 'tagwait', 'broker', 'brokers', 'config', 'settings', 'log'],
+  service: [
+    'assets',
+    'compose',
+    'store',
+    'tagwait',
+    'config',
+    'settings',
+    'log',
+    'gc',
+    'samples',
+    'demo',
+    'wire',
+  ],
+  library: ['compose', 'store', 'tagwait', 'broker', 'brokers', 'config', 'settings', 'log'],
   compose: [
     'assets',
     'tagwait',
     'config',
     'settings',
     'broker',
-    'brokers',
+    'store',
     'hold',
     'login',
     'routes',
@@ -57,6 +68,7 @@ const MAY: Record<string, string[]> = {
     'protocol',
     'login',
   ],
+  store: ['broker', 'brokers', 'log', 'settings'],
   tagwait: ['broker', 'settings', 'login', 'protocol'],
   assets: [],
   palette: ['assets'],
@@ -114,9 +126,11 @@ const KNOWS: Record<string, RegExp> = {
 
 const files = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts'));
 const imports = (file: string) =>
-  [...readFileSync(join(src, file), 'utf8').matchAll(/^(?:import|export)\b[^;]*?from '([^']+)'/gms)].map(
-    match => match[1] as string,
-  );
+  [
+    ...readFileSync(join(src, file), 'utf8').matchAll(
+      /^(?:import|export)\b[^;]*?from '([^']+)'|\bimport\('([^']+)'\)/gms,
+    ),
+  ].map(([, first, later]) => (first ?? later) as string);
 /** The broker's interface is a room of its own: the hold imports it, and no broker. config.ts also imports the addresses. */
 const room = (path: string) =>
   /^brokers\/(?:broker|redis\/address)\b/.test(path)
