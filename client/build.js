@@ -62,7 +62,7 @@ const settings = {
     lhs_constants: false,
   },
   // cspell:disable-next-line
-  mangle: namesOf('ealotscrkyZKzSginvUpwBJuP$jLDITGdERxOhMCH_bqNFfAmQVWXY'),
+  mangle: namesOf('erticsIokyBCWSgapUzPQqjJDhMOn_wvdExl$uRANTZLYfbmVXFKHG'),
   format: { keep_quoted_props: true },
 };
 

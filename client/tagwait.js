@@ -163,10 +163,10 @@ function create(window, document, included, read) {
       var took = now() - asked;
       var error = answer || { code: 'failed', message: 'offline', retry: delay };
       error.retry += Math.random() * 1000;
-      if (!answer && hold !== 1 && took > 2000) {
-        // Cut twice after the same time: a proxy's limit. Browsers send a poll that was cut again by themselves, so that
-        // the limit may be half of what it took; Firefox nine times, so that it may be far less than the hold.
-        if (cut + 500 > took) cap = ((hold || 25) / 3.2) | 0;
+      if (hold !== 1 && !answer && took > 2000) {
+        // Cut twice after the same time: a proxy's limit. Four fifths of it pass. But browsers send a poll that was cut
+        // again by themselves, Firefox nine times: the limit may be far less than what it took, and than the hold too.
+        if (took - cut < 500) cap = (Math.min(due - asked, took * 4) / 5000) | 0;
         cut = took;
       }
       if (delay < 10000) delay += delay;
@@ -201,7 +201,7 @@ function create(window, document, included, read) {
       // One poll in 250 tries whether the proxy still cuts. Short where a held answer is in the way: of other tabs (a
       // new one has not heard of them yet), or of the news that all is well again.
       hold = (number % 250 && cap) || option('hold');
-      if (full || number < 2 || delay > 250) hold = full = 1;
+      if (number < 2 || full || delay > 250) hold = full = 1;
       asked = now();
       due = now() + 10000 + (hold || 25) * 1000; // 25 s when nobody said, and 10 more
 

@@ -395,7 +395,7 @@ function behindProxy(): Page {
     page.pass(3000);
     page.answer(TIMEOUT);
   }
-  expect(page.asked.get('hold')).toBe('7');
+  expect(page.asked.get('hold')).toBe('4');
   return page;
 }
 

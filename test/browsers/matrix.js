@@ -2,6 +2,7 @@
 // with `--table` as the table of client/README.md.
 import { until } from '../../bench/until.js';
 import { printAbsences } from './absence.js';
+import { printCuts } from './cuts.js';
 import { engines, start } from './engines.js';
 import { scenarios } from './scenarios.js';
 import { startRun } from './service.js';
@@ -99,6 +100,7 @@ if (process.argv[1] === import.meta.filename) {
   else {
     print(results);
     await printAbsences();
+    if (!(await printCuts())) process.exitCode = 1;
   }
-  process.exitCode = results.some(({ faults }) => [...faults.values()].some(Boolean)) ? 1 : 0;
+  if (results.some(({ faults }) => [...faults.values()].some(Boolean))) process.exitCode = 1;
 }
