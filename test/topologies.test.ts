@@ -150,6 +150,43 @@ if (namesNodes)
     expect((await fetch(`${two.internalUrl}/healthz`)).status, 'a refused ASKING ends nothing').toBe(200);
   });
 
+test.concurrent('Cluster: while a slot moves, and after, sets beside other sets and peeks are answered', async () => {
+  const { nodes, setting } = await redisCluster(0);
+  const { publicUrl, internalUrl } = await service({ redisCluster: setting.split(',') });
+  await ready({ publicUrl, internalUrl });
+  const has = (key: string) => (node: RedisServer) =>
+    node.client.exists(`{${key}}`).then(
+      () => true,
+      () => false,
+    );
+  const owner = async (key: string) =>
+    nodes[(await Promise.all(nodes.map(has(key)))).indexOf(true)] as RedisServer;
+  const from = await owner('moves');
+  const to = nodes.find(node => node !== from) as RedisServer;
+  const stay: string[] = [];
+  for (let i = 0; stay.length < 6; i++) if ((await owner(`k${i}`)) === from) stay.push(`k${i}`);
+  const keys = [...stay, 'moves'];
+  const sets = async () => {
+    for (let value = 0; value < 5; value++)
+      for (const { status, body } of await Promise.all(keys.map(key => set(internalUrl, { key, value }))))
+        expect([status, body.detail]).toEqual([200, undefined]);
+    expect((await fetch(`${internalUrl}/status/peek?key=moves`)).status).toBe(200);
+  };
+  // a watched key is two names of its slot: where one of two has moved, Redis has every client wait
+  page(publicUrl, 'moves');
+  await held(internalUrl, 'moves', 1);
+  await sets();
+  const slot = slotOf('moves');
+  const id = async ({ client }: RedisServer) => (await client.cluster('MYID')) as string;
+  await to.client.cluster('SETSLOT', slot, 'IMPORTING', await id(from));
+  await from.client.cluster('SETSLOT', slot, 'MIGRATING', await id(to));
+  for (const name of await from.client.cluster('GETKEYSINSLOT', slot, 100))
+    await from.client.migrate('127.0.0.1', to.port, name, 0, 5000);
+  await sets();
+  for (const node of [to, from, ...nodes]) await node.client.cluster('SETSLOT', slot, 'NODE', await id(to));
+  await sets();
+});
+
 /** A master and a replica, and a page on one of two nodes that has heard 1. */
 async function overSentinels() {
   const { master, replicas, setting, name } = await redisSentinels(1);

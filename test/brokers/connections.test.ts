@@ -8,6 +8,7 @@ import {
   addressOf,
   backoff,
   connections,
+  isRedirection,
   serverOf,
   wordsOf,
 } from '../../src/brokers/redis/connections.js';
@@ -448,3 +449,14 @@ test('the address of a client is its server, its socket, or the name of the mast
   expect(addressFor(named.client, 'a')).toBe('tag');
   expect(serverOf(named.client, 'a')).toBe(named.client);
 });
+
+test.each([
+  ['MOVED 3999 127.0.0.1:6381', true],
+  ['ASK 3999 127.0.0.1:6381', true],
+  ['All keys in the pipeline should belong to the same slots allocation group', true],
+  ['ERR MOVED is no command', false],
+  ['OOM command not allowed', false],
+  ['TRYAGAIN Multiple keys request during rehashing of slot', false],
+])('sent to a server without the slot: %s: %s', (message, is) =>
+  expect(isRedirection(new Error(message))).toBe(is),
+);

@@ -55,6 +55,13 @@ export const wordsOf = ({ message }: Error): string =>
   /maxRetriesPerRequest|enableOfflineQueue/.test(message) ? 'there is no connection' : message;
 
 /**
+ * Whether a command was sent to a server that does not have its slot: nothing was done. ioredis follows a redirection of
+ * a command by itself, and of a pipeline only if each of its commands was refused alike.
+ */
+export const isRedirection = ({ message }: Error): boolean =>
+  /^(?:MOVED|ASK) |same slots allocation group/.test(message);
+
+/**
  * @param wait replicas that must confirm a set @returns clients that are not connected yet and reconnect by themselves
  */
 export function connections(store: Store, wait: number): Connections {
@@ -118,7 +125,9 @@ function cluster(store: Extract<Store, { kind: 'cluster' }>, wait: number): Conn
       scripts,
       // pipelines of ioredis follow redirections to addresses that are not in natMap
       enableAutoPipelining: Object.keys(natMap).length === 0,
-      autoPipeliningIgnoredCommands: ['tagwaitSetMany', 'tagwaitSubscribe', 'tagwaitUnsubscribe'],
+      autoPipeliningIgnoredCommands: [
+        ...['tagwaitSetMany', 'tagwaitSubscribe', 'tagwaitUnsubscribe', 'tagwaitPeek', 'tagwaitProve'],
+      ],
       enableOfflineQueue: false,
       lazyConnect: true,
       clusterRetryStrategy: backoff,

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { Conflict, RECEIPTS, type Receipt, type SetOptions, Unavailable } from '../broker.js';
 import type { Connections } from './connections.js';
-import { serverOf, wordsOf } from './connections.js';
+import { isRedirection, serverOf, wordsOf } from './connections.js';
 import type { Keys } from './keys.js';
 
 /** Sets per script call. Each blocks Redis for about 15 µs: 50 sets block it for less than a millisecond. */
@@ -85,10 +85,13 @@ export class Sets {
       ...batch.flatMap(item => item.args),
     ];
     try {
+      const many = () => connections.writer.tagwaitSetMany(names.length, ...names, ...args);
       // tagwaitSet has a fixed number of keys, so that ioredis can pipeline it on a Cluster
       const replies = await (batch.length === 1
-        ? connections.writer.tagwaitSet(names[0] as string, names[1] as string, ...args)
-        : connections.writer.tagwaitSetMany(names.length, ...names, ...args));
+        ? connections.writer
+            .tagwaitSet(names[0] as string, names[1] as string, ...args)
+            .catch(error => (isRedirection(error) ? many() : Promise.reject(error)))
+        : many());
       const acknowledge: (() => void)[] = [];
       for (const [index, { resolve, reject }] of batch.entries()) {
         const [result, cursor, watched, proved] = replies[index] as [string, string, number, number?];
