@@ -198,9 +198,9 @@ function create(window, document, included, read) {
       }
       retire();
 
-      // One poll in 250 tries whether the proxy still cuts. Short where a held answer is in the way: of other tabs (a
+      // One poll in 500 tries whether the proxy still cuts. Short where a held answer is in the way: of other tabs (a
       // new one has not heard of them yet), or of the news that all is well again.
-      hold = (number % 250 && cap) || option('hold');
+      hold = (number % 500 && cap) || option('hold');
       if (number < 2 || full || delay > 250) hold = full = 1;
       asked = now();
       due = now() + 10000 + (hold || 25) * 1000; // 25 s when nobody said, and 10 more
@@ -260,7 +260,7 @@ function create(window, document, included, read) {
         '&proof=' +
         [option('proof')] +
         '&key=' +
-        key +
+        (read ? key : escape(key)) +
         (hold == null ? '' : '&hold=' + hold);
       load(text);
       if (!state) become('waiting');

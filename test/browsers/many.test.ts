@@ -57,6 +57,27 @@ test('a value goes to its key alone, with its own cursor, and the next poll has 
   ]);
 });
 
+test.each([
+  ['a key', 'b c', {}],
+  ['an empty key', '', {}],
+  ['a key that is too long', 'b'.repeat(129), {}],
+  ['a cursor', 'b', { since: 'e 1' }],
+  ['a proof', 'b', { proof: '1&hold=0' }],
+])('%s that the service refuses goes alone, and ends its watch alone', (_, key, more) => {
+  const on = page();
+  const { heard } = watchAll(on, ['a', key, 'c'], name => (name === key ? more : {}));
+  expect(on.polls).toHaveLength(2);
+  const odd = on.polls.find(({ src }) => !/&key=a&key=c$/.test(src)) as (typeof on.polls)[0];
+  const query = new URL(odd.src).searchParams;
+  expect([query.getAll('key'), query.getAll('since'), query.getAll('proof')]).toEqual([
+    [key],
+    [(more as Values).since ?? ''],
+    [(more as Values).proof ?? ''],
+  ]);
+  on.answer({ code: -4, message: 'bad request' }, odd);
+  expect(heard).toEqual({ a: [], [key]: [-4, 'bad request'], c: [] });
+});
+
 test('a final value, an end and a wrong proof end their key alone', async () => {
   const on = page();
   const { heard, watches } = watchAll(on, ['a', 'b', 'c', 'd']);

@@ -32,8 +32,8 @@ test('what is handed out is ES3', () => {
   es3(built);
   es3(readFileSync('dist/client/many.js', 'utf8'));
 });
-test('the script for several keys has at most 3,200 bytes', () => {
-  expect(gzipSync(readFileSync('dist/client/many.js'), { level: 9 }).length).toBeLessThanOrEqual(3200);
+test('the script for several keys has at most 3,300 bytes', () => {
+  expect(gzipSync(readFileSync('dist/client/many.js'), { level: 9 }).length).toBeLessThanOrEqual(3300);
 });
 test('what the tests run in old engines is ES3', () =>
   es3(`(${literalOf(scenarios, () => '')});${starterText};`));

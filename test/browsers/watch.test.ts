@@ -53,6 +53,20 @@ test('after a failure it holds for a second, until a poll is answered; then for 
   expect(page.polls).toHaveLength(polls + 1);
 });
 
+test.each(['a#b', 'a%41', 'a&hold=0', 'a b', 'ä', ''])(
+  'a key that is none, %j, is asked as it is, for the service to refuse it',
+  key => {
+    const page = new Page();
+    const heard: unknown[] = [];
+    page.watch(key, { onend: (reason: string) => heard.push(reason) });
+    expect(new URL(page.newest.src).hash).toBe('');
+    expect(page.asked.get('hold')).toBe('1');
+    if (key !== 'ä') expect(page.asked.getAll('key')).toEqual([key]);
+    page.answer({ code: -4, message: 'bad request' });
+    expect(heard).toEqual(['bad request']);
+  },
+);
+
 test('stop() closes the channel to the other tabs', () => {
   const page = new Page();
   const watching = page.watch('k');
