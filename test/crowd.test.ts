@@ -11,12 +11,12 @@ const json = ['Content-Type: application/json'];
 const SLOW_BODY = request('/status/set', [...json, 'Content-Length: 100'], 'POST');
 
 /** Connects one after the other, so that the first is the oldest. */
-async function crowd(url: string, ask: string): Promise<Raw[]> {
+async function crowd(url: string, ask: string, size = CROWD): Promise<Raw[]> {
   const all: Raw[] = [];
-  for (let count = 0; count < CROWD; count += 50)
+  for (let count = 0; count < size; count += 50)
     all.push(
       ...(await Promise.all(
-        Array.from({ length: 50 }, async () => {
+        Array.from({ length: Math.min(50, size - count) }, async () => {
           const one = raw(url, ask);
           await until(() => one.socket.readyState === 'open' || one.socket.destroyed);
           return one;
@@ -54,6 +54,25 @@ describe('a crowd on the internal port', () => {
     const given = (await scrape(internalUrl)).get('tagwait_connections_cut_total{reason="gave_way"}');
     expect(given).toBeGreaterThan(CROWD - 272);
     expect(closed(all), 'one at a time gives way').toBeLessThan(CROWD - 272 + 30);
+  });
+
+  test.each([
+    ['bodies without an end', ['Transfer-Encoding: chunked'], '5\r\n{"ke'],
+    ['bodies that wait for a 100', ['Content-Length: 30', 'Expect: 100-continue'], ''],
+  ])('of %s that the port has room for: sets are answered', async (_, headers, begun) => {
+    const { internalUrl } = await service();
+    const head = request('/status/set', [...json, ...headers], 'POST');
+    // as many as sets may wait for the store, and fewer than the connections of the port
+    const all = await crowd(internalUrl, head + begun, 260);
+    await until(async () => {
+      const read = await scrape(internalUrl);
+      const slow = ['chunked', 'expect'].map(reason =>
+        read.get(`tagwait_slow_path_requests_total{reason="${reason}"}`),
+      );
+      return slow.includes(all.length);
+    });
+    expect(await set(internalUrl, { key: 'k', value: 1 })).toMatchObject({ status: 200 });
+    expect(closed(all)).toBe(0);
   });
 
   test('that pipelines scrapes: health and sets are answered while it waits for most of its answers', async () => {

@@ -17,8 +17,8 @@ export interface SetOptions {
   /** bearer tokens of backends; undefined: no token needed */
   setTokens: readonly string[] | undefined;
   /**
-   * limit of sets in flight; further ones are refused, so that other requests have room on the port while the store is
-   * slow
+   * limit of sets that wait for the store; further ones are refused, so that other requests have room on the port while
+   * the store is slow
    */
   underWay: number;
   log: Logger;
@@ -58,22 +58,27 @@ export class SetRoute implements Route {
     if (this.#guard(exchange)) return this.#metrics.wasSet('refused');
     if (!this.#authorized(exchange.header('authorization') ?? ''))
       return this.#refuse(exchange, unauthorized());
-    if (this.#underWay >= this.#options.underWay)
-      return this.#refuse(
-        exchange,
-        new Unavailable('too many sets wait for the store: try again, with the same id'),
-      );
-    this.#underWay++;
     readBody(exchange, this.#options.maxValueBytes)
-      .then(body => this.store(body))
+      .then(body => this.#storeCounted(body))
       .then(
         receipt => {
           this.#metrics.wasSet('stored');
           exchange.send(200, FIELDS, stored(receipt));
         },
         error => this.#refuse(exchange, error),
-      )
-      .finally(() => this.#underWay--);
+      );
+  }
+
+  /** Counts only sets whose body is complete: a client that never sends the rest of one must not use up the limit. */
+  async #storeCounted(body: unknown): Promise<Receipt> {
+    if (this.#underWay >= this.#options.underWay)
+      throw new Unavailable('too many sets wait for the store: try again, with the same id');
+    this.#underWay++;
+    try {
+      return await this.store(body);
+    } finally {
+      this.#underWay--;
+    }
   }
 
   /** @param body `{ key, value, … }` @throws {Refusal} 400 or 413 @throws {Conflict} @throws {Unavailable} */
