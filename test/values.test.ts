@@ -3,7 +3,8 @@ import fc from 'fast-check';
 import request from 'supertest';
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { Service } from '../src/service.js';
-import { service, set as setHere } from './harness.js';
+import { service, set as setHere, until } from './harness.js';
+import { request as bytes, raw } from './raw.js';
 
 /** One for all: a property sets hundreds of values. */
 let shared: Service;
@@ -258,4 +259,35 @@ test.each<[string, RequestInit]>([
   expect(response.status).toBe(200);
   const { expires } = (await response.json()) as { expires: number };
   expect(Math.abs(expires - Date.now() / 1000 - 300)).toBeLessThan(5);
+});
+
+describe('chunks with nothing in them, of any type, are no fields', () => {
+  test.each([
+    ['no type', []],
+    ['another type', ['Content-Type: text/plain']],
+    ['an encoding', ['Content-Type: application/json', 'Content-Encoding: br']],
+  ])('%s', async (_, headers) => {
+    const { internalUrl } = await service({ secret: ['s'.repeat(32)] });
+    const ask = async (path: string, chunks: string) => {
+      const one = raw(internalUrl, bytes(path, [...headers, 'Transfer-Encoding: chunked'], 'POST'));
+      one.socket.write(chunks);
+      const [, status, body = ''] = await until(() => /^HTTP\/1\.1 (\d+) .*?({.*})$/s.exec(one.text));
+      return { status: Number(status), detail: JSON.parse(body).detail };
+    };
+    const empty = '0\r\n\r\n';
+    expect(await ask('/status/new', empty)).toEqual({ status: 200 });
+    expect(await ask('/status/set', empty)).toEqual({
+      status: 400,
+      detail: expect.stringMatching(/^key: .*value: /),
+    });
+    expect(await ask('/login/new', empty)).toEqual({
+      status: 400,
+      detail: expect.stringMatching(/^visitor: /),
+    });
+    for (const path of ['/status/new', '/status/set', '/login/new'])
+      expect(await ask(path, `2\r\n{}\r\n${empty}`)).toEqual({
+        status: 415,
+        detail: expect.stringMatching(/^Content-Type: /),
+      });
+  });
 });

@@ -34,16 +34,15 @@ const bodyLimit = (maxValueBytes: number) => maxValueBytes * 6 + 8192;
  * empty body has no fields. @param field the field that may be large @throws {Refusal} 400, 413 or 415
  */
 export async function readBody(exchange: Exchange, maxValueBytes: number, field = 'value'): Promise<unknown> {
-  const length = exchange.header('content-length') ?? '0';
-  if (length === '0' && exchange.header('transfer-encoding') === undefined) return {};
-  const type = exchange.header('content-type')?.split(';', 1)[0]?.trim().toLowerCase();
-  if ((type !== JSON_TYPE && type !== FORM_TYPE) || exchange.header('content-encoding'))
-    throw new Refusal(415, 'unsupported media type', {
-      detail: `Content-Type: give ${JSON_TYPE} or ${FORM_TYPE}, not encoded further`,
-    });
-  let text: string;
+  const chunked = exchange.header('transfer-encoding') !== undefined;
+  if (!chunked && Number(exchange.header('content-length') ?? 0) === 0) return {};
+  const type = typeOf(exchange);
+  const unsupported = type instanceof Refusal ? type : undefined;
+  // whether chunks are empty, and so of no type, is known at their end
+  if (unsupported && !chunked) throw unsupported;
+  let bytes: Buffer;
   try {
-    text = decode(await exchange.body(bodyLimit(maxValueBytes)));
+    bytes = await exchange.body(bodyLimit(maxValueBytes));
   } catch (error) {
     if (!(error instanceof BodyError)) throw error;
     if (error.why === 'ended early') throw badRequest('the body: it ended early');
@@ -51,8 +50,20 @@ export async function readBody(exchange: Exchange, maxValueBytes: number, field 
       `the body: give at most ${bodyLimit(maxValueBytes)} bytes, with at most ${maxValueBytes} bytes of JSON as ${field} (TAGWAIT_MAX_VALUE_BYTES)`,
     );
   }
+  if (bytes.length === 0) return {};
+  if (unsupported) throw unsupported;
+  const text = decode(bytes);
   if (text === '') return {};
   return type === JSON_TYPE ? parse(text, 'the body', 'give JSON') : fieldsOfForm(text);
+}
+
+/** The media type of a body, or the refusal of another one. Only while the route of the request is called. */
+function typeOf(exchange: Exchange): string | Refusal {
+  const type = exchange.header('content-type')?.split(';', 1)[0]?.trim().toLowerCase();
+  if ((type === JSON_TYPE || type === FORM_TYPE) && !exchange.header('content-encoding')) return type;
+  return new Refusal(415, 'unsupported media type', {
+    detail: `Content-Type: give ${JSON_TYPE} or ${FORM_TYPE}, not encoded further`,
+  });
 }
 
 function decode(bytes: Buffer): string {

@@ -40,7 +40,8 @@ describe('POST /status/set', () => {
   test.each<[body: string | Buffer, status: 400 | 413 | 415, detail: string, headers?: object]>([
     ['', 400, `${KEY_ALLOWED}; value: give any JSON`, {}],
     ['', 400, `${KEY_ALLOWED}; value: give any JSON`, { 'content-length': '0' }],
-    ['', 415, MEDIA_TYPES, { 'transfer-encoding': 'chunked' }],
+    ['', 400, `${KEY_ALLOWED}; value: give any JSON`, { 'transfer-encoding': 'chunked' }],
+    ['{}', 415, MEDIA_TYPES, { 'transfer-encoding': 'chunked' }],
     ['', 400, `${KEY_ALLOWED}; value: give any JSON`, { ...JSON_BODY, 'transfer-encoding': 'chunked' }],
     ['{}', 415, MEDIA_TYPES, {}],
     ['{}', 415, MEDIA_TYPES, { 'content-type': 'application/jsonp' }],
