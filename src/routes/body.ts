@@ -6,6 +6,7 @@ import { losesDigits, WrittenNumber, writtenNumber } from '../protocol/numbers.j
 import { decodeEscapes, KEY, KEY_ALLOWED } from '../protocol/query.js';
 import { BodyError } from '../wire/bytes.js';
 import type { Exchange } from '../wire/exchange.js';
+import { JSON_TYPE, MEDIA_TYPES, mediaTypeOf } from './media-type.js';
 
 /** Ends a request: HTTP status, message, and further fields of the answer. */
 export class Refusal extends Error {
@@ -20,9 +21,8 @@ export class Refusal extends Error {
 /** @param detail the field and what is allowed; never text from the request */
 export const badRequest = (detail: string) => new Refusal(400, 'bad request', { detail });
 const tooLarge = (detail: string) => new Refusal(413, 'too large', { detail });
+const unsupported = () => new Refusal(415, 'unsupported media type', { detail: MEDIA_TYPES });
 
-const JSON_TYPE = 'application/json';
-const FORM_TYPE = 'application/x-www-form-urlencoded';
 /** ignores a byte order mark */
 const UTF8 = new TextDecoder('utf-8', { fatal: true });
 
@@ -36,10 +36,10 @@ const bodyLimit = (maxValueBytes: number) => maxValueBytes * 6 + 8192;
 export async function readBody(exchange: Exchange, maxValueBytes: number, field = 'value'): Promise<unknown> {
   const chunked = exchange.header('transfer-encoding') !== undefined;
   if (!chunked && Number(exchange.header('content-length') ?? 0) === 0) return {};
-  const type = typeOf(exchange);
-  const unsupported = type instanceof Refusal ? type : undefined;
-  // whether chunks are empty, and so of no type, is known at their end
-  if (unsupported && !chunked) throw unsupported;
+  const encoded = exchange.header('content-encoding');
+  const type = encoded ? undefined : mediaTypeOf(exchange.header('content-type'));
+  // a body in chunks may be empty, and needs no type then
+  if (!type && !chunked) throw unsupported();
   let bytes: Buffer;
   try {
     bytes = await exchange.body(bodyLimit(maxValueBytes));
@@ -51,19 +51,10 @@ export async function readBody(exchange: Exchange, maxValueBytes: number, field 
     );
   }
   if (bytes.length === 0) return {};
-  if (unsupported) throw unsupported;
+  if (!type) throw unsupported();
   const text = decode(bytes);
   if (text === '') return {};
   return type === JSON_TYPE ? parse(text, 'the body', 'give JSON') : fieldsOfForm(text);
-}
-
-/** The media type of a body, or the refusal of another one. Only while the route of the request is called. */
-function typeOf(exchange: Exchange): string | Refusal {
-  const type = exchange.header('content-type')?.split(';', 1)[0]?.trim().toLowerCase();
-  if ((type === JSON_TYPE || type === FORM_TYPE) && !exchange.header('content-encoding')) return type;
-  return new Refusal(415, 'unsupported media type', {
-    detail: `Content-Type: give ${JSON_TYPE} or ${FORM_TYPE}, not encoded further`,
-  });
 }
 
 function decode(bytes: Buffer): string {

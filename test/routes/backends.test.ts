@@ -15,6 +15,7 @@ import { internalRoutes, type OwnPort } from '../../src/routes/internal.js';
 import { asLibrary } from '../../src/routes/library.js';
 import { listenerOf } from '../../src/routes/listener.js';
 import { LoginRoutes, loginStatus } from '../../src/routes/login.js';
+import { mediaTypeOf } from '../../src/routes/media-type.js';
 import { publicRoutes } from '../../src/routes/public.js';
 import { authorizer } from '../../src/routes/set.js';
 import { SocketRoute } from '../../src/routes/socket.js';
@@ -28,7 +29,7 @@ const BEARER = { authorization: `Bearer ${TOKEN}` };
 const LOST = '9007199254740993';
 const REFUSED = { 400: 'bad request', 413: 'too large', 415: 'unsupported media type' };
 const MEDIA_TYPES =
-  'Content-Type: give application/json or application/x-www-form-urlencoded, not encoded further';
+  'Content-Type: give application/json or application/x-www-form-urlencoded, not encoded further, and no charset but utf-8 or us-ascii';
 const DIGITS = 'holds an integer that a double cannot hold exactly; give it as a string';
 const TTL = 'ttl: give seconds, more than 0 and at most 31536000';
 const RECEIPT = 'receipt: give seconds from 0 to 10';
@@ -106,6 +107,48 @@ describe('POST /status/set', () => {
     expect(asked.closes, 'the rest of a body is not read').toBe(status === 413);
     expect(counted).toEqual([['set', 'refused']]);
     expect([(await longpoll.peek('k')).entries, lines]).toEqual([[], []]);
+  });
+
+  test.each<[parameters: string, status: 200 | 415]>([
+    ['', 200],
+    [';', 200],
+    ['; charset=utf-8', 200],
+    [';CharSet = "UTF-8" ', 200],
+    ['; charset="\\utf-8"', 200],
+    ['; charset=utf8', 200],
+    ['; charset=US-ASCII', 200],
+    ['; q="; charset=utf-16"', 200],
+    ['; charset', 200],
+    ['; charset=iso-8859-1', 415],
+    ['; charset="iso-8859-1"', 415],
+    [';x;charset=utf-16le', 415],
+    ['; charset=utf-8; charset=gbk', 415],
+    ['; q="\\"; charset="; charset=gbk', 415],
+    ['; charset="utf-8', 415],
+    ['; charset=', 415],
+    ['; charset=utf-8x', 415],
+  ])('a type with the parameters %j: %d, on every route with a body', async (parameters, status) => {
+    const { to } = await port({ secret: [SECRET] });
+    for (const [path, json, form] of [
+      ['/status/set', '{"key":"k","value":1}', 'key=k&value=1'],
+      ['/status/new', '{}', 'ttl=1'],
+      ['/login/new', '{"visitor":"v"}', 'visitor=v'],
+    ] as const)
+      for (const [{ 'content-type': type }, body] of [
+        [JSON_BODY, json],
+        [FORM_BODY, form],
+      ] as const) {
+        const answer = await to.post(path).set('Content-Type', `${type}${parameters}`).send(body);
+        expect([path, answer.status], body).toEqual([path, status]);
+        if (status === 415) expect(answer.body.detail).toBe(MEDIA_TYPES);
+      }
+  });
+
+  test('a header of many parameters is read in no time', async () => {
+    const began = performance.now();
+    for (const part of [';', '; ', ';=', ';="', ';="\\', ';a=" '])
+      mediaTypeOf(`application/json${part.repeat(16_384 / part.length)}`);
+    expect(performance.now() - began).toBeLessThan(500);
   });
 
   test('a body of more than six bytes for each of a value is not read', async () => {
