@@ -1,4 +1,5 @@
 /** The scan login from outside: five calls on the internal port, and what the page hears on the public one. */
+import { createHmac } from 'node:crypto';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Conflict, Unavailable } from '../src/brokers/broker.js';
 import { MemoryBroker } from '../src/brokers/memory.js';
@@ -185,6 +186,17 @@ describe.each(stores)('a login by scan, over $name', ({ settings }) => {
         expect((await call('redeem', claim)).body.reason, `the ${number + 1}th`).toBe(reason);
   });
 
+  test('visitors that differ in a lone surrogate are two', async () => {
+    const visitor = 'v\ud800';
+    const { call, code, key, phone } = await begun(await settings(), { visitor });
+    await call('scan', phone);
+    await call('approve', { ...phone, user: 1 });
+    const claim = { key, code: await code() };
+    for (const other of ['v\ud801', 'v\ufffd', '"v\\ud800"', 'v'])
+      expect((await call('redeem', { ...claim, visitor: other })).status, JSON.stringify(other)).toBe(403);
+    expect((await call('redeem', { ...claim, visitor })).status).toBe(200);
+  });
+
   test('what comes too late is 410, and an unknown key 404', async () => {
     const { call, key, phone } = await begun(await settings(), { ttl: 0.2 });
     await until(async () => (await call('approve', { ...phone, user: 1 })).status === 410);
@@ -203,6 +215,17 @@ describe.each(stores)('a login by scan, over $name', ({ settings }) => {
         reason: 'unknown',
       });
   });
+});
+
+test('the hash of a visitor is that of older nodes, which may have begun the login', async () => {
+  const stored: string[] = [];
+  const setRendered: LoginStore['setRendered'] = async (_, value) => {
+    stored.push(JSON.parse(value).visitor);
+    return { cursor: 'e-1', watched: false };
+  };
+  const { key } = await new Logins({ setRendered } as LoginStore, secret).new('vé😀', 60, 'null');
+  const hash = createHmac('sha256', secret[0] as string).update(`/visitor\n${key}\nvé😀`);
+  expect(stored).toEqual([hash.digest('base64url')]);
 });
 
 describe('what the five calls take', () => {

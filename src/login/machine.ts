@@ -186,8 +186,17 @@ const sign = (secret: string, text: string) =>
 /** The key of a login's record: 256 bits that nobody without the secret can name. */
 const placeOf = (secret: string, key: string) => sign(secret, `login\n${key}`);
 
-/** The visitor as it is stored: another text for each login, and one that cannot be guessed without the secret. */
-const hash = (secret: string, key: string, visitor: string) => sign(secret, `visitor\n${key}\n${visitor}`);
+/** Half of a surrogate pair. In UTF-8, which is hashed, every such half becomes U+FFFD. */
+const LONE_SURROGATE = /\p{Cs}/u;
+
+/**
+ * The visitor as it is stored: another text for each login, and one that cannot be guessed without the secret. Of a text
+ * with lone surrogates, the JSON is hashed, which escapes them: two such texts are not the same visitor.
+ */
+const hash = (secret: string, key: string, visitor: string) =>
+  LONE_SURROGATE.test(visitor)
+    ? sign(secret, `visitor-json\n${key}\n${JSON.stringify(visitor)}`)
+    : sign(secret, `visitor\n${key}\n${visitor}`);
 
 /** Compares in a time that does not depend on where two texts differ. */
 function same(one: string, other: string): boolean {
