@@ -1,4 +1,6 @@
 /** Sentinels of every kind, scripted: which server they are believed to name, and what lets a node in. */
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
 import { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
 import type { Address } from '../../src/brokers/redis/address.js';
@@ -82,6 +84,28 @@ test('a wrong password, an unknown master and a Sentinel that is away are causes
     }),
   );
   expect((await sentinels('tag').master()).port).toBe(7000);
+});
+
+test('the causes have one order, whichever Sentinel answers first', async () => {
+  const asking = new Map<string, Socket>();
+  const names = ['a', 'b', 'c'];
+  const made = await Promise.all(names.map(name => speaker((_, socket) => void asking.set(name, socket))));
+  const sentinels = new Sentinels({ ...given, at: at(...made) });
+  const seen: string[] = [];
+  for (const order of [names, names.toReversed()]) {
+    const asked = sentinels.master().catch(error => seen.push(error.message));
+    await until(() => asking.size === names.length);
+    for (const name of order) {
+      const socket = asking.get(name) as Socket;
+      socket.write('$-1\r\n');
+      // the client leaves when it has the answer
+      await once(socket, 'close');
+    }
+    await asked;
+    asking.clear();
+  }
+  const causes = made.map(({ port }) => `127.0.0.1:${port}: knows no master of the name tag`);
+  expect(seen).toEqual(Array(2).fill(`no Sentinel names the master: ${causes.join('; ')}`));
 });
 
 test('the server that most Sentinels name: one of them may be cut off, another silent', async () => {

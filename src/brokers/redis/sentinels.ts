@@ -65,11 +65,12 @@ export class Sentinels {
   async master(): Promise<Address> {
     const named: Address[] = [];
     const causes: string[] = [];
-    const asked = [...this.#known.values()].map(async sentinel => {
+    const asked = [...this.#known.values()].map(async (sentinel, index) => {
       try {
         named.push(await this.#ask(sentinel));
       } catch (error) {
-        causes.push(`${textOf(sentinel)}: ${(error as Error).message}`);
+        // in the order of the settings, not of the answers: another text is logged as another cause
+        causes[index] = `${textOf(sentinel)}: ${(error as Error).message}`;
         throw error;
       }
     });
