@@ -5,7 +5,7 @@
  * otherwise call any function of the page: `callback=document.body.firstElementChild.click`. So a name must have one
  * part that is no global of a browser, or the exact form of a name that a known JSONP client generates.
  */
-import { GLOBALS } from './globals.js';
+import { isGlobal } from './globals.js';
 
 /** Reserved words of all editions since ES3, because old browsers run the answers. */
 const RESERVED =
@@ -83,7 +83,7 @@ export class Names {
     if (!isName(name)) return false;
     if (this.#all) return true;
     const dotted = name.includes('.');
-    if (!dotted && !GLOBALS.has(name)) return true;
+    if (!dotted && !isGlobal(name)) return true;
     return (dotted || use === 'callback') && !!this.#listed?.test(name);
   }
 }

@@ -1,5 +1,5 @@
 // Writes src/protocol/globals.ts: the names that a browser or JavaScript defines on every page. They come from the
-// package `globals`, from each engine that is installed, and from GONE. Names are only ever added: an old browser
+// package `globals`, from each engine that is installed, and from the lists below. Names are only ever added: an old browser
 // keeps what a new one has dropped. Run it when `globals` or an engine is newer; a test says when a name is missing.
 
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -20,6 +20,7 @@ const SETS = [
   'serviceworker',
   'audioWorklet',
   'paintWorklet',
+  'webextensions',
 ];
 
 /** What no engine here defines: Internet Explorer, old Edge, Opera, Safari and Chrome, extensions of theirs, WebViews. */
@@ -38,6 +39,84 @@ mozRequestAnimationFrame mozRTCIceCandidate mozRTCPeerConnection mozRTCSessionDe
 MozBlobBuilder java Packages sun JavaPackage layers back forward home disableExternalCapture enableExternalCapture
 setResizable onuserproximity ondeviceproximity ondevicelight u2f cordova Android AndroidInterface ReactNativeWebView
 WeixinJSBridge StyleMedia styleMedia SVGElementInstance Intl Iterator StopIteration uneval toSource watch unwatch eval`;
+
+/**
+ * Also of no engine here: other Safari, also on phones and in WebViews, other Firefox, Chrome on Android, installed web
+ * apps, Internet Explorer and old Edge, wallets and other extensions, and trials that ended. Sources: their
+ * documentation and the data of MDN (@mdn/browser-compat-data 2.0.7 and 8.1.9). VENDOR covers more.
+ */
+const ELSEWHERE = `orientation onorientationchange GestureEvent ongesturestart ongesturechange ongestureend
+ontouchforcechange ApplePaySession ApplePayError ApplePaySetup WebKitMediaKeys WebKitPlaybackTargetAvailabilityEvent
+SafariRemoteNotification SafariNamespace UIRequestEvent AutocompleteErrorEvent AutofillEvent onautocomplete
+onautocompleteerror MediaControlsHost MediaKeyNeededEvent CanvasProxy Database DatabaseSync DatabaseCallback SQLError
+SQLException SQLResultSet SQLResultSetRowList SQLTransaction SQLTransactionSync DOMURL EntryArray EntryArraySync
+CSSUnknownRule CSSVariablesDeclaration CSSCustomMediaRule RGBColor Rect SVGColor SVGICCColor SVGPaint SVGDocument
+SVGException SVGColorProfileElement SVGSolidcolorElement SVGUnknownElement SVGDiscardElement SVGAnimatedPoints
+SVGViewSpec SVGElementInstanceList SVGAltGlyphElement SVGAltGlyphDefElement SVGAltGlyphItemElement SVGGlyphElement
+SVGGlyphRefElement SVGHKernElement SVGVKernElement SVGCursorElement SVGFontElement SVGFontFaceElement SVGTRefElement
+SVGPathSeg SVGPathSegArcAbs SVGPathSegArcRel SVGPathSegClosePath SVGPathSegCurvetoCubicAbs SVGPathSegCurvetoCubicRel
+SVGPathSegCurvetoCubicSmoothAbs SVGPathSegCurvetoCubicSmoothRel SVGPathSegCurvetoQuadraticAbs
+SVGPathSegCurvetoQuadraticRel SVGPathSegCurvetoQuadraticSmoothAbs SVGPathSegCurvetoQuadraticSmoothRel
+SVGPathSegLinetoAbs SVGPathSegLinetoHorizontalAbs SVGPathSegLinetoHorizontalRel SVGPathSegLinetoRel
+SVGPathSegLinetoVerticalAbs SVGPathSegLinetoVerticalRel SVGPathSegList SVGPathSegMovetoAbs SVGPathSegMovetoRel
+HTMLModelElement HTMLContentElement HTMLShadowElement HTMLMenuItemElement HTMLPortalElement HTMLAttachmentElement
+HTMLBlockElement HTMLBGSoundElement HTMLNextIdElement HTMLPhraseElement HTMLRichtextElement HTMLAreasCollection
+HTMLModelessDialog HTMLImportElement sizeToContent getAttention getAttentionWithCycleCount setCursor openDialog maximize
+minimize routeEvent globalStorage onpaint InstallVersion InstallTriggerImpl pkcs11 _content crypto updateCommands
+intlUtils DOMApplication DOMApplicationsManager DOMCursor DOMRequest DOMTransactionEvent DOMConstructor DataErrorEvent
+DataStore DataStoreChangeEvent DataStoreCursor DataContainerEvent DeviceLightEvent DeviceProximityEvent
+UserProximityEvent DeviceStorage DeviceStorageChangeEvent CameraCapabilities CameraControl CameraManager FMRadio
+IccChangeEvent InputMethod InterAppConnection LSProgressEvent LocalMediaStream MediaStreamError PropertyNodeList
+RecordErrorEvent RadioInterfaceLayer SmartCardEvent SimpleGestureEvent StyleRuleChangeEvent
+StyleSheetApplicableStateChangeEvent StyleSheetChangeEvent SpecialPowers TVManager UserDataHandler WebActivity
+XULCommandEvent XULControllers XULElement XULTemplateBuilder ChromeWindow ChromeWorker ChromeNodeList BoxObject TreeColumn
+TreeColumns TreeContentView TreeSelection CSS2Properties CSSNameSpaceRule CSSGroupRuleRuleList CSSRect
+CSSFontFeatureValuesMap CommandEvent ScrollAreaEvent ScrollViewChangeEvent SelectionStateChangedEvent Notation
+DOMErrorHandler FileException IDBDatabaseException IDBEnvironment IDBLocaleAwareKeyRange ServiceWorkerMessageEvent
+XPCSafeJSObjectWrapper XPCCrossOriginWrapper XPCComponents XMLStylesheetProcessingInstruction EntityReference Entity
+RTCIdentityAssertion RTCIdentityErrorEvent RTCIdentityEvent RTCIdentityProviderRegistrar AuthenticationAssertion
+ScopedCredential ScopedCredentialInfo BudgetService PushRegistrationManager StorageQuota TrackDefault TrackDefaultList
+getDigitalGoodsService DigitalGoodsService pushManager requestFileSystem resolveLocalFileSystemURL AmbientLightSensor
+Magnetometer CanvasFilter ContactAddress ContactsManager ContentIndex ContentIndexEvent NDEFMessage NDEFReader
+NDEFReadingEvent NDEFRecord NDEFWriter FaceDetector TextDetector DetectedFace DetectedText DetectedBarcode
+DirectoryEntrySync DirectoryReaderSync EntrySync FileEntrySync FileSystemSync Metadata InterventionReportBody
+DeprecationReportBody MerchantValidationEvent PaymentInstruments MediaStreamTrackHandle MouseWheelEvent Intent
+SpeechInputEvent SpeechInputResult SpeechInputResultList Path PerformanceContainerTiming PerformanceFrameTiming PortalHost
+PortalActivateEvent portalHost onportalactivate PreferenceManager PreferenceObject SharedStorageWorkletGlobalScope
+SharedWorkerContext StorageAccessHandle VideoTrackGenerator ML MLContext MLGraph MLGraphBuilder MLOperand MLTensor
+WebGL2ComputeRenderingContext WebGLTimerQueryEXT WebGLVertexArrayObjectOES XRMediaBinding TCPSocket TCPServerSocket
+UDPSocket SmartCardContext SmartCardConnection SmartCardError getScreens isMultiScreen AppBannerPromptResult layoutShift
+v8Intl v8Locale convertPointFromNodeToPage convertPointFromPageToNode AsyncIterator HMDVRDevice PositionSensorVRDevice
+VRDevice VRDisplay VRDisplayCapabilities VRDisplayEvent VREyeParameters VRFieldOfView VRFrameData VRPose VRPositionState
+VRStageParameters onvrdisplayactivate onvrdisplayblur onvrdisplayconnect onvrdisplaydeactivate onvrdisplaydisconnect
+onvrdisplayfocus onvrdisplaypointerrestricted onvrdisplaypointerunrestricted onvrdisplaypresentchange onclipboardchange
+oncompassneedscalibration onafterscriptexecute onbeforescriptexecute onfullscreenchange onfullscreenerror onfreeze onresume
+oninterest onloseinterest onloadend onencrypted onwaitingforkey onoverflow onunderflow onshow onsort onstop
+onpointerlockchange onpointerlockerror onprerenderingchange onreadystatechange onvisibilitychange onbeforecopy onbeforecut
+onbeforepaste onbeforeactivate onbeforedeactivate onbeforeeditfocus oncellchange oncontrolselect ondataavailable
+ondatasetchanged ondatasetcomplete ondeactivate onerrorupdate onfilterchange onlayoutcomplete onlosecapture onmoveend
+onmovestart onpropertychange onresizeend onresizestart onrowenter onrowexit onrowsdelete onrowsinserted ontimeerror
+onmscontentzoom onmsgesturechange onmsgesturedoubletap onmsgestureend onmsgesturehold onmsgesturestart onmsgesturetap
+onmsinertiastart onmslostpointercapture onmsgotpointercapture onmsmanipulationstatechanged onmsneedkey onmspointercancel
+onmspointerdown onmspointerenter onmspointerhover onmspointerleave onmspointermove onmspointerout onmspointerover
+onmspointerup onmssitemodejumplistitemremoved onmsthumbnailclick onmsorientationchange MSAssertion
+MSBehaviorUrnsCollection MSBlobBuilder MSCSSMatrix MSCSSProperties MSCSSRuleList MSCompatibleInfo
+MSCompatibleInfoCollection MSCredentials MSCurrentStyleCSSProperties MSDataBindingRecordSetExtension
+MSDataBindingRecordSetReadonlyExtension MSDataBindingTableExtension MSEventAttachmentTarget MSEventObj
+MSFIDOCredentialAssertion MSFIDOSignature MSFIDOSignatureAssertion MSGestureEvent MSGraphicsTrust MSInputMethodContext
+MSLaunchUriError MSManipulationEvent MSMediaKeyError MSMediaKeyMessageEvent MSMediaKeyNeededEvent MSMediaKeySession
+MSMediaKeys MSMimeTypesCollection MSNamespaceInfo MSNamespaceInfoCollection MSNodeExtensions MSPluginsCollection
+MSPrintManagerTemplatePrinter MSProtocolsCollection MSRangeCollection MSResourceMetadata MSScriptHost MSSelection
+MSSiteModeEvent MSStyleCSSProperties MSStyleSheetPage MSStyleSheetPageList MSTemplatePrinter MSUnsafeFunctionCallback
+MSWebViewAsyncOperation MSWebViewSettings BookmarkCollection ControlRangeCollection DOMSiteModeEvent LongRange ULongRange
+RulesCollection StyleSheetPage StyleSheetPageList TextRange TextRangeCollection Debug Windows msAnimationStartTime
+msContentScript msCredentials msCrypto msFIDOAuthenticator msPerformance msSaveBlob msSaveOrOpenBlob animationStartTime
+doNotTrack browser opr oprt ethereum solana web3 BinanceChain braveEthereum braveSolana UserJSEvent UserJSElement
+__gCrWeb __crWeb __firefox__ __wxjs_environment __wxjs_is_wkwebview AlipayJSBridge ucweb ucapi ucbrowser mqq`;
+
+/** Prefixes that vendors give to what they add, and the form of the constructors of elements: not in the list. */
+const VENDOR =
+  /^(?:(?:webkit|WebKit|moz|Moz|ApplePay)[A-Z]\w*|on(?:webkit|moz)[a-z]+|(?:HTML|SVG)[A-Z]\w*Element)$/;
 
 /** Runs in the page, in engines of any age. → every name on window and on what it inherits from */
 export const collector = () => {
@@ -84,6 +163,9 @@ async function namesIn(engine) {
   }
 }
 
+/** What neither the package nor an engine here knows of. */
+export const goneNames = () => `${GONE} ${ELSEWHERE}`.split(/\s+/);
+
 /** What the package knows of. */
 export const packagedNames = () => SETS.flatMap(set => Object.keys(packaged[set]));
 
@@ -103,7 +185,7 @@ function lines(names) {
 }
 
 if (process.argv[1] === import.meta.filename) {
-  const names = new Set([...packagedNames(), ...GONE.split(/\s+/), ...written()]);
+  const names = new Set([...packagedNames(), ...goneNames(), ...written()]);
   // NetSurf and JScript tell nothing that the others do not
   for (const engine of engines.filter(one => !/NetSurf|JScript/.test(one.name) && one.found())) {
     const found = await namesIn(engine);
@@ -114,14 +196,21 @@ if (process.argv[1] === import.meta.filename) {
   writeFileSync(
     file,
     `/**
- * The names that a browser or JavaScript defines on every page, and what every object inherits.
- * Written by test/browsers/globals.js; its head says from what.
+ * The global names that browsers and JavaScript define on every page, and those that every object inherits.
+ * Generated by test/browsers/globals.js, which documents the sources.
  */
 const NAMES = \`
-${lines([...names].sort())}
+${lines([...names].filter(name => !VENDOR.test(name)).sort())}
 \`;
 
+/** Prefixes that vendors give to what they add, and the form of the constructors of elements. */
+const VENDOR =
+  ${VENDOR};
+
 export const GLOBALS: ReadonlySet<string> = new Set(NAMES.trim().split(/\\s+/));
+
+/** Whether a browser or JavaScript defines this name, or may in another version. */
+export const isGlobal = (name: string): boolean => GLOBALS.has(name) || VENDOR.test(name);
 `,
   );
   console.log(`${names.size} names written`);
