@@ -144,7 +144,8 @@ const peekRoute =
     const { given, twice, tooLong } = split(ctx.querystring);
     const { key = '' } = given;
     if (tooLong) throw badRequest(`the query: give at most ${QUERY_BYTES} bytes`);
-    if (twice.includes('key') || !KEY.test(key)) throw badRequest(KEY_ALLOWED);
+    if (twice.includes('key')) throw badRequest('key: give it once');
+    if (!KEY.test(key)) throw badRequest(KEY_ALLOWED);
     const { entries, ttl, ...more } = await longpoll.peek(key);
     // values as they are stored: parsing and printing them again could change digits
     const items = entries.map(({ value, cursor }) => `{"value":${value},"cursor":"${cursor}"}`);
