@@ -200,6 +200,49 @@ test.each<[what: string, data: string | Buffer, code: number, reason: RegExp]>([
   await held(internalUrl, 'a', 0);
 });
 
+test.each<[what: string, header: string, given: string[], detail: string]>([
+  ['no key', 'Sec-WebSocket-Key', [], 'give 16 random bytes in base64'],
+  ['a bad key', 'Sec-WebSocket-Key', ['abc'], 'give 16 random bytes in base64'],
+  ['no version', 'Sec-WebSocket-Version', [], 'give 13'],
+  ['another version', 'Sec-WebSocket-Version', ['7'], 'give 13'],
+  ['a subprotocol that is no name', 'Sec-WebSocket-Protocol', ['tagwait.1,a b'], 'give tagwait.1'],
+  ['an empty subprotocol', 'Sec-WebSocket-Protocol', ['tagwait.1,'], 'give tagwait.1'],
+  ['a subprotocol twice', 'Sec-WebSocket-Protocol', ['tagwait.1, tagwait.1'], 'give tagwait.1'],
+])('a handshake with %s is answered in JSON', async (_, header, given, detail) => {
+  const { publicUrl, internalUrl } = await service();
+  const headers = HANDSHAKE.filter(line => !line.startsWith(header));
+  const client = raw(
+    publicUrl,
+    request('/status/socket', [...headers, ...given.map(text => `${header}: ${text}`)]),
+  );
+  await client.ended;
+  const [head = '', body = ''] = client.text.split('\r\n\r\n');
+  expect(head).toMatch(/^HTTP\/1\.1 400 /);
+  for (const line of [
+    'Content-Type: application/json; charset=utf-8',
+    'X-Content-Type-Options: nosniff',
+    'Sec-WebSocket-Version: 13, 8',
+  ])
+    expect(head).toContain(line);
+  expect(JSON.parse(body)).toEqual({ code: -4, message: 'bad request', detail: `${header}: ${detail}` });
+  const metrics = await scrape(internalUrl);
+  expect(metrics.get('tagwait_answers_total{mode="socket",answer="badRequest"}')).toBe(1);
+});
+
+test('a slash at the end of the path is taken, as other routes take it', async () => {
+  const { publicUrl } = await service();
+  for (const [path, status] of [
+    ['/status/socket/', '101'],
+    ['/status/socket/?x=1', '101'],
+    ['/status/socket//', '404'],
+    ['/status/socket/x', '404'],
+  ] as const) {
+    const client = raw(publicUrl, request(path, HANDSHAKE));
+    await until(() => client.text.includes('\r\n\r\n'));
+    expect([path, client.text.slice(9, 12)]).toEqual([path, status]);
+  }
+});
+
 test.each<[what: string, bytes: Buffer, code: number]>([
   ['a reserved bit', frame(0xc1, '{}'), 1002],
   ['an unknown kind', frame(0x83, '{}'), 1002],

@@ -13,6 +13,12 @@ import type { UpgradeRoute } from '../wire/upgrades.js';
 import { type SocketDeps, SocketSession } from './socket-session.js';
 
 const SUBPROTOCOL = 'tagwait.1';
+/** Those that ws speaks: that of RFC 6455, and the draft of Firefox 6 to 10. */
+const VERSIONS = ['13', '8'];
+/** 16 bytes in base64. */
+const KEY = /^[A-Za-z0-9+/]{22}==$/;
+/** RFC 9110 §5.6.2 */
+const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
 /** Longest message of a client, bytes. */
 const MAX_MESSAGE = 4096;
 /** Fragments of one message. */
@@ -54,9 +60,11 @@ export class SocketRoute implements UpgradeRoute {
   }
 
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
-    const { url = '', headers } = request;
-    if (url !== this.path && !url.startsWith(`${this.path}?`)) return false;
-    if (headers.upgrade?.toLowerCase() !== 'websocket') {
+    const { url = '', method, headers } = request;
+    const [path] = url.split('?', 1);
+    // other routes also take a slash at the end
+    if (path !== this.path && path !== `${this.path}/`) return false;
+    if (method !== 'GET' || headers.upgrade?.toLowerCase() !== 'websocket') {
       write(socket, 426, UPGRADE_HEADERS, UPGRADE_REQUIRED);
       return true;
     }
@@ -74,24 +82,23 @@ export class SocketRoute implements UpgradeRoute {
     return true;
   }
 
-  /** In this order: rate limit of the address, origin, subprotocol, drain, and limit of held requests. */
-  #refusalOf(
-    { origin, 'sec-websocket-protocol': offered }: IncomingMessage['headers'],
-    network: string,
-  ): Answer | undefined {
+  /** In this order: rate limit of the address, origin, the handshake's headers, drain, and limit of held requests. */
+  #refusalOf(headers: IncomingMessage['headers'], network: string): Answer | undefined {
     const { admissions } = this.#deps;
     const wait = admissions.count(network);
     if (wait > 0) return { kind: 'busy', retry: wait };
+    const { origin } = headers;
     if (origin !== undefined && !admissions.origins.allows(origin)) return FORBIDDEN;
-    if (offered !== undefined && !offered.split(',').some(name => name.trim() === SUBPROTOCOL))
-      return { kind: 'badRequest', detail: `Sec-WebSocket-Protocol: give ${SUBPROTOCOL}` };
+    const detail = faultOf(headers);
+    if (detail !== undefined) return { kind: 'badRequest', detail };
     if (this.#draining !== undefined) return { kind: 'moved', retry: Math.random() * this.#draining };
     const retry = admissions.enter(network);
     return retry > 0 ? { kind: 'busy', retry } : undefined;
   }
+
   #accept(request: IncomingMessage, socket: Duplex, head: Buffer, network: string): void {
     let accepted = false;
-    // calls back at once, or refuses the handshake by itself
+    // calls back at once, or destroys a socket whose client has ended its side
     this.#server.handleUpgrade(request, socket, head, webSocket => {
       accepted = true;
       const onClose = (session: SocketSession) => this.#sessions.delete(session);
@@ -124,9 +131,26 @@ export class SocketRoute implements UpgradeRoute {
   }
 }
 
+/** What is wrong with a handshake, of all that ws would refuse in HTML (RFC 6455 §4.2.1). */
+function faultOf(headers: IncomingMessage['headers']): string | undefined {
+  const {
+    'sec-websocket-key': key,
+    'sec-websocket-version': version,
+    'sec-websocket-protocol': offered,
+  } = headers;
+  if (!KEY.test(key ?? '')) return 'Sec-WebSocket-Key: give 16 random bytes in base64';
+  if (!VERSIONS.includes(version ?? '')) return `Sec-WebSocket-Version: give ${VERSIONS[0]}`;
+  if (offered === undefined) return undefined;
+  const names = offered.split(',').map(name => name.trim());
+  const valid = names.every(name => TOKEN.test(name)) && new Set(names).size === names.length;
+  return valid && names.includes(SUBPROTOCOL) ? undefined : `Sec-WebSocket-Protocol: give ${SUBPROTOCOL}`;
+}
+
 /** Refuses a handshake as a poll in JSON is refused. */
 function refuse(socket: Duplex, answer: Answer): void {
   const headers: Record<string, string> = { ...NO_STORE, 'Content-Type': 'application/json; charset=utf-8' };
+  // tells the client which versions there are (RFC 6455 §4.4)
+  if (answer.kind === 'badRequest') headers['Sec-WebSocket-Version'] = VERSIONS.join(', ');
   if ('retry' in answer) headers['Retry-After'] = String(Math.ceil(answer.retry / 1000));
   write(socket, ANSWERS[answer.kind].status, { ...headers, Connection: 'close' }, textOf(answer));
 }

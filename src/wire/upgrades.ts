@@ -23,12 +23,14 @@ const UPGRADE_HEADER = /\r\nupgrade:/i;
 export class Upgrades {
   readonly #server: Server;
   readonly #route: { method: string; path: string };
+  readonly #slashed: { method: string; path: string };
   readonly #open = new Set<Socket>();
 
   /** @param server not listening */
   constructor(server: Server, route: UpgradeRoute) {
     this.#server = server;
     this.#route = { method: 'GET', path: route.path };
+    this.#slashed = { method: 'GET', path: `${route.path}/` };
     server.on('upgrade', (request, socket, head) => void route.upgrade(request, socket, head));
     const refuse = (_: IncomingMessage, response: ServerResponse) => route.refuse(response);
     server.on('request', refuse);
@@ -36,9 +38,15 @@ export class Upgrades {
     server.on('checkExpectation', refuse);
   }
 
-  /** Whether a request is for this path and names another protocol. @param bytes from its start */
+  /**
+   * Whether a request is for this path, maybe with a slash at its end, and names another protocol.
+   * @param bytes from its start
+   */
   takes({ method, url, length }: Head, bytes: Buffer): boolean {
-    return isFor(this.#route, method, url) && UPGRADE_HEADER.test(bytes.toString('latin1', 0, length));
+    return (
+      (isFor(this.#route, method, url) || isFor(this.#slashed, method, url)) &&
+      UPGRADE_HEADER.test(bytes.toString('latin1', 0, length))
+    );
   }
 
   /** Takes a connection whose next bytes are such a request. */

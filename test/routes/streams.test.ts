@@ -716,6 +716,7 @@ describe('the handshake', () => {
       json(
         '400 Bad Request',
         '{"code":-4,"message":"bad request","detail":"Sec-WebSocket-Protocol: give tagwait.1"}',
+        'Sec-WebSocket-Version: 13, 8\r\n',
       ),
       'badRequest',
     ],
@@ -829,7 +830,9 @@ describe('the handshake', () => {
     ['/status/socket', true],
     ['/status/socket?a', true],
     ['/status/sockets', false],
-    ['/status/socket/', false],
+    ['/status/socket/', true],
+    ['/status/socket/?a', true],
+    ['/status/socket//', false],
     ['/', false],
   ])('of %s is ours: %s', (url, taken) => {
     const wire = shake(new SocketRoute(scripted().deps), {}, url);
