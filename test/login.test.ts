@@ -10,7 +10,7 @@ import { proofOf, verify } from '../src/protocol/ticket.js';
 import { LoginRoutes } from '../src/routes/login.js';
 import type { Service } from '../src/service.js';
 import type { Config } from '../src/settings.js';
-import { held, poll, service, until } from './harness.js';
+import { held, poll, service, set, until } from './harness.js';
 import { redisServer } from './redis.js';
 import { scrape } from './scrape.js';
 import { stores } from './stores.js';
@@ -184,6 +184,23 @@ describe.each(stores)('a login by scan, over $name', ({ settings }) => {
     ] as const)
       for (let number = 0; number < 12; number++)
         expect((await call('redeem', claim)).body.reason, `the ${number + 1}th`).toBe(reason);
+  });
+
+  test('after a final set of the backend on its key no step is answered 200', async () => {
+    const { node, call, key, phone } = await begun(await settings());
+    expect((await set(node.internalUrl, { key, value: 1, final: true })).status).toBe(200);
+    const late = { status: 410, body: { code: 410, reason: 'decided' } };
+    expect(await call('scan', phone)).toMatchObject(late);
+    expect(await call('approve', { ...phone, user: 1 })).toMatchObject(late);
+    expect(await call('approve', { ...phone, user: 1, receipt: 0 }), 'again').toMatchObject(late);
+    expect((await call('deny', phone)).body.reason).toBe('approved');
+  });
+
+  test('the same for a login that was scanned, and is denied', async () => {
+    const { node, call, key, phone } = await begun(await settings());
+    expect((await call('scan', phone)).status).toBe(200);
+    await set(node.internalUrl, { key, value: 1, final: true });
+    for (let times = 0; times < 2; times++) expect((await call('deny', phone)).body.reason).toBe('decided');
   });
 
   test('visitors that differ in a lone surrogate are two', async () => {

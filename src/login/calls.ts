@@ -24,7 +24,7 @@ export interface LoginCalls {
   scan(options: { key: string; phone: string }): Promise<{ show: unknown; created: number; expires: number }>;
   /**
    * The phone said yes: the page hears `{"state":"approved","code":"…"}`, and the code can be redeemed for 60 seconds.
-   * A repeat keeps code and user, and renews the 60 seconds until the code is redeemed.
+   * A repeat, also one with another user, keeps the first code and user, and renews the 60 seconds until the code is redeemed.
    * @param options.user any JSON: what `redeem` gives back; pages never hear it
    * @param options.receipt seconds to wait, at most 10, until the page has proved that it has heard of it
    * @returns with `receipt` also `received`

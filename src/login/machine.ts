@@ -92,7 +92,7 @@ export class Logins {
       return approve(found, phone, { user, code, until: now + CODE_LIFE }, now);
     });
     const said = await this.#tell(key, login, 'approved', receipt);
-    return { repeated, received: receipt === undefined ? undefined : (said?.received ?? false) };
+    return { repeated, received: receipt === undefined ? undefined : (said.received ?? false) };
   }
 
   /** @throws {LoginError} @throws {Unavailable} */
@@ -156,16 +156,21 @@ export class Logins {
     throw new LoginError('unknown');
   }
 
-  /** Tells the page of a step, once: a repeat of the id stores nothing, and after a final value there is nothing to tell. */
+  /**
+   * Tells the page of a step, once: a repeat of the id stores nothing, also after a final value.
+   * @throws {LoginError} decided: the page had its final value, from a later step or from a set of the backend
+   */
   async #tell(
     key: string,
     login: Login,
     state: 'scanned' | 'approved' | 'denied',
     receipt?: number,
-  ): Promise<Receipt | undefined> {
+  ): Promise<Receipt> {
     const value = 'code' in login ? { state, code: login.code } : { state };
     const options = { ttl: lifeOf(login, Date.now()), final: state !== 'scanned', id: `login-${state}` };
-    return this.#set(key, value, receipt === undefined ? options : { ...options, receipt });
+    const said = await this.#set(key, value, receipt === undefined ? options : { ...options, receipt });
+    if (!said) throw new LoginError('decided');
+    return said;
   }
 
   /** @returns undefined: something else was stored before */

@@ -47,7 +47,7 @@ export type Login =
 const REASONS = {
   unknown: 'key: no login has this key, or its record is no longer kept',
   expired: 'the login has expired: begin a new one',
-  decided: 'the login has been approved or denied already: begin a new one',
+  decided: 'the login has been approved or denied already, or a set has ended its key: begin a new one',
   taken: 'phone: another phone has scanned this login',
   unscanned: 'phone: scan the login before you approve or deny it',
   approved: 'the login has been approved already',
