@@ -1,6 +1,7 @@
 /** The login box: what visitors see and hear of a login, in Chromium; the matrix has the other engines. */
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { runInNewContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 import { parse } from 'acorn';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
@@ -28,6 +29,14 @@ describe.each([
     parse(built, { ecmaVersion: 3, allowReserved: 'never' });
     expect(/[^ -~\n]/.exec(built)?.[0]).toBeUndefined();
     expect(gzipSync(built, { level: 9 }).length).toBeLessThanOrEqual(limit);
+  });
+
+  test('reads nothing that is assigned further down when it is loaded', () => {
+    const parts = new RegExp(`${name}: \\{\\s*parts: '(.+)'`).exec(source('build'))?.[1] as string;
+    // a `let` that is read too early throws, where a `var` is undefined
+    const joined = parts.split(' ').map(part => source(part).replace(/^var /gm, 'let '));
+    const document = { getElementsByTagName: () => [] };
+    runInNewContext(`(function (window, document) {\n${joined.join('\n')}\n})({}, document)`, { document });
   });
 
   test('never parses a text as markup', () => {
@@ -142,6 +151,13 @@ async function open(
 const shows = (page: Page, state: string) =>
   page.waitForSelector(`.tagwait-${state.replace(' ', '.tagwait-')}`, { timeout: 15_000 });
 const said = (page: Page) => page.textContent('.tagwait-say');
+const TICK = 'm4.5 12.8';
+const CROSS = 'm6 6 12 12';
+/** The icon over the code is drawn, and not empty. */
+async function hasIcon(page: Page, drawn = 'M') {
+  expect(await page.getAttribute('.tagwait-over .tagwait-icon path', 'd')).toMatch(new RegExp(`^${drawn}`));
+  expect((await page.locator('.tagwait-over .tagwait-icon').boundingBox())?.width).toBeGreaterThan(50);
+}
 
 describe('a login', () => {
   const policy =
@@ -163,11 +179,18 @@ describe('a login', () => {
     expect(await faults(page)).toEqual(NONE);
     await say({ state: 'scanned' });
     await shows(page, 'scanned');
+    await hasIcon(page);
     expect(await page.getByRole('status').textContent()).toBe('Confirm on your phone');
     expect(await page.getByRole('link').count(), 'the code is no link now').toBe(0);
     expect(await faults(page)).toEqual(NONE);
+    await page.route('**/login/redeem', async route => {
+      await shows(page, 'approved');
+      await hasIcon(page, TICK);
+      await route.continue();
+    });
     await say({ state: 'approved', code: 'once' }, true);
     await shows(page, 'done');
+    await hasIcon(page, TICK);
     expect(await faults(page)).toEqual(NONE);
     expect(redeemed()).toHaveLength(1);
     expect(redeemed()[0]).toMatchObject({
@@ -184,6 +207,7 @@ describe('a login', () => {
     await shows(page, 'waiting');
     await say({ state: 'denied' }, true);
     await shows(page, 'denied');
+    await hasIcon(page, CROSS);
     expect(await said(page)).toBe('Declined on your phone');
     expect(await faults(page)).toEqual(NONE);
     await page.keyboard.press('Tab');
@@ -205,6 +229,7 @@ describe('a login', () => {
       await page.clock.fastForward(123_000);
     }
     await shows(page, 'expired');
+    await hasIcon(page);
     await page.clock.fastForward(123_000);
     expect(keys).toHaveLength(6);
     expect(await said(page)).toBe('Code expired');
@@ -265,6 +290,7 @@ describe('a login', () => {
     refusing.sick = 403;
     await refusing.say({ state: 'approved', code: 'once' }, true);
     await shows(other, 'failed');
+    await hasIcon(other, CROSS);
     expect(refusing.redeemed()).toHaveLength(1);
     expect(await faults(other)).toEqual(NONE);
   });

@@ -21,11 +21,11 @@ const settings = {
 /** Each: its parts, one after another in one function, in the order that gzip packs best, and its limit in bytes, minified and gzip -9. */
 const SCRIPTS = {
   login: {
-    parts: '../tagwait draw texts qr elements tag box look main',
+    parts: '../tagwait icons draw texts qr elements tag box look main',
     limit: 9216,
   },
   phone: {
-    parts: 'phone-texts phone-look tag elements phone',
+    parts: 'phone-texts phone-look tag elements icons phone',
     limit: 6912,
   },
 };

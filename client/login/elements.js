@@ -1,7 +1,5 @@
 /* Elements: every text is a text node, every attribute is set by name, and no markup is parsed. */
 var SVG = 'http://www.w3.org/2000/svg';
-var YES = 'm4.5 12.8 5 5L19.5 7';
-var NO = 'm6 6 12 12M18 6 6 18';
 
 function add(parent, tag, name) {
   var element = call('createElement', tag);
