@@ -311,6 +311,26 @@ describe('a page', () => {
     expect(await faults(page)).toEqual(NONE);
   });
 
+  test('sends a token that cannot be decoded as it is', async () => {
+    const { url, asked } = await site('data-csrf-cookie="token"', {
+      before: "document.cookie = 'token=ab%zz';",
+    });
+    await shows(await open(url), 'waiting');
+    expect(asked[0]?.headers['x-csrf-token']).toBe('ab%zz');
+  });
+
+  test('in a sandbox that forbids cookies shows how it fares', async () => {
+    const { url, publicUrl } = await site('', { body: '<p id="mine"></p>' });
+    const page = await open(url, { expected: /CORS policy|ERR_FAILED/ });
+    await page.evaluate(src => {
+      const frame = document.createElement('iframe');
+      frame.setAttribute('sandbox', 'allow-scripts');
+      frame.srcdoc = `<div id="login"></div><script src="${src}" data-new="/login/new" data-redeem="/login/redeem" data-into="#login"></script>`;
+      document.body.append(frame);
+    }, `${publicUrl}/login.js`);
+    await page.frameLocator('iframe').locator('.tagwait-loading.tagwait-offline').waitFor();
+  });
+
   test('draws the login itself, from callbacks', async () => {
     const { url, say, publicUrl } = await site('', { body: '<p id="mine"></p>' });
     const page = await open(url);

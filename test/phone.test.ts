@@ -15,12 +15,19 @@ beforeAll(async () => {
 });
 afterAll(() => browser.close());
 
-/** A site that answers each POST with the status in `answers`, 200 by default, and its page on a phone. */
-async function phone(answers: Record<string, number>, show: object = {}, attributes = '') {
+type Answer = number | { type: string; body: string };
+/** A site that answers each POST with the status in `answers`, 200 by default, or with 200 and a body; and its page on a phone. */
+async function phone(
+  answers: Record<string, Answer>,
+  show: object = {},
+  attributes = '',
+  { query = '?key=k1', before = '' } = {},
+) {
   ({ publicUrl } = await service({ secret: ['0123456789abcdef0123456789abcdef'] }));
-  const html = `<!doctype html><html lang="en"><head><title>Sign in</title></head><body><main id="ask"></main>
+  const html = `<!doctype html><html lang="en"><head><title>Sign in</title>${before}</head><body><main id="ask"></main>
 <script src="${publicUrl}/login/phone.js" data-scan="/scan" data-approve="/approve" data-deny="/deny" data-into="#ask" ${attributes}></script></body></html>`;
   const asked: string[] = [];
+  const tokens: unknown[] = [];
   const server = createServer((request, response) => {
     const path = request.url as string;
     // the page of the sign-in does not ask: it would be sent on to itself for ever
@@ -29,8 +36,12 @@ async function phone(answers: Record<string, number>, show: object = {}, attribu
         .writeHead(200, { 'Content-Type': 'text/html; charset=utf-8' })
         .end(path.startsWith('/signin') ? '<!doctype html><title>Sign in</title>' : html);
     asked.push(path);
+    tokens.push(request.headers['x-csrf-token']);
     request.resume();
-    response.writeHead(answers[path] ?? 200).end(JSON.stringify({ show, created: 1_800_000_000 }));
+    const answer = answers[path] ?? 200;
+    if (typeof answer === 'object')
+      return response.writeHead(200, { 'Content-Type': answer.type }).end(answer.body);
+    response.writeHead(answer).end(JSON.stringify({ show, created: 1_800_000_000 }));
   });
   const url = await listen(server);
   const page = await browser.newPage({ viewport: { width: 390, height: 800 } });
@@ -39,8 +50,8 @@ async function phone(answers: Record<string, number>, show: object = {}, attribu
     server.closeAllConnections();
     server.close();
   });
-  await page.goto(`${url}/here?key=k1`);
-  return { page, url, asked };
+  await page.goto(`${url}/here${query}`);
+  return { page, url, asked, tokens };
 }
 const heading = (page: Page, text: string) =>
   page.getByRole('heading', { name: text, exact: true }).waitFor();
@@ -77,7 +88,7 @@ test.each([
   ['Sign in', '/approve', 'Confirmed. Continue on the other screen.'],
   ['Decline', '/deny', 'Declined. Nobody was signed in.'],
 ])('still says what was decided when the page is loaded again after "%s"', async (button, path, text) => {
-  const answers: Record<string, number> = {};
+  const answers: Record<string, Answer> = {};
   const { page, asked } = await phone(answers);
   await page.getByRole('button', { name: button, exact: true }).click();
   await heading(page, text);
@@ -88,7 +99,7 @@ test.each([
 });
 
 test('repeats a call three times without a good answer, and then offers to try again', async () => {
-  const answers: Record<string, number> = { '/approve': 503 };
+  const answers: Record<string, Answer> = { '/approve': 503 };
   const { page, asked } = await phone(answers);
   const yes = page.getByRole('button', { name: 'Sign in', exact: true });
   await yes.waitFor();
@@ -120,3 +131,14 @@ test.each(['/scan', '/approve', '/deny'])(
     expect(asked).toEqual(path === '/scan' ? [path] : ['/scan', path]);
   },
 );
+
+test.each([
+  ['the cookie that is named', 'csrf=a%2Fb', 'a/b'],
+  ['a cookie that cannot be decoded', 'csrf=ab%zz', 'ab%zz'],
+  ['the tag, without such a cookie', 'other=1', 'of the tag'],
+])('the token against forged requests is of %s', async (_, cookie, token) => {
+  const before = `<script>document.cookie = '${cookie}';</script>`;
+  const { page, tokens } = await phone({}, {}, 'data-csrf-cookie="csrf" data-csrf="of the tag"', { before });
+  await page.locator('.tagwait-asked').waitFor();
+  expect(tokens).toEqual([token]);
+});

@@ -75,8 +75,13 @@ function place(into, then) {
  */
 function post(option, name, fields, done) {
   var request = new XMLHttpRequest();
-  var cookie = new RegExp('(^|; )' + option('csrf-cookie') + '=([^;]*)').exec(document.cookie);
-  var token = cookie ? decodeURIComponent(cookie[2]) : option('csrf');
+  var token = option('csrf');
+  try {
+    if (option('csrf-cookie')) {
+      token = new RegExp('(^|; )' + option('csrf-cookie') + '=([^;]*)').exec(document.cookie)[2];
+      token = decodeURIComponent(token);
+    }
+  } catch (e) {} // no such cookie, none to be read in a sandbox, or one that is sent as it is
   var body = option('csrf-field') ? option('csrf-field') + '=' + encodeURIComponent(token) : '';
   for (var field in fields) body += '&' + field + '=' + encodeURIComponent(fields[field]);
   request.open('POST', option(name), true);
