@@ -331,6 +331,15 @@ describe('a page', () => {
     await page.frameLocator('iframe').locator('.tagwait-loading.tagwait-offline').waitFor();
   });
 
+  test.each([
+    [3660, /^1:00:\d\d$/],
+    [86_400, /^23:59:\d\d$/],
+  ])('shows the hours of a code of %i seconds', async (ttl, left) => {
+    const page = await open((await site('', { ttl })).url);
+    await shows(page, 'waiting');
+    await until(async () => left.test((await page.textContent('.tagwait-left')) ?? ''));
+  });
+
   test('draws the login itself, from callbacks', async () => {
     const { url, say, publicUrl } = await site('', { body: '<p id="mine"></p>' });
     const page = await open(url);

@@ -80,7 +80,16 @@ function draw(parent, before, texts, again) {
     },
     /** @param seconds -1: none @param part of the whole time */
     left: function (seconds, part) {
-      say(time, seconds < 0 ? '' : Math.floor(seconds / 60) + ':' + ('0' + (seconds % 60)).slice(-2));
+      var minutes = Math.floor(seconds / 60);
+      var hours = Math.floor(minutes / 60);
+      say(
+        time,
+        seconds < 0
+          ? ''
+          : (hours ? hours + ':' + ('0' + (minutes % 60)).slice(-2) : minutes) +
+              ':' +
+              ('0' + (seconds % 60)).slice(-2)
+      );
       if (ring) ring.lastChild.style.strokeDashoffset = part > 0 ? 100 - 100 * part : 0;
     }
   };
