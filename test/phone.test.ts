@@ -132,6 +132,38 @@ test.each(['/scan', '/approve', '/deny'])(
   },
 );
 
+const ANSWER = {
+  approve: ['Sign in', 'Confirmed. Continue on the other screen.'],
+  deny: ['Decline', 'Declined. Nobody was signed in.'],
+} as const;
+const PAGE = '\n <!doctype html><title>Sign in</title><form></form>';
+const SPENT = { type: 'text/html', body: 'Your session has ended.' };
+
+test.each(['scan', 'approve', 'deny'] as const)(
+  'a sign-in page in place of an answer to %s is no answer: to the sign-in, or said so',
+  async call => {
+    for (const page of [{ type: 'application/xhtml+xml', body: PAGE }, SPENT])
+      for (const signin of ['', 'data-signin="/signin?next={here}"']) {
+        const stand = await phone({ [`/${call}`]: page }, {}, signin);
+        if (call !== 'scan')
+          await stand.page.getByRole('button', { name: ANSWER[call][0], exact: true }).click();
+        if (signin) await stand.page.waitForURL(`${stand.url}/signin?next=%2Fhere%3Fkey%3Dk1`);
+        else await heading(stand.page, 'That did not work.');
+      }
+  },
+);
+
+test.each(['approve', 'deny'] as const)(
+  '%s may be answered with nothing, or JSON of any type',
+  async call => {
+    for (const body of ['', '\n', '{"code":0}', 'true']) {
+      const { page } = await phone({ [`/${call}`]: { type: 'text/html', body } });
+      await page.getByRole('button', { name: ANSWER[call][0], exact: true }).click();
+      await heading(page, ANSWER[call][1]);
+    }
+  },
+);
+
 test.each([
   ['the cookie that is named', 'csrf=a%2Fb', 'a/b'],
   ['a cookie that cannot be decoded', 'csrf=ab%zz', 'ab%zz'],

@@ -58,6 +58,16 @@ function rowsOf(show, created, texts) {
   return rows;
 }
 
+/** Whether the answer is a page, and not JSON or nothing: a sign-in, to which the site has sent the call on. */
+function isPage(request) {
+  var text = request.responseText;
+  try {
+    JSON.parse(text);
+  } catch (e) {
+    return /^\s*</.test(text) || (/\S/.test(text) && /html/.test(request.getResponseHeader('Content-Type')));
+  }
+}
+
 /** Says how a step ended. */
 function outcome(status) {
   if (status === 409) return 'taken';
@@ -97,11 +107,18 @@ function ask(option, parent, before) {
     say(made, texts[name]);
   }
 
+  /** Posts the key. A page as the answer counts as 401. */
+  function send(name, then) {
+    post(option, name, fields, function (status, answer, _, request) {
+      then(status > 199 && status < 300 && isPage(request) ? 401 : status, answer);
+    });
+  }
+
   function step(name) {
     return function () {
       var buttons = root.getElementsByTagName('button');
       for (var i = buttons.length; i--; ) buttons[i].disabled = true;
-      post(option, name, fields, function (status) {
+      send(name, function (status) {
         if (status > 199 && status < 300) done(name);
         else refused(status, step(name));
       });
@@ -150,7 +167,7 @@ function ask(option, parent, before) {
 
   function scan() {
     title('loading', texts.busy);
-    post(option, 'scan', fields, function (status, answer) {
+    send('scan', function (status, answer) {
       login = answer;
       var before = taken(fields.key);
       if (status === 200) question();

@@ -71,7 +71,7 @@ function place(into, then) {
 /**
  * Posts a form to the page's own site.
  * @param name of the option with the path
- * @param done is given the status (0: no answer), the answer if it is JSON, and the date of the answer
+ * @param done is given the status (0: no answer), the answer if it is JSON, the date of the answer, and the request
  */
 function post(option, name, fields, done) {
   var request = new XMLHttpRequest();
@@ -103,7 +103,7 @@ function post(option, name, fields, done) {
       date = request.getResponseHeader('Date');
       answer = JSON.parse(request.responseText);
     } catch (e) {}
-    done(status, answer || {}, date);
+    done(status, answer || {}, date, request);
   }
   request.onreadystatechange = function () {
     if (request.readyState === 4) over(request.status);
