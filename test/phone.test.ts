@@ -174,3 +174,9 @@ test.each([
   await page.locator('.tagwait-asked').waitFor();
   expect(tokens).toEqual([token]);
 });
+
+test('a key that cannot be decoded is asked for as it stands', async () => {
+  const { page, asked } = await phone({ '/scan': 404 }, {}, '', { query: '?key=%E0%A4%A' });
+  await heading(page, 'Code expired. Scan the new one.');
+  expect(asked).toEqual(['/scan']);
+});

@@ -1,9 +1,13 @@
 /* The phone's side of a login by scan: what the login shows, and yes or no. */
 
-/** The key in the page's address. */
+/** The key in the page's address; as it stands there, where it cannot be decoded. */
 function keyOf() {
-  var found = /[?&]key=([^&#]*)/.exec(location.search);
-  return found ? decodeURIComponent(found[1].replace(/%(?![\da-f]{2})/gi, '')) : '';
+  var key = (/[?&]key=([^&#]*)/.exec(location.search) || ['', ''])[1];
+  try {
+    return decodeURIComponent(key);
+  } catch (e) {
+    return key;
+  }
 }
 
 /** The last of these words that a text has. A more special one comes later: Edge also says Chrome, and Chrome Safari. */
