@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { launch } from './chromium.js';
 import { listen, service, until } from './harness.js';
 
@@ -75,6 +75,7 @@ test.each([
     'Samsung (Android)',
   ],
   ['the till in the shop', 'the till in the shop'],
+  ['Mozilla/5.0 (unheard of)', 'Mozilla/5.0 (unheard of)'],
 ])('the browser of %s is called %s', (header, name) => expect(browserOf(header)).toBe(name));
 
 test('the question and the table name the browser as people do', async () => {
@@ -179,4 +180,89 @@ test('a key that cannot be decoded is asked for as it stands', async () => {
   const { page, asked } = await phone({ '/scan': 404 }, {}, '', { query: '?key=%E0%A4%A' });
   await heading(page, 'Code expired. Scan the new one.');
   expect(asked).toEqual(['/scan']);
+});
+
+test('a text of a visitor neither hides the buttons nor turns the question round', async () => {
+  const turned = `evil\u202e\u0007\u200f ${'x'.repeat(1800)}`;
+  const { page } = await phone({}, { site: 'My\u2066 shop', browser: turned, place: `P${'😀'.repeat(200)}` });
+  await page.locator('.tagwait-asked').waitFor();
+  const text = (await page.locator('h1').textContent()) as string;
+  expect(text).toBe(`Sign in to My shop on evil ${'x'.repeat(55)}…, P${'😀'.repeat(29)}…?`);
+  const rows = await page.locator('dd').allTextContents();
+  expect(rows.slice(0, 2)).toEqual(['My shop', `evil ${'x'.repeat(195)}…`]);
+  const button = await page.getByRole('button', { name: 'Decline' }).boundingBox();
+  expect(button?.y).toBeLessThan(800);
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+});
+
+test('what is filled in has a direction of its own where the page is read from the right', async () => {
+  const { page } = await phone({}, { site: 'My shop', browser: 'Chrome (Linux)' }, 'data-lang="ar"');
+  await page.locator('.tagwait-asked').waitFor();
+  expect(await page.locator('h1').textContent()).toBe(
+    'تسجيل الدخول إلى \u2068My shop\u2069 على \u2068Chrome (Linux)\u2069؟',
+  );
+  expect((await page.locator('dd').allTextContents()).slice(0, 2)).toEqual([
+    '\u2068My shop\u2069',
+    '\u2068Chrome (Linux)\u2069',
+  ]);
+});
+
+test('the table has the texts and numbers of show, under their own names', async () => {
+  const show = {
+    site: 'S',
+    constructor: 'c',
+    ask: 'q',
+    lang: 'l',
+    amount: 0,
+    yes: true,
+    no: null,
+    deep: { a: 1 },
+    empty: '',
+  };
+  const { page } = await phone({}, show);
+  await page.locator('.tagwait-asked').waitFor();
+  const texts = await page.locator('dt, dd').allTextContents();
+  expect(texts.slice(0, -1)).toEqual([
+    ...['Site', 'S', 'constructor', 'c', 'ask', 'q', 'lang', 'l', 'amount', '0'],
+    'Time',
+  ]);
+});
+
+describe('the question is a whole sentence', () => {
+  const { texts, questionOf } = new Function(
+    `${['phone-texts', 'phone'].map(name => readFileSync(`client/login/${name}.js`, 'utf8').split('var own =')[0]).join('\n')}
+return { texts: TEXTS, questionOf }`,
+  )() as { texts: Record<string, string>; questionOf(texts: object, show: object): string };
+  const questions = (show: object) =>
+    Object.fromEntries(
+      Object.entries(texts).map(([language, text]) => [
+        language,
+        questionOf({ ask: text.split('|')[0], dir: 'ltr' }, { site: 'S', ...show }),
+      ]),
+    );
+
+  test('in every language, also without the browser or the place', () => {
+    expect(questions({})).toEqual({
+      en: 'Sign in to S?',
+      zh: '要登录 S 吗？',
+      es: '¿Iniciar sesión en S?',
+      ar: 'تسجيل الدخول إلى S؟',
+      pt: 'Entrar em S?',
+      id: 'Masuk ke S?',
+      fr: 'Se connecter à S ?',
+      ja: 'S にログインしますか？',
+      ru: 'Войти на S?',
+      de: 'Bei S anmelden?',
+      ko: 'S에 로그인할까요?',
+      hi: 'S में साइन इन करें?',
+    });
+    expect(questions({ browser: 'B' })).toMatchObject({
+      en: 'Sign in to S on B?',
+      zh: '要在 B上登录 S 吗？',
+      ja: 'Bで S にログインしますか？',
+    });
+    expect(questions({ place: 'P' })).toMatchObject({ en: 'Sign in to S, P?', ko: 'S에 로그인할까요?' });
+    for (const text of Object.values(questions({ browser: 'B', place: 'P' })))
+      expect(text).toMatch(/^(?=.*B)(?=.*P)[^[\]{}]+$/);
+  });
 });

@@ -25,7 +25,7 @@ function browserOf(text) {
   var name = lastIn(text, 'Safari Chrome CriOS Firefox FxiOS Samsung OPR Edg');
   var system = lastIn(text, 'Linux Android CrOS Mac iPad iPhone Windows');
   var names = { Edg: 'Edge', OPR: 'Opera', FxiOS: 'Firefox', CriOS: 'Chrome' };
-  return (names[name] || name) + ' (' + system + ')';
+  return name && system ? (names[name] || name) + ' (' + system + ')' : text;
 }
 
 /** The step that this tab has taken for a key, also after a reload; undefined without storage. @param state is noted */
@@ -36,21 +36,42 @@ function taken(key, state) {
   } catch (e) {}
 }
 
-/** The question, with the names of site, browser and place in it, and without the marks around those that are not known. */
-function questionOf(text, show) {
-  return text
+/**
+ * A text that the login shows, at most so long, without what could move the texts around it: control characters and
+ * those of writing direction. '' for what is no text. Where the page is read from the right, it has a direction of its own.
+ */
+function shown(value, most, dir) {
+  if (!/^(string|number)$/.test(typeof value)) return '';
+  value = ('' + value)
+    .replace(/\s+/g, ' ')
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: what is taken out
+    .replace(/[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]|^ | $/g, '');
+  if (value.length > most) value = value.slice(0, most).replace(/[\ud800-\udbff]$/, '') + '…';
+  return value && dir === 'rtl' ? '\u2068' + value + '\u2069' : value;
+}
+
+/** The question, with the names of site, browser and place in it, and without each part in `[…]` that has one that is not known. */
+function questionOf(texts, show) {
+  var part = /\[([^[\]]*)\]/g;
+  function known(_, text) {
+    var name = /\{(\w+)/.exec(text);
+    return name && !shown(show[name[1]]) ? '' : text;
+  }
+  return texts.ask
+    .replace(part, known)
+    .replace(part, known)
     .replace(/\{(\w+)\}/g, function (_, name) {
-      return show[name] || '';
-    })
-    .replace(/\(\)|（）|[,،]\s*(?=[?؟])/g, '')
-    .replace(/\s+/g, ' ');
+      return shown(show[name], 60, texts.dir);
+    });
 }
 
 /** The rows of the table: label and text. */
 function rowsOf(show, created, texts) {
   var rows = [];
-  for (var name in show)
-    if (/^(string|number)$/.test(typeof show[name])) rows.push([texts[name] || name, '' + show[name]]);
+  for (var name in show) {
+    var text = shown(show[name], 200, texts.dir);
+    if (text) rows.push([/^(site|browser|place)$/.test(name) ? texts[name] : name, text]);
+  }
   var date = new Date(created * 1000);
   var time;
   try {
@@ -154,9 +175,9 @@ function ask(option, parent, before) {
   function question() {
     var show = login.show || {};
     if (typeof show !== 'object') show = { site: show };
-    show.site = show.site || location.hostname;
-    show.browser = show.browser && browserOf(show.browser);
-    title('asked', questionOf(texts.ask, show));
+    show.site = shown(show.site) || location.hostname;
+    show.browser = browserOf(show.browser);
+    title('asked', questionOf(texts, show));
     var list = add(root, 'dl');
     var rows = rowsOf(show, login.created, texts);
     for (var i = 0; i < rows.length; i++) {
