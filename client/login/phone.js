@@ -83,16 +83,6 @@ function rowsOf(show, created, texts) {
   return rows;
 }
 
-/** Whether the answer is a page, and not JSON or nothing: a sign-in, to which the site has sent the call on. */
-function isPage(request) {
-  var text = request.responseText;
-  try {
-    JSON.parse(text);
-  } catch (e) {
-    return /^\s*</.test(text) || (/\S/.test(text) && /html/.test(request.getResponseHeader('Content-Type')));
-  }
-}
-
 /** Says how a step ended. */
 function outcome(status) {
   if (status === 409) return 'taken';
@@ -132,10 +122,10 @@ function ask(option, parent, before) {
     say(made, texts[name]);
   }
 
-  /** Posts the key. A page as the answer counts as 401. */
+  /** Posts the key. A page as the answer counts as 401: a sign-in, to which the site has sent the call on. */
   function send(name, then) {
     post(option, name, fields, function (status, answer, _, request) {
-      then(status > 199 && status < 300 && isPage(request) ? 401 : status, answer);
+      then(status > 199 && status < 300 && /^\s*</.test(request.responseText) ? 401 : status, answer);
     });
   }
 
