@@ -69,8 +69,11 @@ interface Start {
 interface Member {
   /** number of the worker, from 0; its replacement gets the same number */
   place: number;
-  /** loading: sent no heartbeat yet; starting: does not listen yet; killed: it hung */
-  state: 'loading' | 'starting' | 'listening' | 'killed';
+  /**
+   * loading: sent no heartbeat yet; starting: does not listen yet; killed: it hung; dismissed: killed when the drain began,
+   * because it did not listen and so had no connections
+   */
+  state: 'loading' | 'starting' | 'listening' | 'killed' | 'dismissed';
   /** missed heartbeats in a row */
   missed: number;
 }
@@ -118,7 +121,8 @@ class Primary {
   #spawn(place: number, deaths: number): void {
     const startedAt = performance.now();
     const worker = cluster.fork(this.#env);
-    this.#members.set(worker, { place, state: 'loading', missed: 0 });
+    const member: Member = { place, state: 'loading', missed: 0 };
+    this.#members.set(worker, member);
     this.#sockets.add(worker);
     // a socket or message for a worker that has just died: `exit` handles that
     worker.on('error', () => {});
@@ -127,7 +131,7 @@ class Primary {
       this.#members.delete(worker);
       this.#totals.delete(worker);
       this.#sockets.delete(worker);
-      if (this.#stopping) return this.#stopped(code === 0);
+      if (this.#stopping) return this.#stopped(code === 0 || member.state === 'dismissed');
       const wait = Math.min(BACKOFF.first * 2 ** deaths, BACKOFF.max);
       const { pid } = worker.process;
       this.#options.log.error({ place, pid, code, signal, again: wait }, 'a worker died');
@@ -138,7 +142,7 @@ class Primary {
 
   #onMessage(worker: Worker, message: ToPrimary): void {
     const member = this.#members.get(worker);
-    if (!member || member.state === 'killed') return;
+    if (!member || member.state === 'killed' || member.state === 'dismissed') return;
     member.missed = 0;
     if (member.state === 'loading') member.state = 'starting';
     if (message.kind === 'measured') this.#totals.onMeasured(worker, message.measured, message.loop);
@@ -155,7 +159,6 @@ class Primary {
   }
 
   #onReady(worker: Worker, member: Member, urls: Urls): void {
-    if (this.#stopping) return send(worker, { kind: 'stop' });
     member.state = 'listening';
     const { config, log, ready } = this.#options;
     const listening = this.#listening().length;
@@ -176,7 +179,7 @@ class Primary {
   #checkHeartbeats(): void {
     for (const [worker, member] of this.#members) {
       const { state, place } = member;
-      if (state === 'killed') continue;
+      if (state === 'killed' || state === 'dismissed') continue;
       member.missed++;
       if (member.missed <= (state === 'loading' ? MAX_MISSED.loading : MAX_MISSED.running)) continue;
       member.state = 'killed';
@@ -211,7 +214,14 @@ class Primary {
     const { config, log } = this.#options;
     log.info({ workers: this.#members.size }, 'draining');
     void this.#sockets.close();
-    for (const worker of this.#members.keys()) send(worker, { kind: 'stop' });
+    for (const [worker, member] of this.#members) {
+      if (member.state === 'listening') send(worker, { kind: 'stop' });
+      else {
+        // it may not hear messages yet, and cannot become ready without the sockets
+        member.state = 'dismissed';
+        worker.process.kill('SIGKILL');
+      }
+    }
     setTimeout(() => this.#killAll(), config.drain * 1000 + OVERTIME);
     if (this.#members.size === 0) this.#stopped(true);
   }

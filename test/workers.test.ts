@@ -1,5 +1,6 @@
 /** One service of several processes: started, asked, killed and stopped from outside, over a real Redis. */
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { Agent, get } from 'node:http';
 import { createServer } from 'node:net';
 import { describe, expect, test } from 'vitest';
@@ -274,7 +275,7 @@ describe.concurrent('a worker hangs', () => {
         () => results.push('cut'),
       );
     const line = await until(hangs);
-    // it is said after ten heartbeats of a second
+    // it is said after eleven heartbeats of a second
     expect(performance.now() - stoppedAt).toBeGreaterThan(5000);
     expect(performance.now() - stoppedAt).toBeLessThan(20_000);
     expect(line).toMatchObject({ pid: victim, level: 50, seconds: 11 });
@@ -367,6 +368,52 @@ describe.concurrent('stopping', () => {
     const service = await cluster({ TAGWAIT_DRAIN: '60' });
     service.process.kill('SIGTERM');
     expect(await service.ended).toBe(0);
+  });
+});
+
+describe('stopping while a worker loads', () => {
+  const passed = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
+  /** Without the drain's end: a worker that is waited for until then makes the exit code 1. */
+  const env = { TAGWAIT_WORKERS: '2', TAGWAIT_DRAIN: '60', TAGWAIT_LOG_LEVEL: 'info' };
+  /** The processes that a process started. */
+  const children = (pid: number) =>
+    readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+
+  test.each([0, 200, 500, 1000])('a replacement, %i ms after its start: exit 0', async delay => {
+    const service = await cluster(env);
+    const [victim] = pids(service) as [number];
+    process.kill(victim, 'SIGKILL');
+    const primary = service.process.pid as number;
+    await until(() => children(primary).some(pid => !pids(service).includes(pid)));
+    const workers = children(primary);
+    await passed(delay);
+    service.process.kill('SIGTERM');
+    expect(await service.ended, service.output.stderr).toBe(0);
+    expect(workers.some(alive)).toBe(false);
+  });
+
+  test.each([0, 300, 1000])('the first workers, %i ms after their start: exit 0', async delay => {
+    const redis = await redisServer();
+    const ports = { TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0' };
+    const service = run([], { ...env, ...ports, TAGWAIT_REDIS_URL: redis.url });
+    const primary = service.process.pid as number;
+    await until(() => children(primary).length === 2);
+    const workers = children(primary);
+    await passed(delay);
+    service.process.kill('SIGTERM');
+    expect(await service.ended, service.output.stderr).toBe(0);
+    expect(workers.some(alive)).toBe(false);
+  });
+
+  test('a worker that was stopped before it was ready: exit 0', async () => {
+    const service = await cluster(env);
+    const [victim] = pids(service) as [number];
+    process.kill(victim, 'SIGKILL');
+    const primary = service.process.pid as number;
+    const replacement = () => children(primary).find(pid => !pids(service).includes(pid));
+    process.kill((await until(replacement)) as number, 'SIGSTOP');
+    service.process.kill('SIGTERM');
+    expect(await service.ended, service.output.stderr).toBe(0);
   });
 });
 
