@@ -86,17 +86,12 @@ const loadService = () => import('./service.js');
 
 /** Runs the service in this process. */
 async function runSingle(): Promise<void> {
-  const { startService } = await loadService();
-  let service: Service;
-  try {
-    service = await startService(config, undefined, node);
-  } catch (error) {
-    const { line, code } = failureOf(error as Error);
-    fail([line], code);
-  }
+  let service: Service | undefined;
   let stopping = false;
   for (const signal of STOP_SIGNALS)
     process.on(signal, () => {
+      // during the start; without a handler, process 1 of a container would not end
+      if (!service) process.exit(0);
       if (stopping) process.exit(1);
       stopping = true;
       setTimeout(() => fail(['it did not stop in time'], 1), config.drain * 1000 + OVERTIME);
@@ -105,6 +100,13 @@ async function runSingle(): Promise<void> {
         error => fail([error.message], 1),
       );
     });
+  try {
+    const { startService } = await loadService();
+    service = await startService(config, undefined, node);
+  } catch (error) {
+    const { line, code } = failureOf(error as Error);
+    fail([line], code);
+  }
   announce(service);
 }
 

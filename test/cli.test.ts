@@ -196,6 +196,14 @@ describe('running', () => {
     expect(await ended).toBe(1);
   });
 
+  test('a signal during the start ends it at once, with exit 0', async () => {
+    const env = { TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0', TAGWAIT_LOG_LEVEL: 'info' };
+    const { process, ended, output } = run([], env);
+    await until(() => output.stderr.includes('"starting"'), { every: 1 });
+    process.kill('SIGTERM');
+    expect(await ended).toBe(0);
+  });
+
   test('with nobody connected it stops at once', async () => {
     const { process, ended } = await spawned({ TAGWAIT_DRAIN: '60' });
     process.kill('SIGTERM');
