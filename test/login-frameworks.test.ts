@@ -169,7 +169,7 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, { files, run, session, he
         (await phone.post(`/login/${call}`, { key }, false)).status,
       );
     const scanned = await phone.post('/login/scan', { key });
-    expect(scanned).toMatchObject({ status: 200, body: { show: { site: 'My shop' } } });
+    expect(scanned).toMatchObject({ status: 200, body: { show: { site: 'My shop', place: '127.0.0.1' } } });
     wire.lose = 1;
     expect((await phone.post('/login/approve', { key })).status, 'no answer').toBe(503);
     expect((await phone.post('/login/approve', { key })).status).toBe(200);

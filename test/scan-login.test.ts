@@ -3,7 +3,10 @@
  * README, as it stands there.
  */
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { createServer } from 'node:http';
+import type { AddressInfo, BlockList } from 'node:net';
+import express, { type RequestHandler } from 'express';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { folderOf, line, type Posted, post, SECRET, TOKEN } from './backends.js';
 import { blocksOf } from './blocks.js';
@@ -143,7 +146,7 @@ describe.each(Object.keys(RUNTIMES))('the backend in %s', language => {
     test('what the phone shows, and wrong codes: the right one is still good', async () => {
       const { given, step, status, redeem } = await begun(stand);
       const { body } = await step('scan');
-      expect(body).toMatchObject({ show: { site: 'Example', browser: 'node' } });
+      expect(body).toMatchObject({ show: { site: 'Example', browser: 'node', place: '127.0.0.1' } });
       await status('approve');
       const wrong = await Promise.all(Array.from({ length: 11 }, () => step('redeem', given, { code: 'x' })));
       expect(wrong.map(({ status }) => status).toSorted()).toEqual([...Array(10).fill(403), 429]);
@@ -216,6 +219,7 @@ describe('what is yours', () => {
     next: () => number,
   ) => number;
   interface Yours {
+    office: BlockList;
     mayBegin: Guard;
     mayScan: Guard;
     full: Guard;
@@ -265,7 +269,32 @@ describe('what is yours', () => {
     const { shown, isNear } = await yours();
     const show = shown(known());
     expect(isNear(show, { ip: '192.0.2.200' })).toBe(true);
+    expect(isNear(show, { ip: '::ffff:192.0.2.200' })).toBe(true);
     expect(isNear(show, { ip: '192.0.3.7' })).toBe(false);
+    expect(isNear(show, { ip: '2001:db8::7' })).toBe(false);
+    const six = shown({ ...known(), ip: '2001:db8::7' });
+    expect(isNear(six, { ip: '2001:db8:0:0:1:2:3:4' })).toBe(true);
+    expect(isNear(six, { ip: '2001:db8:0:1::7' })).toBe(false);
+  });
+
+  test("what is yours: the addresses of Express's default listener, which has both families", async () => {
+    const { mayBegin, office } = await yours();
+    office.addSubnet('127.0.0.0', 8);
+    office.addAddress('::1', 'ipv6');
+    const app = express();
+    app.use((request, _, next) => {
+      Object.assign(request, { session: known().session });
+      next();
+    });
+    app.get('/', mayBegin as unknown as RequestHandler, (_, response) => void response.send('goes on'));
+    const server = app.listen(0, '::');
+    onTestFinished(() => void server.close());
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    for (const host of ['127.0.0.1', '[::1]'])
+      expect((await fetch(`http://${host}:${port}/`)).status, host).toBe(200);
+    expect(ask(mayBegin, { ...known(), ip: '::ffff:198.51.100.7' })).toBe(403);
+    expect(ask(mayBegin, { ...known(), ip: '2001:db8::7' })).toBe(403);
   });
 
   test('what is yours: the rights and the life of the session', async () => {
@@ -359,8 +388,9 @@ test("the README's app signs in: a page, and a second browser that plays the pho
   const { key = '', proof = '' } = body as Record<string, string>;
   const signed = await fetch(`${url}/scan?key=${key}`);
   const hand = signed.headers.getSetCookie().join('; ');
-  for (const call of ['scan', 'approve'])
-    expect((await post(`${url}/login/${call}`, { key }, hand)).status).toBe(200);
+  const scanned = await post(`${url}/login/scan`, { key }, hand);
+  expect(scanned).toMatchObject({ status: 200, body: { show: { place: '127.0.0.1' } } });
+  expect((await post(`${url}/login/approve`, { key }, hand)).status).toBe(200);
   const { data } = await poll(publicUrl, { key, proof, hold: '0' });
   const { code = '' } = data as Record<string, string>;
   const redeem = (cookie: string) => post(`${url}/login/redeem`, { key, code }, cookie);

@@ -29,7 +29,11 @@ app.get('/scan', (_, response) => response.sendFile(file('phone.html')));
 const phone = 'ada';
 const calls = {
   async new(request) {
-    const show = { site: 'Example', browser: request.get('User-Agent'), place: request.ip };
+    const show = {
+      site: 'Example',
+      browser: request.get('User-Agent'),
+      place: request.ip.replace('::ffff:', ''),
+    };
     const ticket = await tagwait.login.new({ visitor: request.session.visitor, show });
     return { ...ticket, link: `http://${request.get('Host')}/scan?key=${ticket.key}` };
   },
