@@ -39,6 +39,19 @@ async function ask(url: string, what: string, headers: string[], more = ''): Pro
   return Number(/^HTTP\/1\.1 (\d+)/.exec(connection.text)?.[1]);
 }
 
+test.each(['::ffff:127.0.0.1', '[::ffff:127.0.0.1]', '::ffff:7f00:1'])(
+  'a loopback address as the internal host answers at its own URL: %s',
+  async internalHost => {
+    const { internalUrl } = await service({ internalHost });
+    // fetch sends [::ffff:7f00:1]
+    expect((await fetch(`${internalUrl}/metrics`)).status).toBe(200);
+    const { host, port } = new URL(internalUrl);
+    const written = host.replace('7f00:1', '127.0.0.1');
+    for (const name of [host, written])
+      expect(await ask(`http://127.0.0.1:${port}`, 'GET /metrics', [`Host: ${name}`]), name).toBe(200);
+  },
+);
+
 describe('browsers of other sites', () => {
   const here = (url: string) => new URL(url).host;
   test.each<[string, (host: string) => string[]]>([
@@ -53,6 +66,7 @@ describe('browsers of other sites', () => {
     ],
     ['such a name, from an old browser', () => ['Host: evil.example:11001']],
     ['a name that begins like loopback', () => ['Host: 127.0.0.1.evil.example']],
+    ['IPv4 inside IPv6 that is not loopback', () => ['Host: [::ffff:c000:201]:11001']],
   ])('%s: 403 on every path', async (_, headers) => {
     const { publicUrl, internalUrl } = await service({ secret: ['s'.repeat(32)] });
     const statuses = await Promise.all(
@@ -99,6 +113,8 @@ test.each<[string, (host: string) => string[]]>([
   ['a backend', host => [`Host: ${host}`]],
   ['localhost', host => [`Host: ${host.replace('127.0.0.1', 'LocalHost')}`]],
   ['IPv6', host => [`Host: ${host.replace('127.0.0.1', '[::1]')}`]],
+  ['IPv4 inside IPv6', host => [`Host: ${host.replace('127.0.0.1', '[::ffff:127.0.0.1]')}`]],
+  ['the same, as URL parsers write it', host => [`Host: ${host.replace('127.0.0.1', '[::ffff:7f00:1]')}`]],
   ['no port', () => ['Host: 127.0.0.1']],
   ['the address line of a browser', host => [`Host: ${host}`, 'Sec-Fetch-Site: none']],
   [
