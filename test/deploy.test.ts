@@ -488,6 +488,24 @@ describe.skipIf(!helm)('Helm', () => {
     expect(parts).toEqual(wanted);
   });
 
+  test.each([
+    ['DRAIN', '30', 'give `drain`'],
+    ['INTERNAL_HOST', '127.0.0.1', '0.0.0.0'],
+    ['INTERNAL_PORT', '9001', '11001'],
+    ['PUBLIC_HOST', '127.0.0.1', 'all addresses'],
+    ['PUBLIC_PORT', '9000', '11000'],
+  ])('refuses the setting TAGWAIT_%s, which would contradict the rest of the pod', (name, value, instead) => {
+    const set = `settings.TAGWAIT_${name}=${value}`;
+    const { status, stderr } = spawnSync(
+      helm as string,
+      ['template', 'tagwait', chart, '--set-string', set],
+      { encoding: 'utf8' },
+    );
+    expect(status).not.toBe(0);
+    expect(stderr).toContain(`settings.TAGWAIT_${name}: `);
+    expect(stderr).toContain(instead);
+  });
+
   test('values arrive where they belong, and two releases do not meet', () => {
     const set = [
       'replicas=3',
