@@ -5,7 +5,16 @@
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -64,6 +73,29 @@ describe('read, not run', () => {
     const ignored = text('Dockerfile.dockerignore');
     for (const source of ['package.json', 'package-lock.json', 'tsconfig.json', 'src', 'client'])
       expect(ignored).toContain(`!${source}\n`);
+  });
+
+  test.each([
+    [{}, '127.0.0.1:11001'],
+    [{ TAGWAIT_INTERNAL_HOST: '0.0.0.0', TAGWAIT_INTERNAL_PORT: '9000' }, '127.0.0.1:9000'],
+    [{ TAGWAIT_INTERNAL_HOST: '::' }, '127.0.0.1:11001'],
+    [{ TAGWAIT_INTERNAL_HOST: '[::]' }, '127.0.0.1:11001'],
+    [{ TAGWAIT_INTERNAL_HOST: '172.17.0.2' }, '172.17.0.2:11001'],
+    [{ TAGWAIT_INTERNAL_HOST: '::1' }, '[::1]:11001'],
+    [{ TAGWAIT_INTERNAL_HOST: '[::1]' }, '[::1]:11001'],
+    [{ TAGWAIT_INTERNAL_HOST: 'localhost' }, 'localhost:11001'],
+  ])('the health check of the image with %o asks %s', (env, host) => {
+    const folder = mkdtempSync(join(tmpdir(), 'tagwait-wget-'));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    writeFileSync(join(folder, 'wget'), '#!/bin/sh\nfor last; do :; done\necho "$last"\nexit 4\n', {
+      mode: 0o755,
+    });
+    const [, command = ''] = /^HEALTHCHECK [^C]*CMD (.*?[^\\])$/ms.exec(text('Dockerfile')) ?? [];
+    const { stdout, status } = spawnSync('sh', ['-c', command.replaceAll('\\\n', '')], {
+      env: { PATH: `${folder}:${process.env.PATH}`, ...env },
+      encoding: 'utf8',
+    });
+    expect([stdout.trim(), status]).toEqual([`http://${host}/healthz`, 1]);
   });
 
   interface Compose {
