@@ -170,14 +170,14 @@ export const SETTINGS = {
   }),
   setTokens: setting({
     schema: tokens,
-    allowed: 'tokens of 1 to 256 printable characters, comma-separated',
+    allowed: 'tokens of 1 to 256 printable ASCII characters without spaces, comma-separated',
     help: 'bearer tokens for backends',
     secret: true,
     neverEmpty: true,
   }),
   secret: setting({
     schema: tokens,
-    allowed: 'secrets of 1 to 256 printable characters, comma-separated',
+    allowed: 'secrets of 1 to 256 printable ASCII characters without spaces, comma-separated',
     help: 'signs tickets: the first secret signs, all verify; default: no tickets needed',
     secret: true,
     neverEmpty: true,

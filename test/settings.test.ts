@@ -194,6 +194,17 @@ describe('names', () => {
     },
   );
 
+  test.each(['secret', 'setTokens'] as const)(
+    'a %s that is not ASCII, or has a space, is told what may be',
+    name => {
+      for (const text of ['é', 'a b', '\u00a0'])
+        expect(faultsOf({ [envOf(name)]: text }).join()).toContain(
+          'printable ASCII characters without spaces',
+        );
+      expect(faultsOf({ [envOf(name)]: '!~' })).toEqual([]);
+    },
+  );
+
   test('any other empty variable is one that is not set', () => {
     const others = NAMES.filter(name => name !== 'secret' && name !== 'setTokens');
     expect(read(Object.fromEntries(others.map(name => [envOf(name), ''])))).toEqual(read({}));
