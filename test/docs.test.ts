@@ -336,7 +336,8 @@ describe('in a browser', () => {
 
 describe('docs/protocol.md', () => {
   test('its client hears what was set before, between and last, and ends', async () => {
-    const { publicUrl, internalUrl } = await service();
+    // a hold below the default: a client that asks for 25 s would be refused
+    const { publicUrl, internalUrl } = await service({ hold: 5 });
     const values = new Function(`${block('docs/protocol.md', 'js', 'function*')} return values;`)();
     for (const value of [1, 2]) await set(internalUrl, { key: 'a', value });
     const heard: unknown[] = [];
