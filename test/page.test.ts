@@ -89,6 +89,47 @@ test.concurrent('subresource integrity: the script of a version loads with its h
   await hears(bad.heard, ['not loaded']);
 });
 
+test.concurrent("what a handler throws: its text reaches the page's window.onerror with crossorigin only", async () => {
+  const { publicUrl, internalUrl } = await spawned();
+  const throwing = (key: string, attribute: string) =>
+    open(`<!doctype html><title>login</title><script>
+      var heard = [];
+      window.onerror = function (message) { heard.push(message); };
+      function boom() { throw new Error('boom'); }
+    </script><script src="${publicUrl}/client.js" ${attribute} data-key="${key}" data-onvalue="boom"></script>`);
+  const plain = await throwing('login-6', '');
+  const crossOrigin = await throwing('login-7', 'crossorigin="anonymous"');
+  for (const key of ['login-6', 'login-7']) {
+    await held(internalUrl, key, 1);
+    await set(internalUrl, { key, value: 1 });
+  }
+  await hears(plain.heard, ['Script error.']);
+  await hears(crossOrigin.heard, ['Uncaught Error: boom']);
+});
+
+test.concurrent('a declared tag in a shadow root starts no watch; one in the document does', async () => {
+  const { publicUrl, internalUrl } = await spawned();
+  const { page } = await open(`<!doctype html><title>login</title><div></div><script>
+    var heard = [];
+    var root = document.querySelector('div').attachShadow({ mode: 'open' });
+    function add(to, key) {
+      var tag = document.createElement('script');
+      tag.src = '${publicUrl}/client.js?' + key;
+      tag.setAttribute('data-key', key);
+      tag.onload = function () { heard.push(key); };
+      to.appendChild(tag);
+    }
+    add(root, 'login-8');
+    setTimeout(function () { add(document.body, 'login-9'); }, 500);
+  </script>`);
+  await page.waitForFunction('heard.length === 2');
+  await held(internalUrl, 'login-9', 1);
+  const { waiters } = (await (await fetch(`${internalUrl}/status/peek?key=login-8`)).json()) as {
+    waiters: Record<string, number>;
+  };
+  expect(Object.values(waiters).reduce((sum, count) => sum + count, 0)).toBe(0);
+});
+
 test.concurrent('time-outs are asked again, and the page loads meanwhile', async () => {
   const { publicUrl, internalUrl } = await spawned({ TAGWAIT_HOLD: '0.3' });
   const { page, heard } =
