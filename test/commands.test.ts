@@ -113,7 +113,7 @@ test('watch prints a line for each value, until the final one; an expired ticket
   expect([forbidden.code, forbidden.err[0]]).toEqual([1, expect.stringMatching(/^tagwait: forbidden: /)]);
 });
 
-test('check: 0 where settings and store are well, 1 without the store, 2 for settings', async () => {
+test('check: 0 where the settings are valid and the store can be reached, 1 without the store, 2 for settings', async () => {
   expect(await ran(['check'])).toEqual({
     code: 0,
     out: ['{"settings":"ok","store":"embedded","up":true}'],

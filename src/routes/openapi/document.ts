@@ -32,7 +32,7 @@ export function openapi({ version, hold, guarded }: { version: string; hold: num
       version,
       license: { name: 'MIT', identifier: 'MIT' },
       description:
-        'Long poll by script tags. Paths whose server is the public port are for pages, all others for backends and operators.',
+        'Long polling with script tags. Paths whose server is the public port are for pages, all others for backends and operators.',
     },
     servers: [{ url: '/', description: 'the internal port, TAGWAIT_INTERNAL_PORT' }],
     security: guarded ? [{ token: [] }] : [],
