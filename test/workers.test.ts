@@ -410,7 +410,10 @@ describe('stopping while a worker loads', () => {
     const [victim] = pids(service) as [number];
     process.kill(victim, 'SIGKILL');
     const primary = service.process.pid as number;
-    const replacement = () => children(primary).find(pid => !pids(service).includes(pid));
+    // not between fork and exec, when it still has the primary's title: the primary waits there for its child
+    const title = (pid: number) => readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+    const replacement = () =>
+      children(primary).find(pid => !pids(service).includes(pid) && title(pid) !== title(primary));
     process.kill((await until(replacement)) as number, 'SIGSTOP');
     service.process.kill('SIGTERM');
     expect(await service.ended, service.output.stderr).toBe(0);
