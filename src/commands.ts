@@ -28,6 +28,8 @@ class Failed extends Error {}
 
 const COMMANDS = ['set', 'watch', 'peek', 'new', 'check'];
 const SECONDS = 'seconds';
+const SINGLE_DASH =
+  'error: options begin with two dashes; give a key or value that begins with a dash after --, as in: tagwait peek -- -key';
 const EXAMPLES = `
 Settings are read from the environment variables of the service: its ports, and the first of TAGWAIT_SET_TOKENS.
 
@@ -75,6 +77,8 @@ function programOf(context: Context, exit: (code: number) => void): Command {
     .configureOutput({
       writeOut: text => context.out(text.trimEnd()),
       writeErr: text => context.err(text.trimEnd()),
+      // what was given is not repeated: it may be a value
+      outputError: (text, write) => write(/unknown option '-[^-]/.test(text) ? SINGLE_DASH : text),
     });
   const command = (usage: string, description: string, port: 'internal' | 'public') =>
     program
@@ -84,7 +88,7 @@ function programOf(context: Context, exit: (code: number) => void): Command {
       .addHelpText('after', EXAMPLES);
   command(
     'set <key> <value>',
-    'Store a value: JSON, or text. Give a value that begins with a dash after --.',
+    'Store a value: JSON, or text. Give a key or value that begins with a dash after --.',
     'internal',
   )
     .option('--final', 'the key ends here')

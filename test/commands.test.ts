@@ -84,6 +84,20 @@ test('the first token of the settings is given', async () => {
   expect(refused).toEqual({ code: 1, out: [], err: [expect.stringMatching(/^tagwait: 401 unauthorized: /)] });
 });
 
+test('a key that begins with a dash goes after --', async () => {
+  const { env, internalUrl } = await found();
+  await set(internalUrl, { key: '-a', value: 1, final: true });
+  for (const name of ['peek', 'watch']) {
+    const { code, out } = await ran([name, '--', '-a'], env);
+    expect([name, code, JSON.parse(out[0] ?? '')]).toEqual([
+      name,
+      0,
+      expect.objectContaining({ final: true }),
+    ]);
+  }
+  expect(await ran(['set', '--ttl', '60', '--', '-b', '-5'], env)).toMatchObject({ code: 0, err: [] });
+});
+
 test('peek prints what is stored', async () => {
   const { env, internalUrl } = await found();
   await set(internalUrl, { key: 'a', value: 1 });
@@ -137,6 +151,8 @@ test.each([
   [['hunter2'], 2, /^tagwait: not a command; there are set, watch, peek, new, check, /],
   [['set', 'a'], 1, /missing required argument 'value'/],
   [['peek', 'a', '--bogus'], 1, /unknown option '--bogus'/],
+  [['set', 'a', '-hunter2'], 1, /begins with a dash after --/],
+  [['watch', '-hunter2'], 1, /begins with a dash after --/],
   [['peek', 'a', '--url', 'http://127.0.0.1:1'], 1, /^tagwait: no answer from http:\/\/127.0.0.1:1: \w/],
   [['watch', 'a', '--url', 'http://127.0.0.1:1'], 1, /^tagwait: no answer from http:\/\/127.0.0.1:1: \w/],
   [['watch', 'a', '--url', 'nowhere'], 1, /^tagwait: --url: give /],

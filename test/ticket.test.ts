@@ -7,11 +7,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { type newTicket, proofOf, verify } from '../src/protocol/ticket.js';
+import { newTicket, proofOf, verify } from '../src/protocol/ticket.js';
 import { held, poll, service, set } from './harness.js';
 
 const SECRET = 'a secret of more than 32 characters'.replaceAll(' ', '-');
 const OLD = 'an older secret of over 32 characters'.replaceAll(' ', '-');
+
 const now = () => Math.floor(Date.now() / 1000);
 
 async function newOf(internalUrl: string, body: object = {}) {
@@ -22,6 +23,12 @@ async function newOf(internalUrl: string, body: object = {}) {
   });
   return { status: response.status, ...((await response.json()) as ReturnType<typeof newTicket>) };
 }
+
+test('no key of a ticket begins with a dash, which a command line takes for an option', () => {
+  const keys = Array.from({ length: 2000 }, () => newTicket(SECRET, 60).key);
+  expect(keys.filter(key => key.startsWith('-'))).toEqual([]);
+  expect(keys.filter(key => Buffer.from(key, 'base64url').length !== 16)).toEqual([]);
+});
 
 describe('a poll', () => {
   test('with the proof of its key is held and hears; with none, or with one of another key, it is forbidden', async () => {

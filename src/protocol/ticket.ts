@@ -33,8 +33,14 @@ export const newTicket = (secret: string, ttl: number): Ticket =>
 
 /** A ticket with a random 128-bit key. @param expires unix seconds */
 export function ticketUntil(secret: string, expires: number): Ticket {
-  const key = randomBytes(16).toString('base64url');
+  const key = randomKey();
   return { key, proof: proofOf(secret, key, expires), expires };
+}
+
+/** 128 random bits in base64url. Never begins with a dash: to a command line that is an option. */
+function randomKey(): string {
+  const key = randomBytes(16).toString('base64url');
+  return key.startsWith('-') ? randomKey() : key;
 }
 
 /**
