@@ -59,7 +59,7 @@ export function readConfig(argv: readonly string[], env: NodeJS.ProcessEnv, vers
     else if (set !== undefined && (set !== '' || isNeverEmpty(name)))
       given[name] = { text: set, from: envOf(name) };
   }
-  return check(given, faults);
+  return check(given, envOf, faults);
 }
 
 const FLAGS = [...NAMES.map(flagOf), '--help', '--version'];
@@ -98,7 +98,7 @@ function checkObject(options: Partial<Config>, allowed: readonly Name[]): Config
       );
     else given[name as Name] = { text: textOf(name, value), from: name };
   }
-  return check(given, unknown, pointless);
+  return check(given, name => name, unknown, pointless);
 }
 
 function unknownName(name: string, allowed: readonly Name[]): string {
@@ -118,7 +118,8 @@ function textOf(name: string, value: unknown): unknown {
 const asText = (value: unknown) => (typeof value === 'object' ? '[object]' : String(value));
 const isNeverEmpty = (name: Name) => 'neverEmpty' in SETTINGS[name];
 
-function check(given: Given, faults: string[], more: string[] = []): Config {
+/** @param nameOf the name of a setting that is not given */
+function check(given: Given, nameOf: (name: Name) => string, faults: string[], more: string[] = []): Config {
   const config: Record<string, unknown> = {};
   for (const name of NAMES) {
     const { schema, fallback, allowed, secret } = SETTINGS[name] as Setting<z.ZodType>;
@@ -131,39 +132,39 @@ function check(given: Given, faults: string[], more: string[] = []): Config {
       faults.push(`${from}: ${secret ? 'this value' : JSON.stringify(text)} is not allowed; give ${allowed}`);
   }
   const checked = config as Config;
-  faults.push(...more, ...crossChecks(checked));
+  faults.push(...more, ...crossChecks(checked, name => given[name]?.from ?? nameOf(name)));
   if (faults.length > 0) throw new Misconfigured(faults);
   return checked;
 }
 
-/** Faults of settings that are valid alone but not together. */
-function crossChecks(config: Config): string[] {
+/** Faults of settings that are valid alone but not together. @param nameOf a setting as it was given */
+function crossChecks(config: Config, nameOf: (name: Name) => string): string[] {
   const faults: string[] = [];
   const { publicPort, internalPort } = config;
   if (publicPort !== 0 && publicPort === internalPort && overlap(config.publicHost, config.internalHost))
     faults.push(
-      `${envOf('publicPort')} and ${envOf('internalPort')}: both are ${publicPort}; give two, or 0 for a free one`,
+      `${nameOf('publicPort')} and ${nameOf('internalPort')}: both are ${publicPort}; give two, or 0 for a free one`,
     );
   const stores = (['redisUrl', 'redisSentinels', 'redisCluster'] as const).filter(name => config[name]);
-  if (stores.length > 1) faults.push(`${stores.map(envOf).join(' and ')}: give one of them`);
+  if (stores.length > 1) faults.push(`${stores.map(nameOf).join(' and ')}: give one of them`);
   if (!config.redisSentinels !== !config.redisMaster)
-    faults.push(`${envOf('redisSentinels')} and ${envOf('redisMaster')}: one needs the other`);
+    faults.push(`${nameOf('redisSentinels')} and ${nameOf('redisMaster')}: one needs the other`);
   if (config.redisSentinelPassword && !config.redisSentinels)
-    faults.push(`${envOf('redisSentinelPassword')}: needs ${envOf('redisSentinels')}`);
+    faults.push(`${nameOf('redisSentinelPassword')}: needs ${nameOf('redisSentinels')}`);
   if (config.redisNat && !config.redisSentinels && !config.redisCluster)
-    faults.push(`${envOf('redisNat')}: needs ${envOf('redisSentinels')} or ${envOf('redisCluster')}`);
+    faults.push(`${nameOf('redisNat')}: needs ${nameOf('redisSentinels')} or ${nameOf('redisCluster')}`);
   if (config.redisWait > 0 && stores.length === 0)
-    faults.push(`${envOf('redisWait')}: needs a Redis; give ${envOf('redisUrl')}, or 0`);
+    faults.push(`${nameOf('redisWait')}: needs a Redis; give ${nameOf('redisUrl')}, or 0`);
   const { database = 0 } = parseServers(config.redisCluster ?? []) ?? {};
   if (database !== 0)
-    faults.push(`${envOf('redisCluster')}: a Cluster has no database ${database}; leave /${database} out`);
+    faults.push(`${nameOf('redisCluster')}: a Cluster has no database ${database}; leave /${database} out`);
   if (config.workers !== undefined && config.workers !== 1 && stores.length === 0)
-    faults.push(`${envOf('workers')}: more than one process needs Redis; give ${envOf('redisUrl')}, or 1`);
+    faults.push(`${nameOf('workers')}: more than one process needs Redis; give ${nameOf('redisUrl')}, or 1`);
   if (config.workers !== undefined && config.workers !== 1 && config.demo)
-    faults.push(`${envOf('demo')}: the demo keeps its logins in one process; give ${envOf('workers')} 1`);
+    faults.push(`${nameOf('demo')}: the demo keeps its logins in one process; give ${nameOf('workers')} 1`);
   if (config.internalHost !== undefined && !isLoopback(config.internalHost) && !config.setTokens)
     faults.push(
-      `${envOf('internalHost')}: ${JSON.stringify(config.internalHost)} is not loopback; give 127.0.0.1, ::1 or localhost, or set ${envOf('setTokens')}`,
+      `${nameOf('internalHost')}: ${JSON.stringify(config.internalHost)} is not loopback; give 127.0.0.1, ::1 or localhost, or set ${nameOf('setTokens')}`,
     );
   return faults;
 }

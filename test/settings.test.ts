@@ -230,6 +230,15 @@ describe('together', () => {
     expect(faultsOf({ TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0' })).toEqual([]);
   });
 
+  test('each fault names the settings as they were given: flags, variables, or options of the library', () => {
+    expect(faultsOf({ TAGWAIT_REDIS_MASTER: 'm' }, ['--redis-wait', '1', '--workers', '2'])).toEqual([
+      'TAGWAIT_REDIS_SENTINELS and TAGWAIT_REDIS_MASTER: one needs the other',
+      '--redis-wait: needs a Redis; give TAGWAIT_REDIS_URL, or 0',
+      '--workers: more than one process needs Redis; give TAGWAIT_REDIS_URL, or 1',
+    ]);
+    expect(() => libraryConfigOf({ redisWait: 1 })).toThrow('redisWait: needs a Redis; give redisUrl, or 0');
+  });
+
   test.each(['publicHost', 'publicPort', 'internalHost', 'internalPort', 'workers', 'demo'] as const)(
     '%s does not apply in the library, which says so',
     name => {
