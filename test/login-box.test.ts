@@ -376,6 +376,31 @@ describe('a page', () => {
     expect(page.url()).toBe(`${url}/`);
   });
 
+  test('that is stopped, or whose tag leaves, takes its code with it: a view that is made twice has one box', async () => {
+    const { url, publicUrl } = await site();
+    const page = await open(url);
+    await shows(page, 'waiting');
+    await page.evaluate('document.querySelector("#login ~ script").remove()');
+    await until(async () => (await page.locator('.tagwait-login').count()) === 0);
+    await page.evaluate(`var view = () => tagwaitLogin({ into: document.getElementById('login'), new: '/login/new',
+      redeem: '/login/redeem', url: '${publicUrl}' }); var first = view(); first.stop(); var second = view();`);
+    await shows(page, 'waiting');
+    expect(await page.locator('.tagwait-login').count()).toBe(1);
+    // a framework may have taken the element out before it stops the box
+    await page.evaluate('document.getElementById("login").innerHTML = ""; second.stop(); second.stop()');
+  });
+
+  test('that is stopped before its element is there is never drawn, and asks for no code', async () => {
+    const { url, publicUrl, keys } = await site('', { body: '<p id="mine"></p>' });
+    const page = await open(url);
+    await page.addScriptTag({ url: `${publicUrl}/login.js` });
+    await page.evaluate(`var view = () => tagwaitLogin({ into: '#later', new: '/login/new',
+      redeem: '/login/redeem', url: '${publicUrl}' }); view().stop(); view();
+      document.getElementById('mine').id = 'later';`);
+    await shows(page, 'waiting');
+    expect([await page.locator('.tagwait-login').count(), keys.length]).toEqual([1, 1]);
+  });
+
   test('is given a table where there is no SVG', async () => {
     const { url, keys } = await site('', { before: 'delete SVGSVGElement.prototype.createSVGRect;' });
     const page = await open(url);

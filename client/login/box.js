@@ -179,15 +179,19 @@ function begin(option, tag, url, nonce) {
 
   if (option('look') === 'none') start();
   else
-    place(option('into') || tag.element.parentNode, function (parent) {
-      addLook(nonce);
-      view = draw(parent, option('into') ? null : tag.element, texts, again);
-      start();
-    });
+    place(
+      option('into') || tag.element.parentNode,
+      mine(function (parent) {
+        addLook(nonce);
+        view = draw(parent, option('into') ? null : tag.element, texts, again);
+        start();
+      })
+    );
 
   function stop() {
     leave();
     clearInterval(timer);
+    if (view) view.remove();
   }
 
   return { again: again, stop: stop };

@@ -55,6 +55,10 @@ function draw(parent, before, texts, again) {
   attributes(code, { target: '_blank', rel: 'noopener' });
 
   return {
+    /** Takes the box out: its code is no longer watched. */
+    remove: function () {
+      if (root.parentNode) root.parentNode.removeChild(root);
+    },
     code: function (rows) {
       empty(code);
       addCode(code, rows, texts.waiting);

@@ -26,6 +26,5 @@ var LOOK = (
   '~approved ~code,~done ~code,~denied ~code,~failed ~code,~approved ~ring,~done ~ring{opacity:0}' +
   '~denied ~icon,~failed ~icon{stroke:#ab241b}' +
   '~approved ~icon,~done ~icon{stroke:#fff}' +
-  '@media (prefers-color-scheme:dark){~card{background:#f3f8f5}}' +
   '@media (prefers-reduced-motion:no-preference){~login *{transition:opacity .4s,background .4s}~login path{transition:stroke-dashoffset 1s linear}}'
 ).replace(/~/g, '.tagwait-');
