@@ -4,24 +4,13 @@
  */
 import { Command, CommanderError } from 'commander';
 import { version } from './assets.js';
-import { WrongStore } from './brokers/broker.js';
+import { check } from './check.js';
 import { Misconfigured, readConfig } from './config.js';
-import { createLog, newNodeId } from './log.js';
-import { reachable } from './loopback.js';
+import { reachable, withoutBrackets } from './loopback.js';
+import type { CommandContext } from './output.js';
 import type { Config } from './settings.js';
 import { isServiceUrl } from './subscribe/request.js';
 import { subscribe } from './subscribe/subscribe.js';
-
-/** Where a command writes lines. */
-export interface Terminal {
-  out(line: string): void;
-  err(line: string): void;
-}
-
-/** What a command is given besides its own arguments. */
-interface Context extends Terminal {
-  env: NodeJS.ProcessEnv;
-}
 
 /** A failure that is said in one line. */
 class Failed extends Error {}
@@ -43,17 +32,12 @@ Examples:
  * @param args from the name of the command on
  * @returns the exit code: 0, 1 for a failure, and 2 for an unknown command, and for invalid settings at `check`
  */
-export async function runCommand(
-  args: readonly string[],
-  env: NodeJS.ProcessEnv,
-  terminal: Terminal,
-): Promise<number> {
+export async function runCommand(args: readonly string[], context: CommandContext): Promise<number> {
   // the word is not repeated: it may be a secret
   if (!COMMANDS.includes(args[0] ?? '')) {
-    terminal.err(`tagwait: not a command; there are ${COMMANDS.join(', ')}, and options: tagwait --help`);
+    context.err(`tagwait: not a command; there are ${COMMANDS.join(', ')}, and options: tagwait --help`);
     return 2;
   }
-  const context = { ...terminal, env };
   let code = 0;
   const program = programOf(context, given => {
     code = given;
@@ -64,13 +48,13 @@ export async function runCommand(
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode;
     const lines = error instanceof Misconfigured ? error.faults : [(error as Error).message];
-    for (const line of lines) terminal.err(`tagwait: ${line}`);
+    for (const line of lines) context.err(`tagwait: ${line}`);
     return 1;
   }
 }
 
 /** @param exit is given the exit code of `check` */
-function programOf(context: Context, exit: (code: number) => void): Command {
+function programOf(context: CommandContext, exit: (code: number) => void): Command {
   const program = new Command('tagwait')
     .exitOverride()
     .addHelpText('after', EXAMPLES)
@@ -115,7 +99,7 @@ function programOf(context: Context, exit: (code: number) => void): Command {
     .addHelpText('after', EXAMPLES)
     .allowUnknownOption()
     .allowExcessArguments()
-    .action(async (_, { args }: Command) => exit(await check(context, args)));
+    .action(async (_, { args }: Command) => exit(await check(args, context)));
   return program;
 }
 
@@ -127,7 +111,8 @@ export async function main(): Promise<void> {
     if (code !== 'EPIPE') process.stderr.write(`tagwait: stdout: ${message}\n`);
     process.exit(1);
   });
-  const code = await runCommand(process.argv.slice(2), process.env, {
+  const code = await runCommand(process.argv.slice(2), {
+    env: process.env,
     out: line => void process.stdout.write(`${line}\n`),
     err: line => void process.stderr.write(`${line}\n`),
   });
@@ -135,12 +120,12 @@ export async function main(): Promise<void> {
 }
 
 /** The fields go as a form, so that the service decides what of a value is JSON and what is text. */
-const set = (context: Context, url: string | undefined, fields: Record<string, string | true>) =>
+const set = (context: CommandContext, url: string | undefined, fields: Record<string, string | true>) =>
   ask(context, url, '/status/set', fields);
 
 /** Makes one request to the internal port, and prints its answer. @param fields of a form; undefined: a GET */
 async function ask(
-  context: Context,
+  context: CommandContext,
   url: string | undefined,
   path: string,
   fields?: Record<string, string | true>,
@@ -165,7 +150,7 @@ const reach = (target: string, options: RequestInit = {}) =>
   });
 
 async function watch(
-  context: Context,
+  context: CommandContext,
   key: string,
   url: string | undefined,
   options: { since?: string; proof?: string },
@@ -182,44 +167,6 @@ async function watch(
   }
 }
 
-/** Checks the settings, and then whether the store answers. */
-async function check(context: Context, args: readonly string[]): Promise<number> {
-  let config: Config;
-  try {
-    config = readConfig(args, context.env, version);
-  } catch (error) {
-    if (!(error instanceof Misconfigured)) throw error;
-    for (const fault of error.faults) context.err(`tagwait: ${fault}`);
-    return 2;
-  }
-  // no other command needs the client of Redis
-  const { brokerOf, storeOf } = await import('./store.js');
-  const store = storeOf(config);
-  const broker = brokerOf(config, createLog('silent', newNodeId()));
-  try {
-    await broker.start(NO_EVENTS);
-    const { up, cause } = broker.status();
-    context.out(JSON.stringify({ settings: 'ok', store, up }));
-    if (!up) context.err(`tagwait: ${store}: ${cause ?? 'no answer'}`);
-    return up ? 0 : 1;
-  } catch (error) {
-    if (!(error instanceof WrongStore)) throw error;
-    context.err(`tagwait: ${error.message}`);
-    return 2;
-  } finally {
-    await broker.close();
-  }
-}
-
-/** Of a broker that holds nothing. */
-const NO_EVENTS = {
-  entry: () => {},
-  gap: () => {},
-  held: () => 0,
-  drop: () => {},
-  describe: () => ({ id: '', held: 0, version, uptime: 0 }),
-};
-
 /**
  * The URL of a port of the service, without a slash at its end.
  * @param url as `--url` has it @throws {Failed} it is no URL, or the settings leave the port open
@@ -233,7 +180,7 @@ function baseOf(port: 'internal' | 'public', url: string | undefined, config: Co
   const host = port === 'internal' ? config.internalHost : config.publicHost;
   const number = port === 'internal' ? config.internalPort : config.publicPort;
   if (number === 0) throw new Failed(`the ${port} port is 0, a free one: give --url`);
-  return `http://${reachable(host.replace(/^\[|\]$/g, ''))}:${number}`;
+  return `http://${reachable(withoutBrackets(host))}:${number}`;
 }
 
 const reasonOf = ({ message, cause }: Error & { cause?: NodeJS.ErrnoException }) =>

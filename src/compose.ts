@@ -6,7 +6,7 @@ import { weaknesses } from './config.js';
 import { LongPoll } from './hold/longpoll.js';
 import { type FdBudget, fdBudget, Limits } from './limits.js';
 import { type Live, startLive } from './live/live.js';
-import { type Logger, throttleLog } from './log.js';
+import { type Logger, nodeOf, throttleLog } from './log.js';
 import type { LoginCalls } from './login/calls.js';
 import { Logins } from './login/machine.js';
 import { Metrics, type MetricsSource } from './metrics.js';
@@ -25,7 +25,7 @@ import { SetRoute } from './routes/set.js';
 import { SocketRoute } from './routes/socket.js';
 import type { Peers } from './samples.js';
 import type { Config } from './settings.js';
-import { storeOf } from './store.js';
+import { storeName } from './store.js';
 import type { Listener, Routes, Tagwait } from './tagwait.js';
 
 /** The parts that `startService` needs besides `tagwait`. */
@@ -71,8 +71,8 @@ export async function compose(
   const live = publicUrl
     ? await startLive(longpoll, metrics, livePage(config, limits, log, peers))
     : undefined;
-  const options = { ...config, secrets: config.secret, log, scripts: SCRIPTS, version, several: !!peers };
-  const calls = { ...options, underWay: fds.internal };
+  const options = { ...config, secrets: config.secret, log, scripts: SCRIPTS, version, sharedPort: !!peers };
+  const calls = { ...options, maxConcurrent: fds.internal };
   const { poll, socket, publicRoutes, drain } = transportsOf(longpoll, limits, metrics, options);
   const set = new SetRoute(longpoll, metrics, calls);
   const { login, demoLogin } = loginsOf(longpoll, metrics, calls);
@@ -115,14 +115,14 @@ function transportsOf(
   options: AdmissionOptions & PollOptions & PublicOptions,
 ) {
   const admissions = new Admissions(longpoll, limits, options);
-  const poll = new PollRoute(longpoll, metrics, admissions, options);
-  const streams = { longpoll, admissions, metrics };
-  const socket = new SocketRoute(streams);
+  const transport = { longpoll, admissions, metrics };
+  const poll = new PollRoute(transport, options);
+  const socket = new SocketRoute(transport);
   const drain = (spread: number) => {
     longpoll.drain(spread);
     socket.drain(spread);
   };
-  return { poll, socket, publicRoutes: publicRoutes(poll, streams, socket, options) as Routes, drain };
+  return { poll, socket, publicRoutes: publicRoutes(poll, transport, socket, options) as Routes, drain };
 }
 
 /** The login by scan, and that of the demo. */
@@ -138,7 +138,7 @@ const livePage = (config: Config, { maxHeld }: Limits, log: Logger, peers?: Peer
   page: withPalette(asset('src/live/live.html')),
   client: SCRIPTS.client,
   version,
-  store: storeOf(config),
+  store: storeName(config),
   maxHeld,
   log,
   shared: peers && { key: peers.liveKey, onSnapshot: peers.onSnapshot },
@@ -155,7 +155,7 @@ function connect(config: Config, log: Logger, broker: Broker, fds: FdBudget) {
     linesLost,
   };
   const longpoll: LongPoll = new LongPoll(broker, {
-    id: log.bindings().node as string,
+    id: nodeOf(log),
     version,
     // sets that wait for a receipt leave room on the internal port
     maxReceipts: Math.ceil(fds.internal / 2),

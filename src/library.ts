@@ -5,7 +5,7 @@ import { compose } from './compose.js';
 import { libraryConfigOf, Misconfigured } from './config.js';
 import { createLog, newNodeId } from './log.js';
 import type { Config } from './settings.js';
-import { brokerOf, storeOf } from './store.js';
+import { brokerOf, storeName } from './store.js';
 import type { Options, Tagwait } from './tagwait.js';
 
 /**
@@ -31,7 +31,7 @@ const MAX_LEASE = 2 ** 31 - 1;
 /** @throws {Misconfigured} the broker lacks a method, or the settings name another store */
 function checkBroker(broker: unknown, config: Config): void {
   const faults = faultsOf(broker);
-  if (storeOf(config) !== 'embedded')
+  if (storeName(config) !== 'embedded')
     faults.push('broker: not allowed together with the address of a Redis; give one store');
   if (faults.length > 0) throw new Misconfigured(faults);
 }

@@ -24,6 +24,9 @@ export function createLog(level: string, node: string, into?: DestinationStream)
   return log;
 }
 
+/** The name of this node, which is in every line of its log. */
+export const nodeOf = (log: Logger) => log.bindings().node as string;
+
 /** Formats log lines for a terminal. pino-pretty would add 13 packages. */
 export function readable(write: (text: string) => void): DestinationStream {
   return {

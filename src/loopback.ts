@@ -9,6 +9,9 @@ const LOOPBACK = new RegExp(String.raw`^(?:${IPV4}|${IPV6}|\[(?:${IPV6})\]|local
 /** @param name a host name or address without a port */
 export const isLoopback = (name: string): boolean => LOOPBACK.test(name);
 
+/** A host as sockets take it: an IPv6 address without the brackets of URLs. */
+export const withoutBrackets = (host: string): string => host.replace(/^\[|\]$/g, '');
+
 /** The host in a URL by which this machine reaches what listens on an address. @param host without brackets */
 export function reachable(host: string): string {
   if (host === '0.0.0.0') return '127.0.0.1';

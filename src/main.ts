@@ -81,7 +81,7 @@ function announce({ publicUrl, internalUrl }: Pick<Service, 'publicUrl' | 'inter
     );
 }
 
-/** Loads the service. A primary has none, nor `--help`, and a wrong setting is said sooner without it. */
+/** Loads the service, late: the primary and `--help` do not need it, and invalid settings are reported sooner. */
 const loadService = () => import('./service.js');
 
 /** Runs the service in this process. */
@@ -94,7 +94,7 @@ async function runSingle(): Promise<void> {
       if (!service) process.exit(0);
       if (stopping) process.exit(1);
       stopping = true;
-      setTimeout(() => fail(['it did not stop in time'], 1), config.drain * 1000 + OVERTIME);
+      setTimeout(() => fail(['not stopped within the drain time'], 1), config.drain * 1000 + OVERTIME);
       service.stop().then(
         () => process.exit(0),
         error => fail([error.message], 1),

@@ -4,7 +4,6 @@ import type { NodeInfo, StoreStatus } from './brokers/broker.js';
 import { LIMITS, type Limit } from './limits.js';
 import { STEPS, type Step } from './login/steps.js';
 import { ANSWERS, type Kind } from './protocol/answers.js';
-import type { Form } from './protocol/query.js';
 import { type Increment, MetricsFactory } from './registry.js';
 import { LINES_LOST, type Measured } from './samples.js';
 import { SLOW_REASONS, type SlowReason } from './wire/fast-path.js';
@@ -31,29 +30,18 @@ const SET_RESULTS = ['stored', 'conflict', 'refused', 'unauthorized', 'unavailab
 /** How a set ended. */
 export type SetResult = (typeof SET_RESULTS)[number];
 
-/**
- * How a call of a scan login ended: `new` has the first five only (`unknown`: no secret), `redeem` all, others all but
- * two.
- */
-const LOGIN_RESULTS = [
-  'ok',
-  'refused',
-  'unauthorized',
-  'unavailable',
-  'unknown',
-  'repeated',
-  'conflict',
-  'expired',
-  'wrong',
-  'limited',
-] as const;
-export type LoginResult = (typeof LOGIN_RESULTS)[number];
-const resultsOf = (step: Step) =>
-  LOGIN_RESULTS.slice(0, step === 'new' ? 5 : step === 'redeem' ? undefined : -2);
+/** Of `new`; `unknown`: no secret. */
+const NEW_RESULTS = ['ok', 'refused', 'unauthorized', 'unavailable', 'unknown'] as const;
+const STEP_RESULTS = [...NEW_RESULTS, 'repeated', 'conflict', 'expired'] as const;
+const REDEEM_RESULTS = [...STEP_RESULTS, 'wrong', 'limited'] as const;
+/** How a call of a scan login ended. */
+export type LoginResult = (typeof REDEEM_RESULTS)[number];
+const resultsOf = (step: Step): readonly LoginResult[] =>
+  step === 'new' ? NEW_RESULTS : step === 'redeem' ? REDEEM_RESULTS : STEP_RESULTS;
 
-const MODES = ['callback', 'var', 'json', 'text', 'events', 'socket'];
+const MODES = ['callback', 'var', 'json', 'text', 'events', 'socket'] as const;
 /** How an answer is wrapped. `text`: not at all, because the name for `callback` or `var` is not allowed. */
-export type Mode = Form['mode'] | 'text' | 'events' | 'socket';
+export type Mode = (typeof MODES)[number];
 
 export class Metrics {
   readonly #registry: Registry;
@@ -104,7 +92,7 @@ export class Metrics {
     );
     this.#logins = make.labelled(
       'tagwait_logins_total',
-      `Calls of scan logins, by step (${STEPS.join(', ')}) and result (${LOGIN_RESULTS.join(', ')})`,
+      `Calls of scan logins, by step (${STEPS.join(', ')}) and result (${REDEEM_RESULTS.join(', ')})`,
       ['step', 'result'],
       STEPS.flatMap(step => resultsOf(step).map(result => [step, result])),
     );

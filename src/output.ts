@@ -116,3 +116,10 @@ export function output(fd: 1 | 2): Output {
 
 /** Lines that this process could not write to stdout or stderr. */
 export const linesLost = () => [...outputs.values()].reduce((sum, { lost }) => sum + lost, 0);
+
+/** What a command is given besides its arguments: settings, and where it writes lines. */
+export interface CommandContext {
+  env: NodeJS.ProcessEnv;
+  out(line: string): void;
+  err(line: string): void;
+}

@@ -3,6 +3,7 @@
  */
 import { z } from 'zod';
 import * as redis from './brokers/redis/address.js';
+import { isNamePattern } from './protocol/names.js';
 import {
   addresses,
   flag,
@@ -16,8 +17,7 @@ import {
   seconds,
   tokens,
   whole,
-} from './checks.js';
-import { isNamePattern } from './protocol/names.js';
+} from './schemas.js';
 
 export interface Setting<T extends z.ZodType> {
   schema: T;

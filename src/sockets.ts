@@ -7,6 +7,7 @@ import { lookup } from 'node:dns/promises';
 import net, { type Server } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 import { Balance, CHECK_INTERVAL } from './balance.js';
+import { withoutBrackets } from './loopback.js';
 import { PORT_NAMES, type PortName } from './wire/shared.js';
 import type { ToWorker } from './worker.js';
 
@@ -161,7 +162,7 @@ const { _createServerHandle: createServerHandle } = net as unknown as {
 
 /** @throws errors of listening, such as EADDRINUSE and ENOTFOUND */
 async function bind(host: string, port: number): Promise<Handle> {
-  const { address, family } = await lookup(host.replace(/^\[|\]$/g, ''));
+  const { address, family } = await lookup(withoutBrackets(host));
   const handle = createServerHandle(address, port, family, undefined, 0);
   if (typeof handle === 'number') throw failed(handle, address, port);
   // libuv reports a taken port only now

@@ -3,11 +3,11 @@ import type { Broker } from './brokers/broker.js';
 import { MemoryBroker } from './brokers/memory.js';
 import { RedisBroker } from './brokers/redis/redis.js';
 import type { Store } from './brokers/redis/store.js';
-import type { Logger } from './log.js';
+import { type Logger, nodeOf } from './log.js';
 import type { Config } from './settings.js';
 
-/** What people call it. */
-export const storeOf = ({ redisUrl, redisCluster, redisSentinels }: Config) =>
+/** The name of the store, for the log and the live page. */
+export const storeName = ({ redisUrl, redisCluster, redisSentinels }: Config) =>
   redisUrl ? 'Redis' : redisCluster ? 'Redis Cluster' : redisSentinels ? 'Redis with Sentinel' : 'embedded';
 
 /** The addresses of a Redis; undefined for the embedded store. */
@@ -31,5 +31,5 @@ export function brokerOf(config: Config, log: Logger): Broker {
   const { history, maxKeys, redisPrefix: prefix, redisWait: wait } = config;
   const store = redisOf(config);
   if (!store) return new MemoryBroker({ history, maxKeys });
-  return new RedisBroker({ store, prefix, history, wait, node: log.bindings().node as string, log });
+  return new RedisBroker({ store, prefix, history, wait, node: nodeOf(log), log });
 }

@@ -1,5 +1,5 @@
 /**
- * The primary of a cluster: runs one worker process per core behind the same two ports. It starts the workers, replaces
+ * The primary of a cluster: runs several worker processes behind the same two ports. It starts the workers, replaces
  * those that die or hang, drains them, and adds up their metrics. Each worker is a node of its own.
  *
  * The primary binds the two listening sockets, and the workers accept from them. Node's own way, to accept in the primary and

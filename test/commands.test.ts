@@ -10,7 +10,8 @@ const SECRET = 'a-secret-of-thirty-two-characters';
 /** Runs a command. @param env settings of the service */
 function command(args: string[], env: Record<string, string> = {}) {
   const output: { out: string[]; err: string[] } = { out: [], err: [] };
-  const code = runCommand(args, env, {
+  const code = runCommand(args, {
+    env,
     out: line => output.out.push(line),
     err: line => output.err.push(line),
   });

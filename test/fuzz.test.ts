@@ -11,8 +11,15 @@ import { CURSOR } from '../src/brokers/broker.js';
 import { Limits } from '../src/limits.js';
 import { assign, call, render } from '../src/protocol/jsonp.js';
 import { isName, Names } from '../src/protocol/names.js';
-import { BadParameter, decodeEscapes, formOf, KEY, questionOf, split } from '../src/protocol/query.js';
-import { severalOf } from '../src/protocol/several.js';
+import {
+  BadParameter,
+  decodeEscapes,
+  KEY,
+  parseForm,
+  parseParameters,
+  parseQuery,
+} from '../src/protocol/query.js';
+import { parseSeveral } from '../src/protocol/several.js';
 import { proofOf, verify } from '../src/protocol/ticket.js';
 import { KNOWN_HEADERS } from '../src/wire/exchange.js';
 import { poll, type Reply, service, set } from './harness.js';
@@ -174,10 +181,10 @@ test(
     );
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 12 }), pieces => {
-        const parameters = split(pieces.join(''));
-        const form = formOf(parameters, names);
-        const several = parameters.further && severalOf(parameters, 25);
-        const question = several ?? questionOf(parameters, 25);
+        const parameters = parseParameters(pieces.join(''));
+        const form = parseForm(parameters, names);
+        const several = parameters.further && parseSeveral(parameters, 25);
+        const question = several ?? parseQuery(parameters, 25);
         for (const fault of [form, question])
           if (fault instanceof BadParameter)
             expect(fault.message).toMatch(/^(key|callback|var|since|hold|proof|callback, var): /);

@@ -6,14 +6,13 @@ import { expect, test } from 'vitest';
 
 const src = fileURLToPath(new URL('../src', import.meta.url));
 
-/** What each file may import of ours. A folder stands for its files. */
-const MAY: Record<string, string[]> = {
+/** What each file imports of ours. A folder stands for its files, which import each other. */
+const IMPORTS: Record<string, string[]> = {
   index: ['assets', 'library', 'service', 'tagwait', 'broker', 'config', 'settings', 'login', 'protocol'],
   cli: ['main', 'gc', 'commands'],
-  commands: [
-    ...['assets', 'broker', 'store', 'config', 'log', 'loopback', 'output', 'settings', 'subscribe'],
-  ],
-  subscribe: ['subscribe', 'protocol'],
+  commands: ['assets', 'check', 'config', 'loopback', 'output', 'settings', 'subscribe'],
+  check: ['assets', 'broker', 'config', 'log', 'output', 'settings', 'store'],
+  subscribe: ['protocol'],
   main: [
     'workers',
     'worker',
@@ -32,7 +31,7 @@ const MAY: Record<string, string[]> = {
   worker: ['service', 'balance', 'scrapes', 'samples', 'log', 'wire'],
   scrapes: [],
   totals: ['samples'],
-  sockets: ['balance', 'worker', 'wire'],
+  sockets: ['balance', 'loopback', 'worker', 'wire'],
   balance: [],
   service: [
     'assets',
@@ -66,46 +65,33 @@ const MAY: Record<string, string[]> = {
     'live',
     'limits',
     'protocol',
-    'login',
   ],
   store: ['broker', 'brokers', 'log', 'settings'],
   tagwait: ['broker', 'settings', 'login', 'protocol'],
   assets: [],
   palette: ['assets'],
-  demo: ['assets', 'demo', 'login', 'palette', 'routes', 'wire'],
-  live: ['live', 'hold', 'brokers', 'routes', 'metrics', 'samples', 'limits', 'log'],
-  routes: [
-    'routes',
-    'hold',
-    'login',
-    'wire',
-    'protocol',
-    'metrics',
-    'samples',
-    'limits',
-    'broker',
-    'log',
-    'loopback',
-  ],
+  demo: ['assets', 'login', 'palette', 'routes', 'wire'],
+  live: ['hold', 'brokers', 'routes', 'metrics', 'samples', 'limits', 'log'],
+  routes: ['hold', 'login', 'wire', 'protocol', 'metrics', 'samples', 'limits', 'broker', 'log', 'loopback'],
   metrics: ['protocol', 'broker', 'limits', 'login', 'wire', 'registry', 'samples'],
   registry: [],
   samples: [],
-  wire: ['wire', 'limits', 'loopback', 'network'],
+  wire: ['limits', 'loopback', 'network'],
   limits: ['network'],
   network: [],
   gc: [],
-  hold: ['hold', 'broker', 'protocol'],
-  login: ['login', 'broker', 'protocol'],
-  brokers: ['assets', 'broker', 'brokers', 'address', 'log', 'protocol'],
-  address: [],
-  protocol: ['protocol', 'broker'],
+  hold: ['broker', 'protocol'],
+  login: ['broker', 'protocol'],
+  brokers: ['assets', 'broker', 'address', 'log', 'protocol'],
+  address: ['loopback'],
+  protocol: ['broker'],
   broker: [],
   config: ['address', 'settings', 'environment', 'help', 'loopback', 'nearest'],
   help: ['settings'],
   environment: ['settings', 'nearest'],
   nearest: [],
-  settings: ['address', 'checks', 'protocol'],
-  checks: ['address'],
+  settings: ['address', 'schemas', 'protocol'],
+  schemas: ['address'],
   loopback: [],
   log: ['output'],
   output: [],
@@ -116,7 +102,7 @@ const KNOWS: Record<string, RegExp> = {
   'cluster-key-slot': /^brokers\/redis\//,
   koa: /^(routes\/|service|demo\/)/,
   '@koa/router': /^(routes\/|demo\/)/,
-  zod: /^(settings|checks|help|config|routes\/body)/,
+  zod: /^(settings|schemas|help|config|routes\/body)/,
   commander: /^(config|help|main|commands)/,
   pino: /^log/,
   'ipaddr.js': /^network\./,
@@ -137,17 +123,32 @@ const room = (path: string) =>
     ? posix.basename(path).replace(/\.[jt]s$/, '')
     : (path.split('/')[0] as string).replace(/\.[jt]s$/, '');
 
-test.each(files)('%s imports what is below it', file => {
-  for (const from of imports(file)) {
-    if (from.startsWith('.')) {
-      const target = room(posix.normalize(posix.join(posix.dirname(file), from)));
-      expect(MAY[room(file)], `${file} imports ${from}`).toContain(target);
-    } else if (!from.startsWith('node:')) {
-      expect(KNOWS[from]?.test(file), `${file} knows ${from}`).toBe(true);
-    }
-  }
+/** What the files of each room import of ours, of other rooms. */
+const used: Record<string, string[]> = {};
+for (const file of files) {
+  const targets = imports(file)
+    .filter(from => from.startsWith('.'))
+    .map(from => room(posix.normalize(posix.join(posix.dirname(file), from))));
+  used[room(file)] = [...new Set([...(used[room(file)] ?? []), ...targets])].filter(
+    name => name !== room(file),
+  );
+}
+
+test('the table has every room, and each imports just what it says', () => {
+  const table = Object.entries(IMPORTS).map(([name, names]) => [
+    name,
+    names.filter(other => other !== name).sort(),
+  ]);
+  const found = Object.entries(used).map(([name, names]) => [name, names.sort()]);
+  expect(Object.fromEntries(found)).toEqual(Object.fromEntries(table));
 });
 
-test('every room is in the table', () => {
-  expect([...new Set(files.map(room))].filter(name => !(name in MAY))).toEqual([]);
+test.each(files)('%s knows only the libraries of its room', file => {
+  for (const from of imports(file))
+    if (!from.startsWith('.') && !from.startsWith('node:'))
+      expect(KNOWS[from]?.test(file), `${file} knows ${from}`).toBe(true);
+});
+
+test.each(files)('%s has at most 250 lines', file => {
+  expect(readFileSync(join(src, file), 'utf8').trimEnd().split('\n').length).toBeLessThanOrEqual(250);
 });

@@ -538,7 +538,7 @@ describe('in a program', () => {
     const metrics = { login: (step: string, result: string) => void results.push(`${step} ${result}`) };
     const { calls } = new LoginRoutes(new Logins(store, secret), metrics, {
       maxValueBytes: 100,
-      underWay: 1,
+      maxConcurrent: 1,
     });
     void calls.new({ visitor: 'v' });
     await expect(calls.deny({ key: 'a', phone: 'p' })).rejects.toBeInstanceOf(Unavailable);

@@ -6,12 +6,12 @@ import { isName, isNamePattern, NAME_ALLOWED, Names } from '../src/protocol/name
 import {
   BadParameter,
   decodeEscapes,
-  formOf,
   KEY_ALLOWED,
+  parseForm,
+  parseParameters,
+  parseQuery,
   QUERY_BYTES,
-  queryOf,
-  questionOf,
-  split,
+  queryString,
 } from '../src/protocol/query.js';
 
 test.each([
@@ -19,7 +19,7 @@ test.each([
   ['/status/get?', ''],
   ['/a?key=b', 'key=b'],
   ['?a?b', 'a?b'],
-])('the query of %s', (target, query) => expect(queryOf(target)).toBe(query));
+])('the query of %s', (target, query) => expect(queryString(target)).toBe(query));
 
 describe('split', () => {
   test.each([
@@ -42,7 +42,7 @@ describe('split', () => {
     ['%ff%ff%ff=a', {}],
     ['key=%41%20b', { key: 'A b' }],
   ])('%s', (query, given) => {
-    expect(split(query)).toEqual({ given, twice: [], garbled: [], tooLong: false });
+    expect(parseParameters(query)).toEqual({ given, twice: [], garbled: [], tooLong: false });
   });
 
   test.each([
@@ -55,12 +55,12 @@ describe('split', () => {
     ['key=%ff&var=%', { given: { key: '', var: '' }, twice: [], garbled: ['key', 'var'] }],
     ['key=%ff&key=a', { given: { key: '' }, further: { key: ['a'] }, twice: ['key'], garbled: ['key'] }],
   ])('%s: twice, or garbled', (query, parameters) => {
-    expect(split(query)).toEqual({ ...parameters, tooLong: false });
+    expect(parseParameters(query)).toEqual({ ...parameters, tooLong: false });
   });
 
   test('of a list at most 17 values are decoded', () => {
     const query = Array.from({ length: 40 }, () => 'since=%ff').join('&');
-    expect(split(query)).toEqual({
+    expect(parseParameters(query)).toEqual({
       given: { since: '' },
       further: { since: Array.from({ length: 16 }, () => '') },
       twice: ['since'],
@@ -71,14 +71,20 @@ describe('split', () => {
 
   test('of a query that is too long the whole pairs of its first bytes are read', () => {
     const fill = (text: string, length: number) => `${text}${'x'.repeat(length - text.length)}`;
-    expect(split(fill('key=a&_=', QUERY_BYTES))).toMatchObject({ given: { key: 'a' }, tooLong: false });
-    expect(split(fill('key=a&_=', QUERY_BYTES + 1))).toMatchObject({ given: { key: 'a' }, tooLong: true });
+    expect(parseParameters(fill('key=a&_=', QUERY_BYTES))).toMatchObject({
+      given: { key: 'a' },
+      tooLong: false,
+    });
+    expect(parseParameters(fill('key=a&_=', QUERY_BYTES + 1))).toMatchObject({
+      given: { key: 'a' },
+      tooLong: true,
+    });
     const none = { given: {}, twice: [], garbled: [], tooLong: true };
-    expect(split(fill('key=', QUERY_BYTES + 1))).toEqual(none);
+    expect(parseParameters(fill('key=', QUERY_BYTES + 1))).toEqual(none);
     const cut = `${fill('_=', QUERY_BYTES - 5)}&key=a`;
-    expect(split(cut)).toEqual(none);
+    expect(parseParameters(cut)).toEqual(none);
     const more = `${fill('_=', QUERY_BYTES - 6)}&key=a&var=b`;
-    expect(split(more)).toEqual({ ...none, given: { key: 'a' } });
+    expect(parseParameters(more)).toEqual({ ...none, given: { key: 'a' } });
   });
 });
 
@@ -95,7 +101,7 @@ test.each([
 
 describe('the form of an answer', () => {
   const names = new Names();
-  const form = (query: string) => formOf(split(query), names);
+  const form = (query: string) => parseForm(parseParameters(query), names);
   test.each([
     ['key=a', { mode: 'json', name: '' }],
     ['callback=cb', { mode: 'callback', name: 'cb' }],
@@ -115,7 +121,7 @@ describe('the form of an answer', () => {
 });
 
 describe('a question', () => {
-  const ask = (query: string, longest = 25) => questionOf(split(query), longest);
+  const ask = (query: string, longest = 25) => parseQuery(parseParameters(query), longest);
   const key = 'k'.repeat(128);
   test.each([
     ['key=a', 25, { key: 'a', since: '', hold: 25, proof: '' }],

@@ -5,8 +5,8 @@ import { RedisBroker } from '../src/brokers/redis/redis.js';
 import { LongPoll } from '../src/hold/longpoll.js';
 import { SeveralKeys } from '../src/hold/several.js';
 import { type Answer, textOf } from '../src/protocol/answers.js';
-import { BadParameter, split } from '../src/protocol/query.js';
-import { severalOf } from '../src/protocol/several.js';
+import { BadParameter, parseParameters } from '../src/protocol/query.js';
+import { parseSeveral } from '../src/protocol/several.js';
 import { newTicket, proofOf } from '../src/protocol/ticket.js';
 import { Random } from './chaos/random.js';
 import { held, type Reply, service as serviceOf, set, until } from './harness.js';
@@ -42,7 +42,7 @@ async function ask(
 }
 
 describe('the query', () => {
-  const read = (query: string) => severalOf(split(query), 25);
+  const read = (query: string) => parseSeveral(parseParameters(query), 25);
   const sixteen = Array.from({ length: 16 }, (_, at) => `key=k${at}`).join('&');
 
   test.each([

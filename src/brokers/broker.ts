@@ -204,7 +204,7 @@ const MAX_LENGTH = 64;
 export const POSITION = /^[a-z0-9]{1,20}-\d{1,15}$/;
 
 /** The positions of a cursor, newest first, without those that are malformed. */
-export function positionsOf(cursor: string): string[] {
+function positionsOf(cursor: string): string[] {
   return cursor.split('.').filter(position => POSITION.test(position));
 }
 

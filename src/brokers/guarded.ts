@@ -29,7 +29,7 @@ import {
   statusOf,
   textOf,
 } from './shapes.js';
-import { TimeLimit, within } from './within.js';
+import { TimeoutError, within } from './within.js';
 
 /** Time limit of a call, ms. Longer than those of a broker over `StoreBroker`, whose errors say more. */
 const LIMIT = 10_000;
@@ -71,7 +71,7 @@ export class GuardedBroker implements Broker {
       await within(LIMIT, started);
     } catch (error) {
       const failure = this.#errorOf('start', error, WrongStore);
-      if (!(error instanceof TimeLimit)) throw failure;
+      if (!(error instanceof TimeoutError)) throw failure;
       started.catch(late => this.#report('start', late));
     }
   }

@@ -1,7 +1,8 @@
 /** A time limit for an operation of a store. */
 
 /** The operation took longer than its limit. It may still end. */
-export class TimeLimit extends Error {
+export class TimeoutError extends Error {
+  override readonly name = 'TimeoutError';
   constructor(limit: number) {
     super(`no answer within ${limit} ms`);
   }
@@ -10,11 +11,11 @@ export class TimeLimit extends Error {
 /**
  * Waits for an operation.
  * @param limit ms @param signal gives the operation up @returns what the operation returns
- * @throws {TimeLimit} it took longer @throws the reason of the signal, once it is aborted
+ * @throws {TimeoutError} it took longer @throws the reason of the signal, once it is aborted
  */
 export function within<T>(limit: number, operation: Promise<T>, signal?: AbortSignal): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    const timer = setTimeout(() => settle(reject, new TimeLimit(limit)), limit);
+    const timer = setTimeout(() => settle(reject, new TimeoutError(limit)), limit);
     const abort = () => settle(reject, signal?.reason);
     const settle = <Result>(how: (result: Result) => void, result: Result) => {
       clearTimeout(timer);

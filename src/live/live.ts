@@ -136,7 +136,10 @@ function measuring(metrics: Metrics): { snapshot(): Promise<Snapshot>; stop(): v
 function pollOf(inner: LongPoll, log: Logger): PollRoute {
   const none = { maxHeld: 0, maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0, trustProxy: 0 };
   const admissions = new Admissions(inner, new Limits(none), { origins: [], secrets: undefined });
-  return new PollRoute(inner, { asked() {}, answered() {} }, admissions, { hold: HOLD, log });
+  return new PollRoute(
+    { longpoll: inner, metrics: { asked() {}, answered() {} }, admissions },
+    { hold: HOLD, log },
+  );
 }
 
 /** No resources from other origins, and only the script and style of the page itself. */

@@ -29,7 +29,7 @@ interface Repeatable {
 }
 
 /** How long a code can be redeemed after the last `approve`, ms. */
-const CODE_LIFE = 60_000;
+const CODE_TTL = 60_000;
 /** A record is kept for at least so long after its end, ms, so that a late step hears `expired` and not `unknown`. */
 const MIN_KEPT = 60_000;
 /** Each attempt that fails means that another step was stored: there are five, and repeats. */
@@ -38,8 +38,7 @@ const ATTEMPTS = 20;
 interface Found {
   /** the one that the login was made with */
   secret: string;
-  /** the key of the record */
-  place: string;
+  recordKey: string;
   login: Login;
   cursor: string;
 }
@@ -64,7 +63,7 @@ export class Logins {
     const ticket = ticketUntil(secret, Math.ceil(ends / 1000));
     const visitorHash = hash(secret, ticket.key, visitor);
     const login: Login = { state: 'waiting', visitor: visitorHash, show, created, ends };
-    await this.#set(placeOf(secret, ticket.key), login, { ttl: lifeOf(login, created) });
+    await this.#set(recordKeyOf(secret, ticket.key), login, { ttl: ttlOf(login, created) });
     return ticket;
   }
 
@@ -89,10 +88,10 @@ export class Logins {
     const code = randomBytes(16).toString('base64url');
     const { login, repeated } = await this.#advance(key, found => {
       const now = Date.now();
-      return approve(found, phone, { user, code, until: now + CODE_LIFE }, now);
+      return approve(found, phone, { user, code, until: now + CODE_TTL }, now);
     });
-    const said = await this.#tell(key, login, 'approved', receipt);
-    return { repeated, received: receipt === undefined ? undefined : (said.received ?? false) };
+    const told = await this.#tell(key, login, 'approved', receipt);
+    return { repeated, received: receipt === undefined ? undefined : (told.received ?? false) };
   }
 
   /** @throws {LoginError} @throws {Unavailable} */
@@ -109,7 +108,7 @@ export class Logins {
     visitor: string,
     id: string | undefined,
   ): Promise<Pick<ApprovedLogin, 'user' | 'phone'> & Repeatable> {
-    // a call without an id is known by a name that no other has: its own set, sent twice by a driver, is not another's
+    // without an id a random one, so that a set which a driver sends twice counts as this call
     const redeemer = id ?? randomBytes(16).toString('base64url');
     const { login, repeated } = await this.#advance(key, (found, secret) =>
       redeem(
@@ -135,11 +134,11 @@ export class Logins {
     step: (login: Login, secret: string) => To,
   ): Promise<{ login: To } & Repeatable> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const { secret, place, login, cursor } = await this.#find(key);
+      const { secret, recordKey, login, cursor } = await this.#find(key);
       const next = step(login, secret);
       const repeated = next.state === login.state;
-      const options = { ttl: lifeOf(next, Date.now()), expect: cursor };
-      if (next === login || (await this.#set(place, next, options))) return { login: next, repeated };
+      const options = { ttl: ttlOf(next, Date.now()), expect: cursor };
+      if (next === login || (await this.#set(recordKey, next, options))) return { login: next, repeated };
     }
     throw new Unavailable('too many steps of this login at the same time: try again');
   }
@@ -148,10 +147,10 @@ export class Logins {
   async #find(key: string): Promise<Found> {
     if (this.#secrets.length === 0) throw new LoginError('off');
     for (const secret of this.#secrets) {
-      const place = placeOf(secret, key);
-      const { entries, cursor } = await this.#store.peek(place, false);
+      const recordKey = recordKeyOf(secret, key);
+      const { entries, cursor } = await this.#store.peek(recordKey, false);
       const newest = entries.at(-1);
-      if (newest) return { secret, place, login: JSON.parse(newest.value) as Login, cursor };
+      if (newest) return { secret, recordKey, login: JSON.parse(newest.value) as Login, cursor };
     }
     throw new LoginError('unknown');
   }
@@ -167,10 +166,10 @@ export class Logins {
     receipt?: number,
   ): Promise<Receipt> {
     const value = 'code' in login ? { state, code: login.code } : { state };
-    const options = { ttl: lifeOf(login, Date.now()), final: state !== 'scanned', id: `login-${state}` };
-    const said = await this.#set(key, value, receipt === undefined ? options : { ...options, receipt });
-    if (!said) throw new LoginError('decided');
-    return said;
+    const options = { ttl: ttlOf(login, Date.now()), final: state !== 'scanned', id: `login-${state}` };
+    const told = await this.#set(key, value, receipt === undefined ? options : { ...options, receipt });
+    if (!told) throw new LoginError('decided');
+    return told;
   }
 
   /** @returns undefined: something else was stored before */
@@ -189,7 +188,7 @@ const sign = (secret: string, text: string) =>
   createHmac('sha256', secret).update(`/${text}`).digest('base64url');
 
 /** The key of a login's record: 256 bits that nobody without the secret can name. */
-const placeOf = (secret: string, key: string) => sign(secret, `login\n${key}`);
+const recordKeyOf = (secret: string, key: string) => sign(secret, `login\n${key}`);
 
 /** Half of a surrogate pair. In UTF-8, which is hashed, every such half becomes U+FFFD. */
 const LONE_SURROGATE = /\p{Cs}/u;
@@ -210,7 +209,7 @@ function same(one: string, other: string): boolean {
 }
 
 /** For how long a login is kept from now on, ms: for another `ttl` after its end and that of its code. */
-function lifeOf(login: Login, now: number): number {
+function ttlOf(login: Login, now: number): number {
   const end = 'until' in login ? Math.max(login.ends, login.until) : login.ends;
   return end - now + Math.max(login.ends - login.created, MIN_KEPT);
 }

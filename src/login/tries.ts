@@ -1,6 +1,6 @@
-/** Wrong codes and visitors by key, on this node: a limit on noise, since a code of 128 bits is not guessed. */
+/** Limits wrong codes and visitors by key, on this node. It limits noise: a code of 128 bits is not guessed. */
 
-/** Wrong tries of one key that are answered as such in a window. */
+/** Wrong tries of a key in one window that are answered `wrong`; further ones are answered `tries`. */
 const MAX = 10;
 /** ms */
 const WINDOW = 60_000;

@@ -31,7 +31,7 @@ export const EXPIRED: Answer = { kind: 'expired' };
 export const FORBIDDEN: Answer = { kind: 'forbidden' };
 
 /**
- * The object of the protocol, as text that is JSON and safe script alike.
+ * The object of the protocol, as text that is valid JSON and safe in a script.
  * Example: `{"code":-1,"message":"timeout","cursor":"a1-7"}`.
  * @param left seconds until the ticket ends, where there is one: a page needs no clock that agrees
  * @param key of a poll of several keys: the one that the answer is for
@@ -54,7 +54,7 @@ function membersOf(answer: Answer): string {
     case 'busy':
     case 'moved':
     case 'unavailable':
-      // never 0, which the page's script takes for no time at all, and ends
+      // at least 1: the page's script takes 0 for none, and ends
       return `,"retry":${Math.max(1, Math.round(answer.retry))}`;
     default:
       return '';

@@ -40,7 +40,7 @@ const CLIENT_NAME = oneOf(
   CLIENT_SHAPES.map(shape => quoted(shape).replaceAll('#', '\\d+').replaceAll('%', GENERATED)),
 );
 
-export type NameUse = 'callback' | 'var';
+type NameUse = 'callback' | 'var';
 
 /** The allowed names, for error answers. */
 export const NAME_ALLOWED =

@@ -86,7 +86,7 @@ export interface Parameters {
 }
 
 /** The query string of a request target. */
-export function queryOf(target: string): string {
+export function queryString(target: string): string {
   const mark = target.indexOf('?');
   return mark < 0 ? '' : target.slice(mark + 1);
 }
@@ -95,7 +95,7 @@ export function queryOf(target: string): string {
  * Parses a query string. If it is too long, parses the complete pairs in its first `QUERY_BYTES`. Decodes no parameter
  * more than 17 times, most of them once: a thousand times `hold=%&` costs no more than one `hold=1`.
  */
-export function split(query: string): Parameters {
+export function parseParameters(query: string): Parameters {
   const tooLong = query.length > QUERY_BYTES;
   const parameters: Parameters = { given: {}, twice: [], garbled: [], tooLong };
   const text = tooLong ? query.slice(0, query.lastIndexOf('&', QUERY_BYTES) + 1) : query;
@@ -146,7 +146,7 @@ export function decodeEscapes(text: string): string | undefined {
 }
 
 /** The form of the answer, or a fault: then the answer must not be a script. */
-export function formOf({ given, twice, garbled }: Parameters, names: Names): Form | BadParameter {
+export function parseForm({ given, twice, garbled }: Parameters, names: Names): Form | BadParameter {
   const { callback, var: variable } = given;
   if (callback === undefined && variable === undefined) return { mode: 'json', name: '' };
   if (callback !== undefined && variable !== undefined)
@@ -160,7 +160,7 @@ export function formOf({ given, twice, garbled }: Parameters, names: Names): For
 }
 
 /** The query of one key, or its first fault. @param longest the service's longest hold, seconds */
-export function questionOf(
+export function parseQuery(
   { given, twice, garbled, tooLong }: Parameters,
   longest: number,
 ): Query | BadParameter {

@@ -6,8 +6,8 @@ import {
   LISTS,
   MAX_KEYS,
   type Parameters,
+  parseQuery,
   type Query,
-  questionOf,
 } from './query.js';
 
 /** A poll of at least two keys. `key`, `since` and `proof` are those of the first. */
@@ -16,10 +16,10 @@ export interface SeveralQuery extends Query {
 }
 
 /** The query, or its first fault. @param longest the service's longest hold, seconds */
-export function severalOf(parameters: Parameters, longest: number): SeveralQuery | BadParameter {
+export function parseSeveral(parameters: Parameters, longest: number): SeveralQuery | BadParameter {
   const { given, twice } = parameters;
   const repeated = twice.filter(name => !(LISTS as readonly string[]).includes(name));
-  const query = questionOf({ ...parameters, twice: repeated }, longest);
+  const query = parseQuery({ ...parameters, twice: repeated }, longest);
   if (query instanceof BadParameter) return query;
   const names = valuesOf(parameters, 'key');
   if (names.length > MAX_KEYS) return new BadParameter(`key: give at most ${MAX_KEYS} keys`);

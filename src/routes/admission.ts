@@ -16,7 +16,7 @@ export interface AdmissionOptions {
   /** secrets of tickets; undefined: no tickets needed */
   secrets: readonly string[] | undefined;
   /** other processes share the port: a refused client may find room in one of them, on another connection */
-  several?: boolean;
+  sharedPort?: boolean;
 }
 
 /** A counted request: the network of its client, and the retry delay, ms; 0: it is within the rate limit. */
@@ -40,7 +40,7 @@ export interface Admission {
   hold: number;
   /** when the ticket expires, unix ms; undefined without tickets */
   expires: number | undefined;
-  /** retry delay if a limit is reached, ms; 0: the request is counted as held until `leave` */
+  /** retry delay if a limit is reached, ms; 0: if its hold is above 0, it is counted as held until `leave` */
   retry: number;
   /** close the connection, so that another client can use it */
   close: boolean;
@@ -76,7 +76,7 @@ export class Admissions {
   visit(exchange: Exchange): Visit {
     const network = this.networkOf(exchange);
     const retry = this.#limits.request(network);
-    if (retry > 0 && this.#options.several) exchange.closeAfterResponse();
+    if (retry > 0 && this.#options.sharedPort) exchange.closeAfterResponse();
     return { network, retry };
   }
 
@@ -164,7 +164,7 @@ export class Admissions {
   #limit(admission: Admission, network: string, heldForKey: number): void {
     const { held } = this.#longpoll;
     admission.retry = this.#limits.hold(network, held, heldForKey);
-    admission.close = admission.retry > 0 && (this.#options.several === true || this.#limits.full(held));
+    admission.close = admission.retry > 0 && (this.#options.sharedPort === true || this.#limits.full(held));
   }
 
   /** A request that was admitted with a hold and `retry` 0 has ended. */

@@ -5,20 +5,15 @@
 import type { ServerResponse } from 'node:http';
 import type { Middleware } from 'koa';
 import { advance, CURSOR, type Entry } from '../brokers/broker.js';
-import type { LongPoll, Responder, Waiter } from '../hold/longpoll.js';
-import type { Metrics } from '../metrics.js';
+import type { Responder, Waiter } from '../hold/longpoll.js';
 import { ANSWERS, type Answer, FORBIDDEN, textOf } from '../protocol/answers.js';
-import { BadParameter, type Query, queryOf, questionOf, split } from '../protocol/query.js';
-import { comeAgain } from '../wire/come-again.js';
+import { BadParameter, parseParameters, parseQuery, type Query, queryString } from '../protocol/query.js';
+import { retryEventSource } from '../wire/event-source.js';
 import type { Exchange } from '../wire/exchange.js';
 import { HttpExchange } from '../wire/http.js';
-import type { Admission, Admissions } from './admission.js';
+import type { Admission } from './admission.js';
 import { Expiry } from './expiry.js';
-
-/** Interval of ping comments, ms: shorter than the idle timeouts of proxies. */
-const PING = 15_000;
-/** Bytes buffered for a client that does not read. When more are buffered, the next event closes the connection. */
-const MAX_UNREAD = 64 * 1024;
+import { MAX_UNREAD, PING_INTERVAL, type TransportDeps } from './transport.js';
 
 const COMMENT = ':\n\n';
 
@@ -32,15 +27,9 @@ const HEADERS = {
   'X-Accel-Buffering': 'no',
 };
 
-export interface StreamDeps {
-  longpoll: LongPoll;
-  admissions: Admissions;
-  metrics: Pick<Metrics, 'asked' | 'answered'>;
-}
-
 /** One open stream. It ends with the key's final value, when the ticket expires, when the node drains, or when the client leaves. */
 class EventStream implements Responder {
-  readonly #deps: StreamDeps;
+  readonly #deps: TransportDeps;
   readonly #response: ServerResponse;
   readonly #query: Query;
   readonly #network: string;
@@ -51,7 +40,7 @@ class EventStream implements Responder {
   #pings: NodeJS.Timeout | undefined;
   #expiry: Expiry | undefined;
 
-  constructor(deps: StreamDeps, response: ServerResponse, query: Query, network: string) {
+  constructor(deps: TransportDeps, response: ServerResponse, query: Query, network: string) {
     this.#deps = deps;
     this.#response = response;
     this.#query = query;
@@ -116,9 +105,9 @@ class EventStream implements Responder {
     if (this.#state !== 'first') return;
     this.#state = 'open';
     this.#response.writeHead(200, HEADERS);
-    // a first byte at once: a client that hears none knows that a proxy keeps the stream back
+    // a byte at once: a client that gets none knows that a proxy buffers the stream
     this.#write(COMMENT);
-    this.#pings = setInterval(() => this.#write(COMMENT), PING);
+    this.#pings = setInterval(() => this.#write(COMMENT), PING_INTERVAL);
   }
 
   #write(text: string): void {
@@ -160,11 +149,14 @@ class EventStream implements Responder {
 }
 
 /**
- * Answers like a JSON poll. A key that has ended gets 204, which stops an `EventSource` from reconnecting, and it shall
- * reconnect after what is refused for a time.
+ * Answers like a JSON poll. A key that has ended gets 204, which stops an `EventSource` from reconnecting. A temporary
+ * refusal gets 200 and `retry`, so that it reconnects.
  */
 function refuse(response: ServerResponse, answer: Answer): void {
-  if ('retry' in answer && comeAgain(response.req, response, ANSWERS[answer.kind].message, answer.retry))
+  if (
+    'retry' in answer &&
+    retryEventSource(response.req, response, ANSWERS[answer.kind].message, answer.retry)
+  )
     return;
   const text = answer.kind === 'expired' ? '' : textOf(answer);
   const { 'Content-Type': _, ...headers } = HEADERS;
@@ -174,7 +166,7 @@ function refuse(response: ServerResponse, answer: Answer): void {
 }
 
 /** The route, as Koa middleware. */
-export function events(deps: StreamDeps): Middleware {
+export function events(deps: TransportDeps): Middleware {
   const { admissions, metrics } = deps;
   return ctx => {
     ctx.respond = false;
@@ -192,7 +184,7 @@ export function events(deps: StreamDeps): Middleware {
     if (origin !== undefined && !allowed) return answered(FORBIDDEN);
     const query = streamQueryOf(exchange.url, ctx.get('Last-Event-ID'));
     if (query instanceof BadParameter) return answered({ kind: 'badRequest', detail: query.message });
-    // no listener would be called for a client that has already disconnected, and it would count as held for ever
+    // already disconnected: it must not count as held
     if (exchange.closed) return;
     const network = admissions.networkOf(exchange);
     const wish = { network, key: query.key, proof: query.proof, hold: Number.POSITIVE_INFINITY };
@@ -210,11 +202,11 @@ export function events(deps: StreamDeps): Middleware {
 
 /** Parses the query. `Last-Event-ID`, which an `EventSource` sends when it reconnects, overrides `since`. */
 function streamQueryOf(url: string, lastEventId: string): Query | BadParameter {
-  const parameters = split(queryOf(url));
+  const parameters = parseParameters(queryString(url));
   const { callback, var: variable } = parameters.given;
   if (callback !== undefined || variable !== undefined)
     return new BadParameter('callback, var: give none, an event stream is no script');
-  const query = questionOf(parameters, 0);
+  const query = parseQuery(parameters, 0);
   if (query instanceof BadParameter || lastEventId === '') return query;
   if (!CURSOR.test(lastEventId)) return new BadParameter('Last-Event-ID: give the id of the last event');
   return { ...query, since: lastEventId };

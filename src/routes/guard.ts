@@ -28,11 +28,13 @@ export function guardOf(tokens: boolean): Guard {
   };
 }
 
-const FIELDS = new HeaderBlock({
+/** Headers of an answer to a backend. */
+export const BACKEND_HEADERS = {
   'Cache-Control': 'no-store',
   'X-Content-Type-Options': 'nosniff',
   'Content-Type': 'application/json; charset=utf-8',
-});
+};
+const FIELDS = new HeaderBlock(BACKEND_HEADERS);
 
 function otherSite(exchange: Exchange): string | undefined {
   const site = exchange.header('sec-fetch-site') ?? 'none';

@@ -5,7 +5,7 @@ import { Unavailable } from '../brokers/broker.js';
 import type { LongPoll } from '../hold/longpoll.js';
 import type { Logger } from '../log.js';
 import { STEPS } from '../login/steps.js';
-import { KEY, KEY_ALLOWED, QUERY_BYTES, split } from '../protocol/query.js';
+import { KEY, KEY_ALLOWED, parseParameters, QUERY_BYTES } from '../protocol/query.js';
 import { newTicket, type Ticket } from '../protocol/ticket.js';
 import { METRICS_TYPE } from '../samples.js';
 import type { Route } from '../wire/exchange.js';
@@ -141,7 +141,7 @@ function requireToken(tokens: readonly string[] | undefined): Middleware {
 const peekRoute =
   (longpoll: LongPoll): Middleware =>
   async ctx => {
-    const { given, twice, tooLong } = split(ctx.querystring);
+    const { given, twice, tooLong } = parseParameters(ctx.querystring);
     const { key = '' } = given;
     if (tooLong) throw badRequest(`the query: give at most ${QUERY_BYTES} bytes`);
     if (twice.includes('key')) throw badRequest('key: give it once');
@@ -172,7 +172,7 @@ function addLivePage(router: Router, { live, publicUrl }: OwnPort, bearer: Middl
   const poll = mount(live.poll);
   router.get('/status/get', (ctx, next) => {
     // a script tag has no Authorization: the key of the live page is the permission
-    if (split(ctx.querystring).given.key === live.key) return poll(ctx, next);
+    if (parseParameters(ctx.querystring).given.key === live.key) return poll(ctx, next);
     throw new Refusal(404, 'not found', {
       detail: `GET /status/get: poll on the public port, ${publicUrl()}`,
     });

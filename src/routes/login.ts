@@ -8,13 +8,14 @@ import type { LoginResult, Metrics } from '../metrics.js';
 import { render } from '../protocol/jsonp.js';
 import { HttpExchange } from '../wire/http.js';
 import { checkLogin, Refusal, readBody, renderWithin } from './body.js';
+import { ConcurrencyLimit } from './concurrency.js';
 import { asLibrary } from './library.js';
 
 export interface LoginOptions {
   /** max size of `show` and of `user`, bytes of JSON in UTF-8 */
   maxValueBytes: number;
-  /** max number of concurrent calls; further calls are refused while the store is slow */
-  underWay: number;
+  /** limit of calls that wait for the store; further ones are refused */
+  maxConcurrent: number;
 }
 
 /** Default time within which a login can be scanned and decided, seconds. */
@@ -51,12 +52,16 @@ export class LoginRoutes {
   readonly #logins: Logins;
   readonly #metrics: Pick<Metrics, 'login'>;
   readonly #options: LoginOptions;
-  #underWay = 0;
+  readonly #waiting: ConcurrencyLimit;
 
   constructor(logins: Logins, metrics: Pick<Metrics, 'login'>, options: LoginOptions) {
     this.#logins = logins;
     this.#metrics = metrics;
     this.#options = options;
+    this.#waiting = new ConcurrencyLimit(
+      options.maxConcurrent,
+      'too many logins wait for the store: try again',
+    );
   }
 
   /** The calls for programs, with the errors of the library. */
@@ -103,10 +108,7 @@ export class LoginRoutes {
 
   async #call<S extends Step>(step: S, body: unknown): Promise<Answer<S>> {
     try {
-      if (this.#underWay >= this.#options.underWay)
-        throw new Unavailable('too many logins wait for the store: try again');
-      this.#underWay++;
-      const { answer, repeated } = await this.#steps[step](body).finally(() => this.#underWay--);
+      const { answer, repeated } = await this.#waiting.run(() => this.#steps[step](body));
       this.#metrics.login(step, repeated ? 'repeated' : 'ok');
       return answer;
     } catch (error) {

@@ -1,33 +1,23 @@
 /** `GET /status/get`: a poll, as a script or as JSON. */
 
-import type { LongPoll, Responder } from '../hold/longpoll.js';
+import type { Responder } from '../hold/longpoll.js';
 import { type Logger, shortHash } from '../log.js';
 import { FORBIDDEN } from '../protocol/answers.js';
 import { Names } from '../protocol/names.js';
 import {
   BadParameter,
   type Form,
-  formOf,
+  parseForm,
+  parseParameters,
+  parseQuery,
   type Query,
-  queryOf,
-  questionOf,
-  split,
+  queryString,
 } from '../protocol/query.js';
-import { type SeveralQuery, severalOf } from '../protocol/several.js';
+import { parseSeveral, type SeveralQuery } from '../protocol/several.js';
 import { type Exchange, HeaderBlock, type Route } from '../wire/exchange.js';
 import { tooMany } from '../wire/http.js';
-import type { Admissions } from './admission.js';
-import {
-  JSON_FOR_ALL,
-  JSON_FOR_NONE,
-  JSON_TYPE,
-  Poll,
-  type PollCounter,
-  type PollDeps,
-  SCRIPT,
-  SeveralPoll,
-  TEXT,
-} from './responders.js';
+import { JSON_FOR_ALL, JSON_FOR_NONE, JSON_HEADERS, Poll, SCRIPT, SeveralPoll, TEXT } from './responders.js';
+import type { TransportDeps } from './transport.js';
 
 export interface PollOptions {
   /** seconds */
@@ -43,7 +33,7 @@ const MAX_CACHED_ORIGINS = 1000;
 export class PollRoute implements Route {
   readonly method = 'GET';
   readonly path = '/status/get';
-  readonly #deps: PollDeps;
+  readonly #deps: TransportDeps;
   readonly #options: PollOptions;
   readonly #names: Names;
   /** cached headers of JSON answers, by origin */
@@ -51,8 +41,8 @@ export class PollRoute implements Route {
   /** logs each poll; undefined: the level is above debug */
   readonly #log: Logger | undefined;
 
-  constructor(longpoll: LongPoll, metrics: PollCounter, admissions: Admissions, options: PollOptions) {
-    this.#deps = { longpoll, metrics, admissions };
+  constructor(deps: TransportDeps, options: PollOptions) {
+    this.#deps = deps;
     this.#options = options;
     this.#names = new Names(options.callbacks);
     this.#log = options.log.isLevelEnabled('debug') ? options.log : undefined;
@@ -61,8 +51,8 @@ export class PollRoute implements Route {
   handle(exchange: Exchange): void {
     const { admissions, metrics } = this.#deps;
     const { network, retry } = admissions.visit(exchange);
-    const parameters = split(queryOf(exchange.url));
-    const form = formOf(parameters, this.#names);
+    const parameters = parseParameters(queryString(exchange.url));
+    const form = parseForm(parameters, this.#names);
     if (form instanceof BadParameter) return this.#refuse(exchange, form, retry);
     metrics.asked(form.mode);
     const fields = this.#fieldsFor(exchange, form);
@@ -71,14 +61,15 @@ export class PollRoute implements Route {
     if (retry > 0) return poll.answer({ kind: 'busy', retry });
     if (!fields) return poll.answer(FORBIDDEN);
     const { hold } = this.#options;
-    const question =
-      bodyOf(exchange) ?? (parameters.further ? severalOf(parameters, hold) : questionOf(parameters, hold));
-    if (!(question instanceof BadParameter)) {
-      if (poll instanceof SeveralPoll) return this.#holdSeveral(poll, question as SeveralQuery);
-      return this.#hold(poll, question);
+    const query =
+      bodyFault(exchange) ??
+      (parameters.further ? parseSeveral(parameters, hold) : parseQuery(parameters, hold));
+    if (!(query instanceof BadParameter)) {
+      if (poll instanceof SeveralPoll) return this.#holdSeveral(poll, query as SeveralQuery);
+      return this.#hold(poll, query);
     }
-    if (question.unreadable) exchange.closeAfterResponse();
-    poll.answer({ kind: 'badRequest', detail: question.message });
+    if (query.unreadable) exchange.closeAfterResponse();
+    poll.answer({ kind: 'badRequest', detail: query.message });
   }
 
   /** Refuses an invalid callback or variable name in plain text, which no browser runs. */
@@ -96,7 +87,7 @@ export class PollRoute implements Route {
     const { longpoll, admissions } = this.#deps;
     const { exchange, network } = poll;
     const wanted = wantedHold(exchange, query);
-    // a request that has already disconnected would call no listener
+    // already disconnected: it must not count as held
     if (exchange.closed) return;
     const request = { network, key, proof, hold: wanted };
     const admission = admissions.admit(request, other => other.isFrom?.(network) ?? false);
@@ -151,7 +142,11 @@ export class PollRoute implements Route {
     if (origin === undefined) return JSON_FOR_NONE;
     const known = this.#json.get(origin);
     if (known || !this.#deps.admissions.origins.allows(origin)) return known;
-    const fields = new HeaderBlock({ ...JSON_TYPE, 'Access-Control-Allow-Origin': origin, Vary: 'Origin' });
+    const fields = new HeaderBlock({
+      ...JSON_HEADERS,
+      'Access-Control-Allow-Origin': origin,
+      Vary: 'Origin',
+    });
     // limited, because a domain can have any number of subdomains
     if (this.#json.size >= MAX_CACHED_ORIGINS) this.#json.clear();
     this.#json.set(origin, fields);
@@ -165,7 +160,7 @@ function wantedHold(exchange: Exchange, { hold, drop }: Query): number {
 }
 
 /** The fault of a poll with a body: it would only keep the connection busy. */
-function bodyOf(exchange: Exchange): BadParameter | undefined {
+function bodyFault(exchange: Exchange): BadParameter | undefined {
   if (
     exchange.header('transfer-encoding') === undefined &&
     (exchange.header('content-length') ?? '0') === '0'

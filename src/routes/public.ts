@@ -2,11 +2,12 @@
 import { createHash } from 'node:crypto';
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
-import { events, type StreamDeps } from './events.js';
+import { events } from './events.js';
 import { chain, mount } from './mount.js';
 import { Origins } from './origins.js';
 import type { PollRoute } from './poll.js';
 import type { SocketRoute } from './socket.js';
+import type { TransportDeps } from './transport.js';
 
 export interface PublicOptions {
   /** origins of pages that may poll; empty: all */
@@ -30,7 +31,7 @@ const MAX_TAGS_LENGTH = 256;
 /** The routes of the public port, for mounting in a Koa app. */
 export function publicRoutes(
   poll: PollRoute,
-  streams: StreamDeps,
+  transport: TransportDeps,
   socket: SocketRoute,
   options: PublicOptions,
 ): Middleware {
@@ -38,7 +39,7 @@ export function publicRoutes(
   const origins = new Origins(options.origins);
 
   router.get(poll.path, mount(poll));
-  router.get('/status/events', events(streams));
+  router.get('/status/events', events(transport));
   router.get('/status/socket', socket.refusal);
   router.options([poll.path, '/status/events'], ctx => {
     // `*` covers all headers except Authorization (Fetch standard, CORS-preflight fetch)

@@ -1,13 +1,13 @@
 /** A poll while it is held, and the answer of one: as a script, or as JSON. */
 
-import type { LongPoll, Responder, Waiter } from '../hold/longpoll.js';
+import type { Responder, Waiter } from '../hold/longpoll.js';
 import { SeveralKeys, type SeveralResponder } from '../hold/several.js';
-import type { Metrics } from '../metrics.js';
 import { ANSWERS, type Answer, EXPIRED, textOf } from '../protocol/answers.js';
 import { assign, call } from '../protocol/jsonp.js';
 import type { Form, KeyQuery, Query } from '../protocol/query.js';
 import { type Exchange, HeaderBlock } from '../wire/exchange.js';
-import type { Admission, Admissions } from './admission.js';
+import type { Admission } from './admission.js';
+import type { TransportDeps } from './transport.js';
 
 /** Headers of every answer: no caching, no content sniffing, allowed under COEP, no URL with a key in Referer. */
 const COMMON = {
@@ -21,24 +21,14 @@ export const SCRIPT = new HeaderBlock({
   'Content-Type': 'text/javascript; charset=utf-8',
   'Content-Disposition': 'attachment; filename=f.txt',
 });
-export const JSON_TYPE = { ...COMMON, 'Content-Type': 'application/json; charset=utf-8' };
-export const JSON_FOR_ALL = new HeaderBlock({ ...JSON_TYPE, 'Access-Control-Allow-Origin': '*' });
-export const JSON_FOR_NONE = new HeaderBlock({ ...JSON_TYPE, Vary: 'Origin' });
+export const JSON_HEADERS = { ...COMMON, 'Content-Type': 'application/json; charset=utf-8' };
+export const JSON_FOR_ALL = new HeaderBlock({ ...JSON_HEADERS, 'Access-Control-Allow-Origin': '*' });
+export const JSON_FOR_NONE = new HeaderBlock({ ...JSON_HEADERS, Vary: 'Origin' });
 export const TEXT = new HeaderBlock({ ...COMMON, 'Content-Type': 'text/plain; charset=utf-8' });
-
-/** Counts polls and answers. */
-export type PollCounter = Pick<Metrics, 'asked' | 'answered'>;
-
-/** The dependencies of a poll. */
-export interface PollDeps {
-  longpoll: LongPoll;
-  admissions: Admissions;
-  metrics: PollCounter;
-}
 
 /** One poll: the form of its answer, and its exchange. Nothing else of the request is retained while it is held. */
 export class Poll implements Responder {
-  protected readonly deps: PollDeps;
+  protected readonly deps: TransportDeps;
   readonly exchange: Exchange;
   readonly #mode: Form['mode'];
   readonly #name: string;
@@ -57,7 +47,7 @@ export class Poll implements Responder {
   waiter: Waiter | undefined;
 
   constructor(
-    deps: PollDeps,
+    deps: TransportDeps,
     exchange: Exchange,
     { mode, name }: Form,
     fields: HeaderBlock,

@@ -7,7 +7,8 @@ import type { Metrics, SetResult } from '../metrics.js';
 import { render } from '../protocol/jsonp.js';
 import { type Exchange, HeaderBlock, type Route } from '../wire/exchange.js';
 import { checkSet, Refusal, readBody, renderWithin } from './body.js';
-import { type Guard, guardOf } from './guard.js';
+import { ConcurrencyLimit } from './concurrency.js';
+import { BACKEND_HEADERS, type Guard, guardOf } from './guard.js';
 
 export interface SetOptions {
   /** default time to live of a key, s */
@@ -16,22 +17,14 @@ export interface SetOptions {
   maxValueBytes: number;
   /** bearer tokens of backends; undefined: no token needed */
   setTokens: readonly string[] | undefined;
-  /**
-   * limit of sets that wait for the store; further ones are refused, so that other requests have room on the port while
-   * the store is slow
-   */
-  underWay: number;
+  /** limit of sets that wait for the store; further ones are refused */
+  maxConcurrent: number;
   log: Logger;
 }
 
 const SET_RESULTS: Record<number, SetResult> = { 401: 'unauthorized', 409: 'conflict', 503: 'unavailable' };
-const HEADERS = {
-  'Cache-Control': 'no-store',
-  'X-Content-Type-Options': 'nosniff',
-  'Content-Type': 'application/json; charset=utf-8',
-};
-const FIELDS = new HeaderBlock(HEADERS);
-const UNAUTHORIZED = new HeaderBlock({ ...HEADERS, 'WWW-Authenticate': 'Bearer' });
+const FIELDS = new HeaderBlock(BACKEND_HEADERS);
+const UNAUTHORIZED = new HeaderBlock({ ...BACKEND_HEADERS, 'WWW-Authenticate': 'Bearer' });
 
 export class SetRoute implements Route {
   readonly method = 'POST';
@@ -41,7 +34,7 @@ export class SetRoute implements Route {
   readonly #options: SetOptions;
   readonly #guard: Guard;
   readonly #authorized: (header: string) => boolean;
-  #underWay = 0;
+  readonly #waiting: ConcurrencyLimit;
   /** logs each set; undefined: the level is above debug */
   readonly #log: Logger | undefined;
 
@@ -51,6 +44,10 @@ export class SetRoute implements Route {
     this.#options = options;
     this.#guard = guardOf(options.setTokens !== undefined);
     this.#authorized = authorizer(options.setTokens);
+    this.#waiting = new ConcurrencyLimit(
+      options.maxConcurrent,
+      'too many sets wait for the store: try again, with the same id',
+    );
     this.#log = options.log.isLevelEnabled('debug') ? options.log : undefined;
   }
 
@@ -59,7 +56,8 @@ export class SetRoute implements Route {
     if (!this.#authorized(exchange.header('authorization') ?? ''))
       return this.#refuse(exchange, unauthorized());
     readBody(exchange, this.#options.maxValueBytes)
-      .then(body => this.#storeCounted(body))
+      // only now: a client that never sends the rest of a body must not use up the limit
+      .then(body => this.#waiting.run(() => this.store(body)))
       .then(
         receipt => {
           this.#metrics.wasSet('stored');
@@ -67,18 +65,6 @@ export class SetRoute implements Route {
         },
         error => this.#refuse(exchange, error),
       );
-  }
-
-  /** Counts only sets whose body is complete: a client that never sends the rest of one must not use up the limit. */
-  async #storeCounted(body: unknown): Promise<Receipt> {
-    if (this.#underWay >= this.#options.underWay)
-      throw new Unavailable('too many sets wait for the store: try again, with the same id');
-    this.#underWay++;
-    try {
-      return await this.store(body);
-    } finally {
-      this.#underWay--;
-    }
   }
 
   /** @param body `{ key, value, … }` @throws {Refusal} 400 or 413 @throws {Conflict} @throws {Unavailable} */

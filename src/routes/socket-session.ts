@@ -1,20 +1,15 @@
 /** One WebSocket of `GET /status/socket`: each key that it watches is a poll without an end, which asks again by itself. */
 import type { RawData, WebSocket } from 'ws';
 import type { Entry } from '../brokers/broker.js';
-import type { LongPoll, Responder, Waiter } from '../hold/longpoll.js';
-import type { Metrics } from '../metrics.js';
+import type { Responder, Waiter } from '../hold/longpoll.js';
 import { type Answer, EXPIRED, textOf } from '../protocol/answers.js';
 import { COMMANDS_ALLOWED, commandOf, type WatchCommand } from '../protocol/commands.js';
-import { BadParameter, type Query, questionOf } from '../protocol/query.js';
-import type { Admissions } from './admission.js';
+import { BadParameter, parseQuery, type Query } from '../protocol/query.js';
 import { Expiry } from './expiry.js';
+import { MAX_UNREAD, PING_INTERVAL, type TransportDeps } from './transport.js';
 
 /** Keys on one socket. */
 const MAX_KEYS = 100;
-/** ms between two pings: shorter than the idle timeouts of proxies. A peer without a pong until the next one is closed. */
-const PING = 15_000;
-/** Bytes that may wait for a client that does not read when more is to be sent: then its connection is closed instead. */
-const MAX_UNREAD = 64 * 1024;
 /** Messages over the rate limit that are refused, one after another, before the socket is closed. */
 const MAX_REFUSED = 100;
 
@@ -26,13 +21,6 @@ const CLOSE = {
   flood: [1008, 'too many messages'],
 } as const;
 const RESTART = 1012;
-
-/** What every socket needs. */
-export interface SocketDeps {
-  longpoll: LongPoll;
-  admissions: Admissions;
-  metrics: Pick<Metrics, 'asked' | 'answered'>;
-}
 
 /** One key of a socket: hears its values until it ends, its ticket expires, or the client stops it. */
 class WatchedKey implements Responder {
@@ -96,7 +84,7 @@ class WatchedKey implements Responder {
 
 /** One open socket. It counts as one held request of its address, and as one more for each key after the first. */
 export class SocketSession {
-  readonly deps: SocketDeps;
+  readonly deps: TransportDeps;
   readonly #webSocket: WebSocket;
   readonly #network: string;
   readonly #onClose: (session: SocketSession) => void;
@@ -112,7 +100,7 @@ export class SocketSession {
 
   /** @param network is counted as holding one request already */
   constructor(
-    deps: SocketDeps,
+    deps: TransportDeps,
     webSocket: WebSocket,
     network: string,
     onClose: (session: SocketSession) => void,
@@ -121,7 +109,7 @@ export class SocketSession {
     this.#webSocket = webSocket;
     this.#network = network;
     this.#onClose = onClose;
-    this.#pings = setInterval(() => this.#ping(), PING);
+    this.#pings = setInterval(() => this.#ping(), PING_INTERVAL);
     webSocket.on('message', (data, isBinary) => this.#onMessage(data, isBinary));
     webSocket.on('ping', () => void this.#count());
     webSocket.on('pong', () => this.#onPong());
@@ -153,7 +141,7 @@ export class SocketSession {
 
   #watch({ watch, since, proof }: WatchCommand): void {
     const given = { key: watch, since, proof };
-    const query = questionOf({ given, twice: [], garbled: [], tooLong: false }, 0);
+    const query = parseQuery({ given, twice: [], garbled: [], tooLong: false }, 0);
     if (query instanceof BadParameter) return this.send(watch, { kind: 'badRequest', detail: query.message });
     if (this.#keys.size >= MAX_KEYS)
       return this.send(watch, { kind: 'badRequest', detail: `watch: at most ${MAX_KEYS} on one socket` });

@@ -10,7 +10,8 @@ import { WebSocketServer } from 'ws';
 import { ANSWERS, type Answer, FORBIDDEN, textOf } from '../protocol/answers.js';
 import type { KnownHeader } from '../wire/exchange.js';
 import type { UpgradeRoute } from '../wire/upgrades.js';
-import { type SocketDeps, SocketSession } from './socket-session.js';
+import { SocketSession } from './socket-session.js';
+import type { TransportDeps } from './transport.js';
 
 const SUBPROTOCOL = 'tagwait.1';
 /** Those that ws speaks: that of RFC 6455, and the draft of Firefox 6 to 10. */
@@ -49,13 +50,13 @@ const UPGRADE_HEADERS = {
 
 export class SocketRoute implements UpgradeRoute {
   readonly path = '/status/socket';
-  readonly #deps: SocketDeps;
+  readonly #deps: TransportDeps;
   /** time over which clients are sent to other nodes, ms; undefined: not draining */
   #draining: number | undefined;
   readonly #sessions = new Set<SocketSession>();
   readonly #server = new WebSocketServer(OPTIONS);
 
-  constructor(deps: SocketDeps) {
+  constructor(deps: TransportDeps) {
     this.#deps = deps;
   }
 

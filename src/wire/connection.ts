@@ -4,7 +4,7 @@ import { BodyError } from './bytes.js';
 import type { CloseListener, Exchange, HeaderBlock, KnownHeader } from './exchange.js';
 import { type Head, headerOf } from './fast-path.js';
 import type { Owner } from './options.js';
-import { Reader } from './reader.js';
+import { Reader, type State } from './reader.js';
 import { Relay, type RelayOwner } from './relay.js';
 import { responseOf, TOO_MANY_HEADERS } from './response.js';
 import type { Upgrades } from './upgrades.js';
@@ -46,14 +46,14 @@ export class Connection extends Reader implements Exchange, RelayOwner {
    * The order in which connections are closed to make room: 1 idle, 2 the client must still send or read, 3 waiting for
    * Node's HTTP server. undefined: must not be closed, because its request must be answered.
    */
-  get dispensable(): 1 | 2 | 3 | undefined {
+  get evictionPriority(): 1 | 2 | 3 | undefined {
     if (this.state === 'idle') return 1;
     if (this.state === 'relayed') return this.#relay?.received ? 3 : 2;
     return UNFINISHED.has(this.state) ? 2 : undefined;
   }
 
   /** Closes the connection at once, to make room. */
-  giveWay(): void {
+  evict(): void {
     this.socket.destroy();
     this.#leave();
   }
@@ -87,9 +87,9 @@ export class Connection extends Reader implements Exchange, RelayOwner {
 
   send(status: number, fields: HeaderBlock, text: string): void {
     if (this.state !== 'held') return;
-    const asked = this.early !== undefined || !this.socket.readableEnded;
+    const mayAskAgain = this.early !== undefined || !this.socket.readableEnded;
     const keepAlive =
-      asked && !this.#closeAfter && !this.#of.closing ? this.options.keepAliveHint : undefined;
+      mayAskAgain && !this.#closeAfter && !this.#of.closing ? this.options.keepAliveHint : undefined;
     const response = responseOf(status, fields, text, keepAlive, this.method === 'HEAD');
     const taken = this.socket.write(response, 'latin1');
     if (!taken) this.socket.setTimeout(this.options.drainTimeout * 1000);
@@ -209,10 +209,10 @@ export class Connection extends Reader implements Exchange, RelayOwner {
 }
 
 /** States with a response due, other than held and relayed. */
-const ANSWERING: ReadonlySet<string> = new Set(['flushing', 'queued']);
+const ANSWERING: ReadonlySet<State> = new Set(['flushing', 'queued']);
 
 /** States in which the client must send or read. */
-const UNFINISHED: ReadonlySet<string> = new Set(['fresh', 'part', 'flushing']);
+const UNFINISHED: ReadonlySet<State> = new Set(['fresh', 'part', 'flushing']);
 
 /** An error closes the socket, which emits 'close'. */
 const ignore = () => {};

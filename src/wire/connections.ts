@@ -4,13 +4,13 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Connection } from './connection.js';
 import type { ConnectionOptions, Owner } from './options.js';
-import { Turns } from './turns.js';
+import { RoundRobin } from './round-robin.js';
 import type { Upgrades } from './upgrades.js';
 
 /** Every connection of a server. */
 export class Connections implements Owner<Connection> {
   readonly all = new Set<Connection>();
-  readonly pipelined: Turns = new Turns();
+  readonly pipelined: RoundRobin = new RoundRobin();
   readonly options: ConnectionOptions;
   readonly serve: (connection: Socket | Duplex) => void;
   readonly upgrades: Upgrades | undefined;
@@ -38,13 +38,13 @@ export class Connections implements Owner<Connection> {
   }
 
   /**
-   * Closes the most dispensable connection; of several, the one that was inactive longest. @returns false if there is
-   * none
+   * Closes the connection with the lowest `evictionPriority`; of several, the one that was inactive longest.
+   * @returns false if there is none
    */
   makeRoom(): boolean {
     let found: Connection | undefined;
     for (const connection of this.all) if (isBefore(connection, found)) found = connection;
-    found?.giveWay();
+    found?.evict();
     return found !== undefined;
   }
 
@@ -55,8 +55,8 @@ export class Connections implements Owner<Connection> {
 }
 
 function isBefore(one: Connection, other: Connection | undefined): boolean {
-  const { dispensable } = one;
-  if (dispensable === undefined) return false;
-  if (other?.dispensable === undefined) return true;
-  return (dispensable - other.dispensable || one.turn - other.turn) < 0;
+  const { evictionPriority } = one;
+  if (evictionPriority === undefined) return false;
+  if (other?.evictionPriority === undefined) return true;
+  return (evictionPriority - other.evictionPriority || one.lastActivity - other.lastActivity) < 0;
 }

@@ -2,7 +2,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Limits } from '../limits.js';
 import { readBytes } from './bytes.js';
-import { comeAgain } from './come-again.js';
+import { retryEventSource } from './event-source.js';
 import {
   type CloseListener,
   type Exchange,
@@ -56,7 +56,8 @@ export class HttpExchange implements Exchange {
   onClose(listener: CloseListener): void {
     const connection: unknown = this.#request.socket;
     if (connection instanceof Relay) connection.endWithClient();
-    this.#response.on('close', () => listener.onClose());
+    if (this.#response.closed) listener.onClose();
+    else this.#response.once('close', () => listener.onClose());
   }
 
   closeAfterResponse(): void {
@@ -108,7 +109,7 @@ export function limited(limits: Limits): Admit {
     const forwarded = headers['x-forwarded-for'] as string | undefined;
     const wait = limits.request(limits.networkOf(socket.remoteAddress ?? '', forwarded));
     if (wait === 0) return true;
-    if (comeAgain(request, response, 'busy', wait)) return false;
+    if (retryEventSource(request, response, 'busy', wait)) return false;
     response.setHeader('Retry-After', Math.ceil(wait / 1000));
     refuse(request, response, 429, tooMany(wait));
     return false;

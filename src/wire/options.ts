@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Route } from './exchange.js';
 import type { SlowReason } from './fast-path.js';
-import type { Turns } from './turns.js';
+import type { RoundRobin } from './round-robin.js';
 import type { Upgrades } from './upgrades.js';
 
 /** Timeouts are in seconds. */
@@ -38,7 +38,7 @@ export interface Owner<Connection> {
   readonly all: Set<Connection>;
   readonly options: ConnectionOptions;
   /** pipelined requests of all connections, in a round-robin queue */
-  readonly pipelined: Turns;
+  readonly pipelined: RoundRobin;
   /** the server is closing: connections close after their response */
   readonly closing: boolean;
   /** for requests that change to another protocol */

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Limits } from '../limits.js';
-import { reachable } from '../loopback.js';
+import { reachable, withoutBrackets } from '../loopback.js';
 import { network } from '../network.js';
 import { Connections } from './connections.js';
 import type { Route } from './exchange.js';
@@ -32,8 +32,8 @@ const CHECK_SECONDS = 0.25;
 const BACKLOG = 4096;
 /** A server with more than this share of its connections in use closes idle ones. */
 const CROWDED = 0.9;
-/** Interval of that, ms. */
-const CLEARING = 500;
+/** At most one such clearing in this time, ms. */
+const CLEAR_INTERVAL = 500;
 
 /** A client that reads nothing for this long counts as stalled, s; for a socket timeout the longest hold is added. */
 const SILENCE_SECONDS = 10;
@@ -43,7 +43,7 @@ const STORE_SECONDS = 30;
 export const CUTS = ['address', 'full', 'pipelining', 'gave_way', 'internal_full'] as const;
 export type Cut = (typeof CUTS)[number];
 
-interface PortOptions {
+export interface PortOptions {
   /** handles its requests without Koa, most of them on the fast path */
   route: Route;
   /** handles all other requests */
@@ -56,9 +56,7 @@ interface PortOptions {
   connections: number;
   /** changes to another protocol */
   upgrade?: UpgradeRoute;
-}
-
-export interface InternalPortOptions extends PortOptions {
+  /** called when the server closes a connection that the client may still want */
   onCut(cut: Cut): void;
 }
 
@@ -66,7 +64,6 @@ export interface PublicPortOptions extends PortOptions {
   limits: Limits;
   /** longest hold, s */
   hold: number;
-  onCut(cut: Cut): void;
 }
 
 export class Port {
@@ -78,12 +75,12 @@ export class Port {
     const { route, others, failed, onSlowPath, upgrade } = options;
     const { onPipelining } = own;
     const silence = waits + SILENCE_SECONDS;
-    this.#server = createGuarded(silence);
+    this.#server = createHttpServer(silence);
     Relay.serve(this.#server, dispatch(route, others, failed, own.admit));
     this.#connections = new Connections(
       this.#server,
       { route, failed, onSlowPath, onPipelining, ...timeoutsOf(waits) },
-      upgrade && new Upgrades(createGuarded(silence), upgrade),
+      upgrade && new Upgrades(createHttpServer(silence), upgrade),
     );
   }
 
@@ -98,7 +95,7 @@ export class Port {
    */
   async listen(host: string, port: number, shared?: SharedSocket): Promise<string> {
     const server = this.#server;
-    const name = host.replace(/^\[|\]$/g, '');
+    const name = withoutBrackets(host);
     if (shared) await share(server, shared, BACKLOG, () => this.#connections.closing);
     else await once(server.listen({ host: name, port, backlog: BACKLOG }), 'listening');
     return `http://${reachable(name)}:${(server.address() as AddressInfo).port}`;
@@ -111,7 +108,7 @@ export class Port {
     );
   }
 
-  /** Closes the most dispensable connection. @returns false if there is none */
+  /** Closes one connection, by `evictionPriority`. @returns false if there is none */
   makeRoom(): boolean {
     return this.#connections.makeRoom();
   }
@@ -147,8 +144,12 @@ export const timeoutsOf = (waits: number) => ({
   drainTimeout: SILENCE_SECONDS,
 });
 
-/** Node's HTTP server with timeouts. @param silence timeout of sockets without a byte in either direction, s */
-function createGuarded(silence: number): Server {
+/**
+ * Node's HTTP server with timeouts. Two defaults of Node are wanted: no limit of requests per connection, because a page
+ * polls on one, and `noDelay`, because an answer is one small write.
+ * @param silence timeout of sockets without a byte in either direction, s
+ */
+function createHttpServer(silence: number): Server {
   return createServer({
     maxHeaderSize: HEADER_BYTES,
     headersTimeout: HEADERS_SECONDS * 1000,
@@ -159,9 +160,6 @@ function createGuarded(silence: number): Server {
     insecureHTTPParser: false,
     requireHostHeader: true,
   }).setTimeout(silence * 1000);
-  // maxRequestsPerSocket stays 0, no limit: a page polls on one connection as long as it is open
-  // noDelay stays true, as Node.js has it without a word: an answer is one small write, and Nagle's algorithm would only
-  // delay it
 }
 
 /** The port for pages. */
@@ -174,7 +172,7 @@ export function publicPort(options: PublicPortOptions): Port {
   });
   let cleared = Number.NEGATIVE_INFINITY;
   const clear = () => {
-    if (performance.now() - cleared < CLEARING) return;
+    if (performance.now() - cleared < CLEAR_INTERVAL) return;
     cleared = performance.now();
     port.closeIdle();
   };
@@ -206,7 +204,7 @@ const SPARE_SHARE = 16;
  * The port for backends and operators. Has its own descriptors, so that it works while the public port is full. If it
  * is full itself, a new connection replaces one that is idle, slow or held.
  */
-export function internalPort(options: InternalPortOptions): Port {
+export function internalPort(options: PortOptions): Port {
   const { connections, onCut } = options;
   const port = new Port(STORE_SECONDS, options);
   bound(port, connections + Math.ceil(connections / SPARE_SHARE), () => {

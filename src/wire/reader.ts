@@ -24,14 +24,14 @@ interface Part {
 }
 
 /** A logical clock: orders connections by their last activity without reading the time. */
-let turns = 0;
+let clock = 0;
 
 export abstract class Reader {
   protected readonly socket: Socket;
   protected readonly options: ConnectionOptions;
   protected state: State = 'fresh';
   /** logical time of the last activity: opened, answered, or request begun */
-  turn = ++turns;
+  lastActivity = ++clock;
   /** bytes that arrived before the response to the present request */
   protected early: Buffer | undefined;
   #part: Part | undefined;
@@ -110,7 +110,7 @@ export abstract class Reader {
     this.#settle();
     if (this.#part) this.forget();
     this.state = state;
-    this.turn = ++turns;
+    this.lastActivity = ++clock;
     if (early) this.bufferEarly(early);
   }
 
@@ -149,7 +149,7 @@ export abstract class Reader {
   #rest(): void {
     if (this.socket.readableEnded) return this.end();
     this.state = 'idle';
-    this.turn = ++turns;
+    this.lastActivity = ++clock;
   }
 
   #onDeadline = (): void => {

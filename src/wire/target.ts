@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 
 /** Longest target except for polls, bytes: a router takes some µs per 100 bytes. Polls have their own limit. */
-export const TARGET_BYTES = 4096;
+const TARGET_BYTES = 4096;
 
 /** An absolute URL: its authority, and its path with the query. */
 const ABSOLUTE = /^https?:\/\/([^/?#]+)([^#]*)$/i;

@@ -437,7 +437,7 @@ async function port({ own, ...options }: Options = {}, broker?: MemoryBroker) {
   const calls = new Calls();
   const login = new LoginRoutes(calls as unknown as Logins, node.metrics, {
     maxValueBytes: node.config.maxValueBytes,
-    underWay: 2,
+    maxConcurrent: 2,
   });
   const live = { page: 'PAGE', client: 'CLIENT', policy: 'POLICY', key: 'live', ...own };
   const poll = node.poll;

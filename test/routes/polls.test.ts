@@ -227,13 +227,13 @@ describe('a poll that does not wait', () => {
     ['key=k&callback=cb', 200, SCRIPT, call(BUSY), ['callback', 'busy']],
     ['key=k&callback=a+b', 429, PLAIN, 'busy: ask again after N ms\n', ['text', 'busy']],
   ])('over the rate limit: %s', async (query, status, fields, text, counted) => {
-    for (const several of [false, true]) {
-      const { ask, counted: all } = await world({ ...LIMITED, several });
+    for (const sharedPort of [false, true]) {
+      const { ask, counted: all } = await world({ ...LIMITED, sharedPort });
       await ask('key=k&hold=0');
       all.length = 0;
       const asked = await ask(query);
       expect([asked.status, asked.fields, withoutNumbers(asked.text)]).toEqual([status, fields, text]);
-      expect(asked.closes, 'another process may have room').toBe(several);
+      expect(asked.closes, 'another process may have room').toBe(sharedPort);
       expect(all).toEqual([
         ['asked', counted[0]],
         ['answered', ...counted],
@@ -274,7 +274,7 @@ test('the routes are found by method and path', async () => {
 
 describe('the hold', () => {
   test('a value answers it, keeps the connection, and makes room for the next', async () => {
-    for (const options of [{}, { several: true }])
+    for (const options of [{}, { sharedPort: true }])
       for (const query of ['key=k', 'key=k&key=l']) {
         const { ask, longpoll, counted } = await world({ maxHeldPerIp: 1, ...options });
         const asked = await ask(query);
@@ -301,7 +301,7 @@ describe('the hold', () => {
     ['of its key', { maxHeldPerKey: 1 }, false],
     ['of its address', { maxHeldPerIp: 1 }, false],
     ['of its node', { maxHeld: 1 }, true],
-    ['of its key, where others share the port', { maxHeldPerKey: 1, several: true }, true],
+    ['of its key, where others share the port', { maxHeldPerKey: 1, sharedPort: true }, true],
   ])('a limit %s refuses, and closes the connection where that helps', async (_, options, closes) => {
     for (const query of ['key=k', 'key=l&key=k']) {
       const { ask, counted } = await world(options);

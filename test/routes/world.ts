@@ -110,14 +110,14 @@ function counting() {
 }
 
 interface Wish extends Partial<Config> {
-  several?: boolean;
+  sharedPort?: boolean;
 }
 
 const NO_LIMITS = { maxHeld: 0, maxHeldPerKey: 0, maxHeldPerIp: 0, maxPollsPerIp: 0 };
 
 /** A node with its routes for polls and sets. */
 export async function world(
-  { several = false, ...wish }: Wish = {},
+  { sharedPort = false, ...wish }: Wish = {},
   broker: Broker = new MemoryBroker({ history: 8 }),
 ) {
   const config = configOf({ hold: 60, logLevel: 'silent', ...NO_LIMITS, ...wish });
@@ -126,10 +126,10 @@ export async function world(
   const { counted, metrics } = counting();
   const longpoll = new LongPoll(broker, { id: 'n', version: '0', maxReceipts: 8 });
   await longpoll.start();
-  const options = { ...config, secrets: config.secret, log, several, underWay: 2, version: '0' };
+  const options = { ...config, secrets: config.secret, log, sharedPort, maxConcurrent: 2, version: '0' };
   const limits = new Limits(config, fdBudget(1024));
   const admissions = new Admissions(longpoll, limits, options);
-  const poll = new PollRoute(longpoll, metrics, admissions, options);
+  const poll = new PollRoute({ longpoll, metrics, admissions }, options);
   const set = new SetRoute(longpoll, metrics, options);
   /** A poll, and its answer, if it has one by the next turn. */
   const ask = async (query: string, headers?: Headers, more: Partial<Asked> = {}) => {

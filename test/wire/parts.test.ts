@@ -4,12 +4,12 @@ import { Socket } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { BODY_BYTES, BodyError, readBytes } from '../../src/wire/bytes.js';
-import { comeAgain } from '../../src/wire/come-again.js';
+import { retryEventSource } from '../../src/wire/event-source.js';
 import { HeaderBlock, isFor } from '../../src/wire/exchange.js';
 import { type Body, Framing } from '../../src/wire/framing.js';
 import { responseOf, TIMED_OUT, TOO_FINE, TOO_MANY_HEADERS } from '../../src/wire/response.js';
+import { RoundRobin } from '../../src/wire/round-robin.js';
 import { hasTwoHosts, malformed, toOriginForm } from '../../src/wire/target.js';
-import { Turns } from '../../src/wire/turns.js';
 import { Line, turns } from './wired.js';
 
 afterEach(() => void vi.useRealTimers());
@@ -93,7 +93,7 @@ describe('a refusal for a time', () => {
     const line = new Line();
     response.assignSocket(line as unknown as Socket);
     if (origin) response.setHeader('Access-Control-Allow-Origin', origin);
-    const answered = comeAgain(request, response, 'busy', wait);
+    const answered = retryEventSource(request, response, 'busy', wait);
     return { answered, text: line.text, status: response.statusCode, headers: response.getHeaders() };
   };
 
@@ -273,7 +273,7 @@ describe('a target', () => {
 });
 
 test('jobs run in order, one per turn of the event loop, never at once, and also those that a job adds', async () => {
-  const jobs = new Turns();
+  const jobs = new RoundRobin();
   const ran: number[] = [];
   const job = (number: number, more?: () => void) =>
     jobs.add(() => {

@@ -1,5 +1,6 @@
 /** Keeps a broker connected to its store: heartbeats, time limits, and a new connection with back-off when one is lost. */
 import { type Broker, Conflict, type Events, type StoreStatus, Unavailable, WrongStore } from '../broker.js';
+import { lineOf } from '../shapes.js';
 import { within } from '../within.js';
 
 /** Time limit of an operation, ms. */
@@ -178,9 +179,7 @@ export abstract class StoreBroker implements Pick<Broker, 'start' | 'status' | '
 
   /** One line, which begins with the store's name. */
   #describe(error: unknown): string {
-    const { message, code } = error as NodeJS.ErrnoException;
-    // an error of several addresses has no message
-    const [line = ''] = (message || code || String(error)).split('\n');
+    const line = lineOf(error);
     return line.startsWith(`${this.#name}: `) ? line : `${this.#name}: ${line}`;
   }
 }

@@ -1,4 +1,5 @@
 /** Parses the addresses in the Redis settings. Opens no connection; `config.ts` also checks the settings with it. */
+import { withoutBrackets } from '../../loopback.js';
 
 export interface Address {
   /** a name or an IP address, without brackets */
@@ -41,7 +42,7 @@ export const NAT_ALLOWED = 'internal:port=external:port,…';
 
 function addressOf(host: string, port: string | number): Address | undefined {
   const number = Number(port);
-  return number >= 1 && number <= 65_535 ? { host: host.replace(/^\[|\]$/g, ''), port: number } : undefined;
+  return number >= 1 && number <= 65_535 ? { host: withoutBrackets(host), port: number } : undefined;
 }
 /** @param text `host:port` */
 function addressIn(text: string): Address | undefined {

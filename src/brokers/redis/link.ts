@@ -23,7 +23,7 @@ const MAX_CAUSES = 10;
 /** How long a closing node waits until its goodbye is sent, ms. */
 const GOODBYE_TIMEOUT = 300;
 
-export type LinkState = 'connecting' | 'subscribed' | 'away' | 'closed';
+type LinkState = 'connecting' | 'subscribed' | 'away' | 'closed';
 
 export interface LinkOptions {
   connections: Connections;

@@ -31,7 +31,7 @@ import { databaseOf, type Store } from './store.js';
 import { type PendingSubscribe, Subscriptions } from './subscriptions.js';
 import { Verifier } from './verifier.js';
 
-export interface RedisOptions {
+export interface RedisBrokerOptions {
   store: Store;
   prefix: string;
   /** entries kept per key */
@@ -53,7 +53,7 @@ const SUBSCRIBE_BATCH = 200;
 
 export class RedisBroker implements Broker {
   readonly lease: number;
-  readonly #options: RedisOptions;
+  readonly #options: RedisBrokerOptions;
   readonly #connections: Connections;
   readonly #keys: Keys;
   readonly #sets: Sets;
@@ -63,7 +63,10 @@ export class RedisBroker implements Broker {
   #scheduled = false;
 
   /** @param connect makes the clients; only tests pass another function */
-  constructor(options: RedisOptions, connect: (store: Store, wait: number) => Connections = connections) {
+  constructor(
+    options: RedisBrokerOptions,
+    connect: (store: Store, wait: number) => Connections = connections,
+  ) {
     const { store, prefix, history, wait, node, lease = LEASE } = options;
     this.#options = options;
     this.lease = lease;

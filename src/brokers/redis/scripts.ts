@@ -10,7 +10,7 @@ const set = ENCODE_ENTRY_LUA + lua('set');
  * Lets one script use keys of several slots on a Cluster, which Redis 7 refuses otherwise. Redis 6 allows it without
  * this line, and rejects the line as a syntax error.
  */
-export const ACROSS_SLOTS = '#!lua flags=allow-cross-slot-keys\n';
+const ACROSS_SLOTS = '#!lua flags=allow-cross-slot-keys\n';
 
 export const scripts = {
   tagwaitSet: { lua: set, numberOfKeys: 2 },

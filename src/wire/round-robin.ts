@@ -4,7 +4,7 @@
  * Runs jobs in order, one per turn. Node.js accepts one connection per turn: if a turn handled the pipelined requests
  * of all connections, a new connection would wait for many long turns.
  */
-export class Turns {
+export class RoundRobin {
   readonly #jobs: (() => void)[] = [];
 
   /** Adds a job, which runs in a later turn, never at once. */

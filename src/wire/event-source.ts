@@ -11,7 +11,7 @@ const isEventSource = ({ headers }: IncomingMessage): boolean => headers.accept 
  * Answers an `EventSource` with 200, a comment, and `retry`. Other clients are to be answered with the status.
  * @param reason one line, for a person @param wait ms @returns false: it is another client, and has no answer yet
  */
-export function comeAgain(
+export function retryEventSource(
   request: IncomingMessage,
   response: ServerResponse,
   reason: string,
