@@ -1,6 +1,6 @@
-/** What is known about a value when it is heard. */
+/** Details of a value. */
 export interface Info {
-  /** Where to go on after a reload (option `since`). Moves with the newest value of an answer, never before it. */
+  /** Pass it as `since` after a reload. Moves with the newest value of an answer, never before it. */
   readonly cursor: string | undefined;
   /** How many values were set before this one and are no longer kept. */
   readonly lost: number;
@@ -20,10 +20,13 @@ export interface WatchError {
   readonly retry?: number | undefined;
 }
 
-/** All is well · the service asks for patience · it cannot be reached · the watch has ended by itself. */
+/**
+ * `waiting`: a poll is under way · `busy`: the service asked to retry later · `offline`: the service cannot be reached ·
+ * `ended`: no further polls.
+ */
 export type State = 'waiting' | 'busy' | 'offline' | 'ended';
 
-/** Why a watch ended by itself. `stop()` ends it without a word. */
+/** Why a watch ended by itself. `stop()` calls no handler. */
 export type Reason = 'final' | 'expired' | 'bad request' | 'forbidden' | 'blocked';
 
 export interface Options<Value = unknown> {
@@ -48,13 +51,13 @@ export interface Options<Value = unknown> {
 export interface Watch {
   /** Ends the watch; no handler is called from then on. May be called at any time, any number of times. */
   stop(): void;
-  /** Why the watch ended; `stopped`: by `stop()`, the signal, or its tag's leaving. Never rejected. Missing where there are no promises. */
+  /** Why the watch ended; `stopped`: by `stop()`, the signal, or its tag's leaving. Never rejects. Missing in engines without promises. */
   readonly ended: Promise<Reason | 'stopped'>;
   /** When the ticket ends, ms since 1970 by the page's own clock. Missing until the first answer, and without a ticket. */
   readonly expires?: number | undefined;
 }
 
-/** Hears every value that is set for the key, in order and once. Never throws. On a server it does nothing. */
+/** Watches a key: calls `onvalue` once for each value, in order. Never throws. On a server it does nothing. */
 export function watch<Value = unknown>(key: string, options?: Options<Value>): Watch;
 
 declare const tagwait: { watch: typeof watch };

@@ -1,12 +1,12 @@
 /*
  * The page's script: it polls by script tags and calls the page's handlers. ES3 in syntax and in what it calls.
  * One file and one closure, because its functions share their variables: across files each would need a name in the build.
- * The build wraps `create` for each way to load it; `included`: by a script tag of its own, not in a bundle; `read` makes
- * of an answer to several keys one to this watch (many.js), and is left out of the script for one key.
+ * The build wraps `create` for each way to load it; `included`: by a script tag of its own, not in a bundle; `read`
+ * (many.js only) converts an answer for several keys into one for this watch. The script for one key leaves it out.
  *
- * One rule carries it: a poll belongs to the place in the chain (`since`) that it was asked from. An answer
- * counts while the chain still stands there, however late it comes, and moves the chain on. So an abandoned
- * poll can still deliver, nothing is delivered twice, and the order of cursors need not be known.
+ * Invariant: a poll is valid only while `since` is still the cursor that it was sent with. A late answer with values
+ * counts if its poll is valid, and moves `since` on. So an abandoned poll can still deliver, nothing is delivered twice,
+ * and cursors need not be compared for their order.
  *
  * The order of the functions, some numbers written twice and `[since]` for text are what gzip packs best.
  */

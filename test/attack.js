@@ -1,14 +1,15 @@
 /**
- * 10,000 idle attackers, or one with dear requests, and 1,000 honest pages on one node, all on this machine's loopback;
- * stops by itself.
+ * 10,000 idle attackers, or one that sends expensive requests, and 1,000 honest pages on one node, all on this machine's
+ * loopback; stops by itself.
  *
  *     npm run attack
  *
- * An attacker connects and says nothing, or one header a second, or asks once and stays, or holds a poll of a key that
- * nobody sets; whatever is closed comes back. One address sends, within its limit, the dearest requests that are known
- * (dear.js), each on a connection of its own; a program on this machine sends those of the internal port. An honest page polls its key again and again, and every second some new
- * ones come. A backend sets a hundred values a second. Measured: from when a set was due until its page has it, from a
- * new page's first byte until its answer, and what the service has open and in memory before, during and after.
+ * An attacker connects and says nothing, or sends one header a second, or asks once and stays, or holds a poll of a key
+ * that nobody sets; when its connection is closed it comes back. One address sends, within its limit, the most expensive
+ * requests known (expensive.js), each on a connection of its own; a program on this machine sends those of the internal
+ * port. An honest page polls its key again and again, and some new ones come every second. A backend sets a hundred
+ * values a second. Measured: from when a set was due until its page has it, from a new page's first byte until its
+ * answer, and what the service has open and in memory before, during and after.
  */
 import { fork, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,11 +21,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { TAGWAIT } from '../bench/command.js';
 import { until } from '../bench/until.js';
-import { DEAR } from './dear.js';
+import { EXPENSIVE } from './expensive.js';
 
 const ATTACKERS = Number(process.env.ATTACKERS ?? 10_000);
-const DEAR_A_SECOND = 200;
-const DEAR_SETS_A_SECOND = 50;
+const EXPENSIVE_A_SECOND = 200;
+const EXPENSIVE_SETS_A_SECOND = 50;
 const PAGES = 1000;
 const SETS_A_SECOND = 100;
 const NEW_A_SECOND = 20;
@@ -36,7 +37,7 @@ const SLOWLY = { within: 60_000, every: 200 };
 const PER_PROCESS = 2500;
 
 const now = () => performance.timeOrigin + performance.now();
-const roles = { attack, dear, pages, newcomers };
+const roles = { attack, expensive, pages, newcomers };
 const [role, ...given] = process.argv.slice(2);
 // what the main process started ends with it
 process.once('disconnect', () => process.exit());
@@ -79,11 +80,11 @@ async function attack(url, many, network) {
   setInterval(() => process.send({ connected }), 500);
 }
 
-/** Requests of every dear kind of a port in turn, from one address; tells how many were answered. */
-function dear(port, url, aSecond) {
+/** Requests of each expensive kind of a port in turn, from one address; reports how many were answered. */
+function expensive(port, url, aSecond) {
   setPriority(constants.priority.PRIORITY_LOW);
   const { hostname, port: number } = new URL(url);
-  const kinds = DEAR.filter(kind => kind.port === port);
+  const kinds = EXPENSIVE.filter(kind => kind.port === port);
   const began = now();
   let sent = 0;
   let answered = 0;
@@ -271,10 +272,10 @@ async function main() {
   forget();
   const calm = await measure('pages alone', () => 0);
 
-  console.error(`attack: one address sends ${DEAR_A_SECOND} dear requests a second`);
+  console.error(`attack: one address sends ${EXPENSIVE_A_SECOND} expensive requests a second`);
   const besides = async (port, url, aSecond, name) => {
-    const one = start('dear', port, url, aSecond);
-    await until(() => one.got.connected > aSecond, 'dear requests are answered', SLOWLY);
+    const one = start('expensive', port, url, aSecond);
+    await until(() => one.got.connected > aSecond, 'expensive requests are answered', SLOWLY);
     forget();
     const good = await measure(name, () => 1);
     one.child.kill();
@@ -284,14 +285,14 @@ async function main() {
     await besides(
       'public',
       publicUrl,
-      DEAR_A_SECOND,
-      `and ${DEAR_A_SECOND} dear requests a second from one address`,
+      EXPENSIVE_A_SECOND,
+      `and ${EXPENSIVE_A_SECOND} expensive requests a second from one address`,
     ),
     await besides(
       'internal',
       internalUrl,
-      DEAR_SETS_A_SECOND,
-      `and ${DEAR_SETS_A_SECOND} dear requests a second to the internal port`,
+      EXPENSIVE_SETS_A_SECOND,
+      `and ${EXPENSIVE_SETS_A_SECOND} expensive requests a second to the internal port`,
     ),
   ].every(Boolean);
 
@@ -333,7 +334,7 @@ async function main() {
   if (!calm)
     fail(`this machine is busy: pages waited more than ${ALLOWED_P99} ms at p99 before any attacker came`);
   if (!bounded)
-    fail(`dear requests made honest pages wait more than ${ALLOWED_P99} ms at p99, or lose something`);
+    fail(`expensive requests made honest pages wait more than ${ALLOWED_P99} ms at p99, or lose something`);
   if (!good) fail(`honest pages waited more than ${ALLOWED_P99} ms at p99, or lost something`);
   // compiled code and buffers of a node that has worked: not what a new one has, but what it had before the crowd
   const before = rows[2].at(-1);

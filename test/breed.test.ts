@@ -1,18 +1,18 @@
 /**
- * No request costs much more CPU time than a plain poll: the most expensive ones that are known, and requests bred from
+ * No request costs much more CPU time than a plain poll: the most expensive ones known, and requests bred from
  * them, measured against a plain poll in the same run. BREED_SECONDS: a longer search; BREED_SEED: repeats a run.
  */
 import { connect } from 'node:net';
 import { expect, test } from 'vitest';
 import { changed, fresh, type Genes, type Random, randomOf, written } from './breed.js';
-import { DEAR } from './dear.js';
+import { EXPENSIVE } from './expensive.js';
 import { service } from './harness.js';
 
 const SECONDS = Number(process.env.BREED_SECONDS ?? 8);
 const SEED = Number(process.env.BREED_SEED ?? Math.floor(Math.random() * 2 ** 31));
 /**
- * How many plain polls, each with a connection of its own, a request may cost; and each further packet of it. The dearest
- * found is at 6 to 10 (a scrape; a set of numbers that V8 prints slowly); the faults that were mended were at 12 to 70 and more.
+ * Allowed cost of a request, in plain polls on a connection of their own, and of each further packet. The most expensive
+ * known cost 6 to 10 (a scrape; a set of numbers that V8 prints slowly); faults that were fixed cost 12 to 70 and more.
  */
 const MOST = 12;
 const PACKET = 0.5;
@@ -104,7 +104,7 @@ class Scale {
   }
 
   async weighPlain(times: number): Promise<void> {
-    this.#plain = Math.min(this.#plain, await leastOf(times, this.#urls.public, DEAR[0]?.packets ?? []));
+    this.#plain = Math.min(this.#plain, await leastOf(times, this.#urls.public, EXPENSIVE[0]?.packets ?? []));
   }
 
   /** @returns the cost as a fraction of the allowed one: above 1 it is too expensive */
@@ -113,7 +113,7 @@ class Scale {
   }
 
   /** Measures again what seems too expensive: on a busy machine any request may seem so once. */
-  async isDear(port: Genes['port'], packets: readonly string[], score: number): Promise<number> {
+  async leastCost(port: Genes['port'], packets: readonly string[], score: number): Promise<number> {
     let least = score;
     for (let time = 0; time < ROUNDS || (least > 1 && time < 20); time++) {
       await this.weighPlain(3);
@@ -138,12 +138,12 @@ async function scale(): Promise<Scale> {
 
 test('the most expensive requests that are known cost no more than a few plain polls', async () => {
   const prices = await scale();
-  const dear: string[] = [];
-  for (const { name, port, packets } of DEAR) {
-    const least = await prices.isDear(port, packets, await prices.weigh(port, packets, 5));
-    if (least > 1) dear.push(`${name}: ${(least * allowed(packets)).toFixed(0)} plain polls`);
+  const tooExpensive: string[] = [];
+  for (const { name, port, packets } of EXPENSIVE) {
+    const least = await prices.leastCost(port, packets, await prices.weigh(port, packets, 5));
+    if (least > 1) tooExpensive.push(`${name}: ${(least * allowed(packets)).toFixed(0)} plain polls`);
   }
-  expect(dear).toEqual([]);
+  expect(tooExpensive).toEqual([]);
 });
 
 test('requests bred from them cost no more either', { timeout: 60_000 + SECONDS * 2000 }, async () => {
@@ -165,10 +165,10 @@ test('requests bred from them cost no more either', { timeout: 60_000 + SECONDS 
     herd.take({ score: await prices.weigh(genes.port, packets, 4), genes });
   }
   for (const found of herd.best)
-    found.score = await prices.isDear(found.genes.port, written(found.genes), found.score);
+    found.score = await prices.leastCost(found.genes.port, written(found.genes), found.score);
   const [worst] = herd.best.sort((one, other) => other.score - one.score);
   const described = worst && describe(worst);
-  process.stderr.write(`bred ${tried}; the dearest: ${described}\n`);
+  process.stderr.write(`bred ${tried}; the most expensive: ${described}\n`);
   expect(worst?.score, `BREED_SEED=${SEED}: ${described}`).toBeLessThanOrEqual(1);
 });
 

@@ -1,5 +1,5 @@
 /** Breeds requests: the parts of one, how they mutate, and how they are written as bytes. */
-import { fill, MOST_BYTES, pieces } from './dear.js';
+import { fill, MOST_BYTES, pieces } from './expensive.js';
 
 /** A request to breed. It may be invalid. */
 export interface Genes {

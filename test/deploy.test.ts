@@ -362,7 +362,7 @@ describe('read, not run', () => {
       [11_000, 11_100].map(port => `server 127.0.0.1:${port} max_fails=1 fail_timeout=1s;`),
     );
     expect(Number(given('keepalive', upstream))).toBeGreaterThanOrEqual(1000);
-    // the service promises 65 s or more on an idle connection: the test in plain.test.ts
+    // the service promises 65 s or more on an idle connection: the test in two-readers.test.ts
     expect(Number.parseInt(given('keepalive_timeout', upstream) ?? '', 10)).toBeLessThanOrEqual(60);
     // a page's connection is idle for no longer than a hold and a wait
     expect(Number.parseInt(given('keepalive_timeout', server) ?? '', 10)).toBeGreaterThan(

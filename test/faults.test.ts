@@ -328,7 +328,7 @@ describe.concurrent('wrong settings end the start with one line', () => {
     return [code, child.output.stderr];
   };
 
-  test('a password that is wrong, or missing', async () => {
+  test('does not start with a wrong or missing password', async () => {
     const redis = await redisServer(['--requirepass', 'hunter2']);
     const at = `127.0.0.1:${redis.port}`;
     const [code, said] = await fails({ TAGWAIT_REDIS_URL: `redis://:wrong@${at}` });
@@ -346,7 +346,7 @@ describe.concurrent('wrong settings end the start with one line', () => {
     expect(node.output.stderr).not.toContain('hunter2');
   });
 
-  test('a Cluster given as one server, and the reverse', async () => {
+  test('does not start if a Cluster is given as a single server, or the reverse', async () => {
     const node = await redisServer(['--cluster-enabled', 'yes']);
     await node.client.cluster('ADDSLOTSRANGE', 0, 16383);
     // until then it answers CLUSTERDOWN, which may pass
@@ -365,7 +365,7 @@ describe.concurrent('wrong settings end the start with one line', () => {
     ]);
   });
 
-  test('a URL that is none', async () => {
+  test('rejects an invalid Redis URL', async () => {
     expect(await fails({ TAGWAIT_REDIS_URL: 'localhost:6379' })).toEqual([
       2,
       expect.stringContaining('give redis[s]://'),

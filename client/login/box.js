@@ -125,7 +125,7 @@ function begin(option, tag, url, nonce) {
     if (said === 'approved') redeem({ key: ticket.key, code: value.code });
   }
 
-  /** How the watch fares. Back again, the service may have been restarted and not know this code any more. */
+  /** State of the watch. After `offline` the service may have restarted and lost this code, so a new one is requested. */
   function linked(now) {
     var was = trouble;
     var next = now === 'waiting' ? '' : now;
@@ -140,7 +140,7 @@ function begin(option, tag, url, nonce) {
       );
   }
 
-  /** A code that nobody scanned is followed by the next, while the page is looked at. */
+  /** If nobody scanned the code, shows a new one while the page is visible, at most `RENEWALS` in a row. */
   function expire() {
     var more = state === 'waiting' && renewed < RENEWALS;
     leave();

@@ -61,7 +61,7 @@ export async function startLive(longpoll: LongPoll, metrics: Metrics, options: L
     const value = { sample, node: longpoll.describe(), nodes };
     return (await inner.set(key, value, { ttl: SAMPLE_INTERVAL * HISTORY })).watched;
   };
-  const failed = (err: unknown) => log.error({ err }, 'the live page');
+  const failed = (err: unknown) => log.error({ err }, 'the live page could not be updated');
   const feed = await startFeed({ sampler, snapshot: measure.snapshot, others, set, shared, failed });
   return {
     page,

@@ -100,7 +100,7 @@ test.each([
   expect(withoutAccess(text)).toBe(shown);
 });
 
-test('a NAT map', () => {
+test('parses a NAT map and rejects invalid pairs', () => {
   expect(parseNat(['10.0.0.1:6379=redis.example.com:7001', '[fd00::1]:6379=[::1]:7002'])).toEqual({
     '10.0.0.1:6379': { host: 'redis.example.com', port: 7001 },
     'fd00::1:6379': { host: '::1', port: 7002 },

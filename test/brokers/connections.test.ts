@@ -384,7 +384,7 @@ describe('a Cluster', () => {
     expect(errors.join()).not.toMatch(/undefined/);
   });
 
-  test('a slot that no server has: no server', async () => {
+  test('serverOf throws for a slot without a server', async () => {
     const { nodes } = await clusterOf(1, { slots: slotOf('a') });
     const { client } = await ready({ kind: 'cluster', nodes });
     expect(serverOf(client, 'b').options.port).toBe(Number(nodes[0]?.split(':')[1]));

@@ -41,7 +41,7 @@ test('a socket that fails twice, as a TLS handshake does, fails: nothing is thro
   expect((connector as unknown as { firstError?: Error }).firstError).toBe(first);
 });
 
-test('a socket at a path', async () => {
+test('connects to a Unix socket if a path is given, and ignores host and port', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'tagwait-'));
   onTestFinished(() => rmSync(folder, { recursive: true }));
   const path = join(folder, 'redis.sock');

@@ -103,7 +103,7 @@ export const GROUPS = {
     files: filesOf('wire'),
     tests: tests(
       ...['parts', 'fast-path', 'connection', 'connections', 'port'].map(name => `wire/${name}`),
-      ...['plain', 'slowpath'],
+      ...['two-readers', 'slowpath'],
     ),
     sample: 0.3,
   },

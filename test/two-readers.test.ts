@@ -1,4 +1,4 @@
-/** The fast path and Node's HTTP server: which reads a request, equal answers, mixed connections, and timeouts. */
+/** The two readers of requests, the fast path and Node's HTTP server: which one reads what, equal answers, mixed connections, and timeouts. */
 import diagnostics from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';

@@ -1,6 +1,6 @@
 /**
- * The dearest requests that are known, as bytes: each is 16 KiB at most. `breed.test.ts` begins with them and holds each
- * to the price of a plain poll; `npm run attack` sends them.
+ * The most expensive requests known, as bytes: at most 16 KiB each. `breed.test.ts` starts from them and compares the cost
+ * of each with that of a plain poll; `npm run attack` sends them.
  */
 
 export const MOST_BYTES = 16 * 1024;
@@ -18,13 +18,13 @@ const set = (type, body) => request('/status/set', `Content-Type: ${type}\r\n`, 
 /** @param {string} unit */
 const chunks = unit => `${fill(`${unit.length.toString(16)}\r\n${unit}\r\n`, 15_000)}0\r\n\r\n`;
 
-const POLL = '/status/get?key=dear&hold=0';
+const POLL = '/status/get?key=poll&hold=0';
 const LONG = 15_800;
 /** The same field twice, which the fast path leaves to Node's HTTP. */
 const TWICE = 'Referer: a\r\nReferer: b\r\n';
 
 /** @type {{ name: string, port: 'public' | 'internal', packets: string[] }[]} */
-export const DEAR = [
+export const EXPENSIVE = [
   { name: 'a plain poll', port: 'public', packets: [request(POLL)] },
   { name: 'a plain poll, read by Node', port: 'public', packets: [request(POLL, TWICE)] },
   { name: 'health', port: 'public', packets: [request('/healthz')] },
