@@ -98,10 +98,11 @@ function createMany(window, document, included) {
         line.telling = false;
         if (line.stale) renew(line);
       },
+      // A new poll of the line is no news to a key that has been offline: an answer is.
       onstate: function (state) {
         if (state !== 'ended')
           each(line, function (one) {
-            become(one, state);
+            if (state !== 'waiting' || !one.state) become(one, state);
           });
       },
       onerror: function (error) {
@@ -148,6 +149,10 @@ function createMany(window, document, included) {
       for (var i = of.length; i--; ) if (of[i].key === answer.key) one = of[i];
     }
     line.one = one;
+    if (code > -2)
+      each(line, function (one) {
+        become(one, 'waiting');
+      });
     if (answer.left && one) setExpiry(line, answer, endOf(one));
     if (several && answer.key && code && one) {
       // this key has ended, the others go on
@@ -199,7 +204,6 @@ function createMany(window, document, included) {
 
   function watch(key, options) {
     options = options || {};
-    var zone = window.Zone;
     var signal = options.signal;
     var one = {
       key: key,
@@ -221,7 +225,9 @@ function createMany(window, document, included) {
         }
       }
     };
-    if (zone) one.tell = zone.current.wrap(one.tell);
+    try {
+      one.tell = Zone.current.wrap(one.tell);
+    } catch (e) {} // no zone.js, or something else of that name
     if (window.Promise)
       one.self.ended = new Promise(function (resolve) {
         one.settle = resolve;

@@ -207,8 +207,8 @@ function create(window, document, included, read) {
 
       heard['p' + number] = function (answer) {
         var code = answer.code;
-        var before = since;
         var fresh = answer.cursor !== since && !code;
+        var before = since;
         // A drop is answered through the same function. And where the chain has moved on, whatever this says is known, or
         // will be said again.
         if (!(script && number === polls ? !(live = 0) : fresh) || from !== since || ended) return;
@@ -219,17 +219,15 @@ function create(window, document, included, read) {
           delay = 250;
           since = answer.cursor || since;
           become('waiting');
-          if (fresh) {
-            var values = (answer.earlier || []).concat([answer.data]);
-            for (; values.length && !ended; answer.lost = 0)
-              tell('onvalue', values.shift(), {
-                lost: answer.lost | 0,
-                cursor: values.length ? before : since,
-                'final': !values.length && !!answer['final']
-              });
-          }
-          // The backend waits for a proof that the handlers ran: one poll more, which is not dropped.
-          if (answer.receipt) part((live = ask()));
+          var values = fresh ? (answer.earlier || []).concat([answer.data]) : '';
+          for (; values.length && !ended; answer.lost = 0)
+            tell('onvalue', values.shift(), {
+              lost: answer.lost | 0,
+              cursor: values.length ? before : since,
+              'final': !values.length && !!answer['final']
+            });
+          // The backend waits for a proof that the handlers ran, for every value: one poll more, which is not dropped.
+          if (answer.receipt > values.length) part((live = ask()));
           if (answer['final']) end('final');
           if (ended) return;
           // Straight from the callback, because a hidden tab's timers crawl; but never round and round on nothing.

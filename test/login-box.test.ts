@@ -284,6 +284,20 @@ describe('a login', () => {
     await page.waitForURL('**/welcome');
     expect(stand.redeemed().map(({ fields }) => fields.code)).toEqual(['once', 'once']);
 
+    // the code lives a minute
+    const away = await site('data-then="/welcome"');
+    const waiting = await open(away.url, { clock: true });
+    await shows(waiting, 'waiting');
+    away.sick = 503;
+    await away.say({ state: 'approved', code: 'once' }, true);
+    await until(async () => {
+      await waiting.clock.runFor(1000);
+      return away.redeemed().length === 9;
+    });
+    away.sick = 0;
+    await waiting.clock.fastForward(10_000);
+    await waiting.waitForURL('**/welcome');
+
     const refusing = await site();
     const other = await open(refusing.url);
     await shows(other, 'waiting');
@@ -399,6 +413,58 @@ describe('a page', () => {
       document.getElementById('mine').id = 'later';`);
     await shows(page, 'waiting');
     expect([await page.locator('.tagwait-login').count(), keys.length]).toEqual([1, 1]);
+  });
+
+  test.each([
+    ['loading', ['loading', 'waiting', 'loading']],
+    ['waiting', ['loading', 'waiting']],
+    ['expired', ['loading', 'waiting', 'expired']],
+  ])('may stop the box when it hears of %s', async (state, states) => {
+    const { url, publicUrl, keys } = await site('', { body: '<p id="mine"></p>', ttl: 3 });
+    const page = await open(url);
+    await page.addScriptTag({ url: `${publicUrl}/login.js` });
+    await page.evaluate(`var login = tagwaitLogin({ look: 'none', new: '/login/new', redeem: '/login/redeem', url: '${publicUrl}',
+      onstate: now => {
+        heard.push(now);
+        if (now !== '${state}' || !login) return;
+        login.stop();
+        setTimeout(() => { ended = 1; }, 2500);
+      } });`);
+    if (state === 'loading') {
+      await until(() => page.evaluate('heard.length === 2'));
+      await page.evaluate('login.again()');
+    }
+    await until(() => page.evaluate('ended'));
+    expect(await page.evaluate('heard')).toEqual(states);
+    expect(keys).toHaveLength(1);
+    expect(await page.locator('script[src*="/status/get"]').count()).toBe(0);
+  });
+
+  test.each([
+    ['flex', 'body { display: flex; justify-content: center }'],
+    ['a column', 'body { display: flex; flex-direction: column; align-items: center }'],
+    ['a grid', 'body { display: grid; place-items: center }'],
+    ['a float', 'main { float: left }'],
+  ])('has a code of one size in %s, whatever the text beside it', async (_, css) => {
+    const page = await open((await site('data-lang="zh"')).url);
+    await page.addStyleTag({ content: css });
+    await shows(page, 'waiting');
+    expect((await page.locator('.tagwait-code').boundingBox())?.width).toBeGreaterThan(200);
+  });
+
+  test('that has shown the box shows the phone in its own look', async () => {
+    const { url, publicUrl } = await site();
+    const page = await open(url);
+    await shows(page, 'waiting');
+    await page.evaluate(`document.getElementById('login').insertAdjacentHTML('afterend', '<p id="ask"></p>');
+      for (const [name, value] of Object.entries({ src: '${publicUrl}/login/phone.js', 'data-scan': '/login/new', 'data-into': '#ask' }))
+        (window.tag = window.tag || document.createElement('script')).setAttribute(name, value);
+      document.body.appendChild(tag);`);
+    await page.locator('.tagwait-acts').waitFor();
+    expect(await page.locator('.tagwait-acts').evaluate(acts => getComputedStyle(acts).display)).toBe('flex');
+    expect(await page.locator('.tagwait-card').evaluate(card => getComputedStyle(card).position)).toBe(
+      'relative',
+    );
   });
 
   test('is given a table where there is no SVG', async () => {

@@ -117,6 +117,30 @@ test('repeats a call three times without a good answer, and then offers to try a
   expect(asked).toEqual(['/scan', ...Array(5).fill('/approve')]);
 });
 
+test('counts the tries of each call by itself', async () => {
+  const answers: Record<string, Answer> = { '/scan': 503, '/approve': 503 };
+  const { page, asked } = await phone(answers);
+  await until(() => asked.length === 3);
+  answers['/scan'] = 200;
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+  await until(() => asked.filter(path => path === '/approve').length === 2);
+  answers['/approve'] = 200;
+  await heading(page, 'Confirmed. Continue on the other screen.');
+});
+
+test.each(['de', 'ru', 'fr', 'ar'])(
+  'in %s nothing leaves a screen of 195 px: a phone with letters of twice the size',
+  async lang => {
+    const show = { 'Compare this number with the one on the page': '47 11' };
+    const { page } = await phone({}, show, `data-lang="${lang}"`);
+    await page.locator('.tagwait-asked').waitFor();
+    await page.setViewportSize({ width: 195, height: 800 });
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(195);
+    const value = await page.locator('dd').first().boundingBox();
+    expect(value?.width).toBeGreaterThan(60);
+  },
+);
+
 test('says that a code has expired when this tab has decided nothing', async () => {
   const { page } = await phone({ '/scan': 410 });
   await heading(page, 'Code expired. Scan the new one.');

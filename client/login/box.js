@@ -4,7 +4,7 @@
  */
 var RENEWALS = 5; // codes that follow by themselves, so that a page left open does not ask all night
 var LATE = 1000; // ms that a code lives longer here than on the service: a scan in the last moment counts
-var TRIES = 5; // of the redeem, when no answer comes
+var TRIES = 10; // of the redeem, when no answer comes: as long as the code lives, a minute
 
 /** @param option reads an option @param url the service @param nonce of the page's policy */
 function begin(option, tag, url, nonce) {
@@ -14,11 +14,11 @@ function begin(option, tag, url, nonce) {
   var turn = 0; // the number of the ticket: what belongs to an older one is not heard
   var renewed = 0; // by themselves, in a row
   var asleep; // the next code waits until the page is looked at
-  var ticket, view, watch, span, deadline, timer;
+  var ticket, view, watch, span, deadline, timer, stopped;
 
-  /** A page that is replaced without a load: the tag has left, and the box with it. */
+  /** Stopped; or the page was replaced without a load: the tag has left, and the box with it. */
   function gone() {
-    return tag && tag.element.isConnected < 1;
+    return stopped || (tag && tag.element.isConnected < 1);
   }
 
   /** Makes a function that does nothing once another ticket has taken the place of this one, or the box has left. */
@@ -48,7 +48,7 @@ function begin(option, tag, url, nonce) {
     if (gone()) return stop();
     paint();
     if (alive() && new Date() - deadline > LATE) expire();
-    if (asleep && !document.hidden) follow();
+    follow();
   }
 
   /** The state changes here, and nowhere else. */
@@ -73,6 +73,7 @@ function begin(option, tag, url, nonce) {
   }
 
   function follow() {
+    if (!asleep || document.hidden) return;
     renewed++;
     renew();
   }
@@ -83,7 +84,6 @@ function begin(option, tag, url, nonce) {
     leave();
     // an engine without it is given the ticket by the page, and a new one by a new page
     if (!window.XMLHttpRequest) return location.reload();
-    become('loading');
     var ask = mine(function () {
       post(option, 'new', {}, answered);
     });
@@ -93,12 +93,14 @@ function begin(option, tag, url, nonce) {
       become('loading', status ? 'busy' : 'offline');
       setTimeout(ask, answer.retry || (500 + Math.random() * 1000) * Math.min(++tries, 20));
     });
+    become('loading');
     ask();
   }
 
   /** @param date the server's clock, if its answer had one */
   function show(given, date) {
     var rows = qr(given.link);
+    var number = turn;
     ticket = given;
     span = ticket.expires - (+new Date(date) || +new Date()) / 1000;
     if (!(span > 0 && span < 86400)) span = 120;
@@ -106,6 +108,7 @@ function begin(option, tag, url, nonce) {
     if (!rows) return become('failed');
     if (view) view.code(rows);
     become('waiting');
+    if (number !== turn) return; // the page has stopped the box when it heard of the state
     watch = client().watch(ticket.key, {
       url: url,
       proof: ticket.proof,
@@ -144,9 +147,9 @@ function begin(option, tag, url, nonce) {
   function expire() {
     var more = state === 'waiting' && renewed < RENEWALS;
     leave();
-    become('expired');
     asleep = more;
-    if (more && !document.hidden) follow();
+    become('expired');
+    follow();
   }
 
   /** Posts the code. The backend gives it as the `id` too, so that a repeat is answered as the first was. */
@@ -189,6 +192,7 @@ function begin(option, tag, url, nonce) {
     );
 
   function stop() {
+    stopped = 1;
     leave();
     clearInterval(timer);
     if (view) view.remove();

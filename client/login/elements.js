@@ -42,10 +42,12 @@ function addSvg(parent, side, name, parts) {
   return svg;
 }
 
+var looked; // once for each copy of the script
+
 /** Without a nonce, and under any policy, where sheets can be constructed; by an element in front of the page's own styles elsewhere. */
 function addLook(nonce) {
-  if (document.tagwaitLook) return;
-  document.tagwaitLook = 1;
+  if (looked) return;
+  looked = 1;
   try {
     var sheet = new CSSStyleSheet();
     sheet.replaceSync(LOOK);

@@ -167,6 +167,7 @@ function ask(option, parent, before) {
     if (typeof show !== 'object') show = { site: show };
     show.site = shown(show.site) || location.hostname;
     show.browser = browserOf(show.browser);
+    tries = 0;
     title('asked', questionOf(texts, show));
     var list = add(root, 'dl');
     var rows = rowsOf(show, login.created, texts);

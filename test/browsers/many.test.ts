@@ -217,6 +217,32 @@ test('a final value whose set waits for a receipt: the next poll still has the k
   expect(heard.a?.filter(what => what === 'final' || what === 'expired')).toEqual(['final']);
 });
 
+test('a key that joins while the line is offline is no news to the others: an answer is', () => {
+  const on = page();
+  const states: string[] = [];
+  const options = (key: string) => ({ onstate: (state: string) => states.push(key + state) });
+  watchAll(on, ['a'], options);
+  for (let failures = 0; failures < 2; failures++) {
+    on.newest.onerror();
+    on.pass(2000);
+  }
+  expect(states).toEqual(['awaiting', 'aoffline']);
+  watchAll(on, ['b'], options);
+  expect(states.slice(2)).toEqual(['bwaiting']);
+  on.answer(cursors('', ''));
+  expect(states.slice(3)).toEqual(['awaiting']);
+});
+
+test.each([
+  ['an element', { id: 'Zone' }],
+  ['a function of the page', () => {}],
+])('a Zone that is %s is no zone', (_, Zone) => {
+  const on = new Page({}, { Zone }, undefined, 'many');
+  const { heard } = watchAll(on, ['a']);
+  on.answer({ code: 0, data: 1, cursor: 'a-1' });
+  expect(heard.a?.[0]).toBe(1);
+});
+
 test('what is about all keys goes to all', () => {
   const on = page();
   const states: string[] = [];

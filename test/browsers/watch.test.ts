@@ -322,6 +322,30 @@ describe('a final value whose set waits for a receipt', () => {
     expect(page.channels.every(({ closed }) => closed)).toBe(true);
   });
 
+  test.each([
+    ['a value before it', { onvalue: (watching: Values) => watching.stop() }],
+    ['a state before it', { onstate: (watching: Values) => watching.stop() }],
+  ])('not when the watch is stopped at %s: its handler does not run', (_, stops) => {
+    const page = new Page();
+    const heard: unknown[] = [];
+    const watching = page.watch('k', {
+      onvalue: (value: unknown) => {
+        heard.push(value);
+        stops.onvalue?.(watching);
+      },
+      onstate: (state: string) => state === 'waiting' && page.polls.length > 2 && stops.onstate?.(watching),
+    });
+    page.newest.onerror();
+    page.pass(2000);
+    page.newest.onerror();
+    page.pass(4000);
+    const polls = page.polls.length;
+    page.answer({ ...FINAL, data: 2, earlier: [1] });
+    page.pass(120_000);
+    expect(heard).toEqual(stops.onvalue ? [1] : []);
+    expect(page.polls.length).toBe(polls);
+  });
+
   test('without one, it does not', () => {
     const page = new Page();
     page.watch('k');
