@@ -115,7 +115,7 @@ async function hears({ url }: Front, key: string): Promise<{ data: unknown; fail
   }
 }
 
-describe.skipIf(installed.length === 0)(`behind ${installed.join(', ')}`, { timeout: 120_000 }, () => {
+describe.skipIf(installed.length === 0)(`behind ${installed.join(', ')}`, () => {
   test('held, reloaded, heard; streams and WebSockets; 16 KiB of cookies; a page that leaves is let go; a node drains', async () => {
     const { url: redisUrl } = await redisServer();
     const options = { redisUrl, trustProxy: 1, hold: 90, drain: 1, maxPollsPerIp: 0 };

@@ -178,7 +178,7 @@ async function scraped(nodes: Spawned[]) {
 test.skipIf(!prometheus)(
   'Prometheus has a number for every panel, and an alert sees that Redis is away',
   {
-    timeout: 120_000,
+    timeout: 300_000,
   },
   async () => {
     const redis = await redisServer();

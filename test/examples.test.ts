@@ -157,7 +157,7 @@ describe.concurrent('brokers of other stores', () => {
     const { name, installed, start, variable, more } = store;
     test.skipIf(!installed)(
       `${name} keeps the promises of a broker, and a node notices that its store hangs or breaks off`,
-      { timeout: 240_000 },
+      { timeout: 400_000 },
       async ({ expect, onTestFinished }) => {
         const address = await start(onTestFinished);
         const [{ passed, failed }] = await Promise.all([

@@ -73,7 +73,7 @@ describe.concurrent('Redis away', () => {
     ]);
     await redis.start();
     await until(async () => (await status(`${internalUrl}/readyz`)) === 200);
-    expect(await poll(publicUrl, { key: 'a', since: cursor })).toMatchObject({ code: -1 });
+    await until(async () => (await poll(publicUrl, { key: 'a', since: cursor })).code === -1);
     await set(internalUrl, { key: 'a', value: 3 });
     const { code, data, earlier, lost } = await poll(publicUrl, { key: 'a', since: cursor });
     expect({ code, data, earlier, lost }).toEqual({ code: 0, data: 3, earlier: undefined, lost: undefined });
@@ -127,7 +127,7 @@ describe.concurrent('Redis away', () => {
       await redis.client.set(`k${key}`, randomBytes(1000).toString('base64'));
     await redis.client.save();
     await redis.kill();
-    await redis.start(['--key-load-delay', '100000', '--loading-process-events-interval-bytes', '1024']);
+    await redis.start(['--key-load-delay', '500000', '--loading-process-events-interval-bytes', '1024']);
     const node = await spawned({ TAGWAIT_REDIS_URL: redis.url });
     await until(() => /"cause":"127\.0\.0\.1:\d+: LOADING/.test(node.output.stderr));
     await redis.client.config('SET', 'key-load-delay', '0');

@@ -29,7 +29,7 @@ async function open(url: string, width = 1100) {
   return { page, faults, asked };
 }
 
-test.concurrent('logins by state, once there was one', { timeout: 60_000 }, async () => {
+test.concurrent('logins by state, once there was one', async () => {
   const node = await spawned({ TAGWAIT_SECRET: 's'.repeat(32) });
   const { page, faults } = await open(node.internalUrl);
   await page.locator('#nodes tr').first().waitFor();

@@ -88,7 +88,7 @@ async function tabs(front: string) {
 // what is below runs side by side: most of it waits, for a whole hold or for a drain
 test.skipIf(installed.length === 0)(
   "behind each of them a whole hold fits under the time-outs, and each page's own address is counted, whatever it says",
-  { concurrent: true, timeout: 150_000 },
+  { concurrent: true },
   async () => {
     const whole: Promise<{ kind: string; code: number; took: number }>[] = [];
     for (const kind of installed) {
@@ -116,7 +116,7 @@ test.skipIf(installed.length === 0)(
 // behind one proxy, test after test
 describe.concurrent.each(KNOWN)('behind a real %s', kind => {
   const here = test.skipIf(!program(kind));
-  const inTurn = { concurrent: false, timeout: 180_000 };
+  const inTurn = { concurrent: false };
 
   here('a scan login, and ten tabs over one HTTP/2 connection', inTurn, async () => {
     const { nodes, front } = await twoNodes(kind, { TAGWAIT_SECRET: 's'.repeat(32) });

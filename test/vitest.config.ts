@@ -11,7 +11,7 @@ export default defineConfig({
     // of the tests of one file that say so; with three of each, waits of a browser took seconds
     maxConcurrency: 2,
     // longer than a wait in a test, which says what it waited for
-    testTimeout: 120_000,
-    hookTimeout: 180_000,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
   },
 });

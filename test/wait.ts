@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 
 /** How long a test waits for what has no time limit of its own, ms: enough for a machine that is busy with other work. */
-export const PATIENCE = 60_000;
+export const PATIENCE = 120_000;
 
 interface Wait {
   /** ms; give it only where the time is what the test is about */

@@ -24,8 +24,6 @@ import {
 } from 'tagwait/broker-kit';
 
 const HEARTBEAT = 2000; // ms
-const TIMEOUT = 4000; // of a query, ms
-const TRANSACTION_TIMEOUT = 10_000; // with the wait for a connection, ms
 /** PostgreSQL refuses a payload of 8,000 bytes: the nodes then read this one key again. */
 const MAX_PAYLOAD = 7999;
 /** Wrong password, no such user, no such database, no permission: a retry cannot succeed. */
@@ -75,14 +73,18 @@ export class PostgresBroker extends StoreBroker {
   #survey;
   #inOrder = new InOrder();
 
-  /** @param options url of the database; node, a unique name of at most 55 letters; history, entries to keep for each key */
-  constructor({ url, node, history }) {
-    super({ name: 'PostgreSQL', interval: HEARTBEAT, timeout: TRANSACTION_TIMEOUT });
+  /**
+   * @param options url of the database; node, a unique name of at most 55 letters; history, entries to keep for each key;
+   *   timeout of a query, ms
+   */
+  constructor({ url, node, history, timeout = 4000 }) {
+    // a transaction may wait for a connection before its queries
+    super({ name: 'PostgreSQL', interval: HEARTBEAT, timeout: 2.5 * timeout });
     this.#node = node;
     this.#history = history;
-    this.#client = { connectionString: url, query_timeout: TIMEOUT, connectionTimeoutMillis: TIMEOUT };
+    this.#client = { connectionString: url, query_timeout: timeout, connectionTimeoutMillis: timeout };
     // many may wait for a free connection
-    this.#pool = new pg.Pool({ ...this.#client, connectionTimeoutMillis: 2 * TIMEOUT });
+    this.#pool = new pg.Pool({ ...this.#client, connectionTimeoutMillis: 2 * timeout });
     // the error of an idle connection would end the process
     this.#pool.on('error', () => {});
   }
