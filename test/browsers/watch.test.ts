@@ -1,6 +1,6 @@
 /** The page's script on a page made by hand, with a clock that the test moves: its loop, in milliseconds. */
 import { describe, expect, test } from 'vitest';
-import { type Channel, Page } from './virtual.js';
+import { type Channel, Page, type Watching } from './virtual.js';
 
 const BUSY = { code: -3, message: 'busy', retry: 60_000 };
 
@@ -322,9 +322,9 @@ describe('a final value whose set waits for a receipt', () => {
     expect(page.channels.every(({ closed }) => closed)).toBe(true);
   });
 
-  test.each([
-    ['a value before it', { onvalue: (watching: Values) => watching.stop() }],
-    ['a state before it', { onstate: (watching: Values) => watching.stop() }],
+  test.each<[string, Record<string, (watching: Watching) => void>]>([
+    ['a value before it', { onvalue: (watching: Watching) => watching.stop() }],
+    ['a state before it', { onstate: (watching: Watching) => watching.stop() }],
   ])('not when the watch is stopped at %s: its handler does not run', (_, stops) => {
     const page = new Page();
     const heard: unknown[] = [];
