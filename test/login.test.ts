@@ -549,11 +549,11 @@ describe('in a program', () => {
 describe('times', () => {
   /** The embedded store, and the clock that the test sets. */
   async function withClock() {
-    vi.useFakeTimers({ toFake: ['Date'] });
+    vi.useFakeTimers({ toFake: ['Date', 'performance', 'setTimeout', 'clearTimeout'] });
     const broker = new MemoryBroker({ history: 1 });
     onTestFinished(async () => {
-      vi.useRealTimers();
       await broker.close();
+      vi.useRealTimers();
     });
     await broker.start({ entry() {}, gap() {}, drop() {}, held: () => 0, describe: () => ({}) as never });
     const store: LoginStore = {
@@ -569,7 +569,7 @@ describe('times', () => {
     const { key } = await logins.new('v', 120, '1');
     const answer = await logins.scan(key, 'p');
     const begun = Date.now();
-    const at = (seconds: number) => vi.setSystemTime(begun + seconds * 1000);
+    const at = (seconds: number) => vi.advanceTimersByTime(begun + seconds * 1000 - Date.now());
     const approve = () => logins.approve(key, 'p', '7');
     const code = async () =>
       (JSON.parse((await broker.peek(key)).entries[0]?.value ?? '') as { code: string }).code;
@@ -598,6 +598,18 @@ describe('times', () => {
     expect(await redeem()).toMatchObject({ user: '7' });
     await approve();
     await expect(redeem()).rejects.toMatchObject({ reason: 'redeemed' });
+  });
+
+  test('a record is kept for another ttl after the end of its login, and of its code if that is later', async () => {
+    const { logins, key, at, approve, code } = await scanned();
+    at(119);
+    await approve();
+    const claimed = await code();
+    const late = () => logins.redeem(key, claimed, 'v', undefined);
+    at(298.9);
+    await expect(late()).rejects.toMatchObject({ reason: 'expired' });
+    at(299.1);
+    await expect(late()).rejects.toMatchObject({ reason: 'unknown' });
   });
 
   test('at its end a login can be neither approved nor denied, and the scan is still answered the same', async () => {

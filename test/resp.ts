@@ -8,8 +8,10 @@ export type Answer = string | number | null | Error | Answer[];
 
 export interface Speaker {
   port: number;
-  /** Sends a reply to all clients without a request. */
+  /** Sends a message to all clients that have subscribed to anything. */
   say(answer: Answer): void;
+  /** Ends all connections. */
+  end(): void;
 }
 
 /** @param reply to a command, whose name is in upper case; undefined: nothing is answered */
@@ -17,15 +19,20 @@ export async function speaker(
   reply: (command: string[], socket: Socket) => Answer | undefined,
 ): Promise<Speaker> {
   const sockets = new Set<Socket>();
+  const subscribed = new Set<Socket>();
   const server = createServer(socket => {
     sockets.add(socket);
     let pending = '';
     socket.setEncoding('latin1').on('error', () => {});
-    socket.on('close', () => sockets.delete(socket));
+    socket.on('close', () => {
+      sockets.delete(socket);
+      subscribed.delete(socket);
+    });
     socket.on('data', data => {
       pending += data;
       for (let read = readCommand(pending); read; read = readCommand(pending)) {
         pending = pending.slice(read.length);
+        if (read.command[0] === 'SUBSCRIBE') subscribed.add(socket);
         const answer = reply(read.command, socket);
         if (answer !== undefined) socket.write(encode(answer));
       }
@@ -39,7 +46,10 @@ export async function speaker(
   return {
     port: (server.address() as AddressInfo).port,
     say: answer => {
-      for (const socket of sockets) socket.write(encode(answer));
+      for (const socket of subscribed) socket.write(encode(answer));
+    },
+    end: () => {
+      for (const socket of sockets) socket.end();
     },
   };
 }

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { Redis } from 'ioredis';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Address } from '../../src/brokers/redis/address.js';
 import { Sentinels } from '../../src/brokers/redis/sentinels.js';
 import { run, until } from '../harness.js';
@@ -11,7 +11,7 @@ import { type Answer, type Speaker, speaker } from '../resp.js';
 interface Sentinel extends Speaker {
   /** the commands it got, one a line */
   got: string[];
-  /** the port that it says the master has */
+  /** the port that it says the master has; 0: it knows none */
   master: number;
 }
 
@@ -31,7 +31,7 @@ async function sentinel(master: number, wants?: string[], others: Answer = []): 
     if (wants && !known.has(socket)) return new Error('NOAUTH Authentication required.');
     if (name === 'SENTINEL' && args[0] === 'SENTINELS') return others;
     if (name === 'SENTINEL' && args[0] === 'GET-MASTER-ADDR-BY-NAME')
-      return args[1] === 'tag' ? ['127.0.0.1', String(self.master)] : null;
+      return args[1] === 'tag' && self.master ? ['127.0.0.1', String(self.master)] : null;
     if (name === 'SENTINEL') return new Error(`ERR Unknown sentinel subcommand '${args[0]}'`);
     return name === 'SUBSCRIBE' ? ['subscribe', args[0] as string, 1] : 'PONG';
   });
@@ -144,14 +144,35 @@ test('a client follows the master of its name, also over a NAT map and past Sent
   const where = (server: Speaker) =>
     until(() => client.status === 'ready' && client.options.port === server.port);
   await where(before);
-  await until(() => two.got.includes('SUBSCRIBE +switch-master'));
+  const subscribed = () => two.got.filter(line => line === 'SUBSCRIBE +switch-master').length;
+  await until(() => subscribed() === 1);
   const closed: string[] = [];
   client.on('close', () => closed.push(String(client.options.port)));
   two.say(['message', '+switch-master', 'another 127.0.0.1 1 127.0.0.1 2']);
+  two.say(['message', '+switch-master', 'tag 127.0.0.1 9002 127.0.0.1 9001']);
+  two.end();
+  await until(() => subscribed() === 2);
+  expect(closed, 'another master, and the one that it has, are nothing to it').toEqual([]);
   for (const each of [one, two]) each.master = 9002;
   two.say(['message', '+switch-master', 'tag 127.0.0.1 9001 127.0.0.1 9002']);
   await where(after);
-  expect(closed, 'the failover of another master is nothing to this one').toEqual([String(before.port)]);
+  expect(closed).toEqual([String(before.port)]);
+});
+
+test('a failover does not end the search of a client that has found no master yet', async () => {
+  const one = await sentinel(0);
+  const sentinels = new Sentinels({ ...given, at: at(one) });
+  const connector = new sentinels.connector({});
+  const connected = connector.connect(() => {});
+  await until(() => one.got.includes('SUBSCRIBE +switch-master'));
+  one.say(['message', '+switch-master', `tag 127.0.0.1 1 127.0.0.1 ${one.port}`]);
+  one.master = one.port;
+  const stream = await connected;
+  onTestFinished(() => {
+    connector.disconnect();
+    stream.destroy();
+  });
+  expect(connector.at).toBe(`127.0.0.1:${one.port}`);
 });
 
 test('a wrong password of all Sentinels ends the start, and no password is shown', async () => {
@@ -169,6 +190,9 @@ test('a wrong password of all Sentinels ends the start, and no password is shown
 });
 
 test('a connector that finds no master asks again, also Sentinels that are named, and ends when its client does', async () => {
+  // ioredis writes there what nobody listens to
+  const said = vi.spyOn(console, 'error');
+  onTestFinished(() => said.mockRestore());
   const field = (port: number) => ['name', 'x', 'ip', '127.0.0.1', 'port', String(port)];
   // they name each other and twenty more, none of which answers
   const one = await sentinel(
@@ -192,6 +216,33 @@ test('a connector that finds no master asks again, also Sentinels that are named
     `error no Sentinel names the master: 127.0.0.1:${one.port}: knows no master of the name none`,
   );
   expect(known(), 'sixteen are known at most').toBe(16);
+  expect(said).not.toHaveBeenCalled();
+});
+
+test('a client that ends while a Sentinel names the master is not connected to it', async () => {
+  const one = await speaker(([name]) => {
+    if (name !== 'SENTINEL') return 'PONG';
+    connector.disconnect();
+    return ['127.0.0.1', '1'];
+  });
+  const sentinels = new Sentinels({ ...given, at: at(one) });
+  const connector = new sentinels.connector({});
+  await expect(connector.connect(() => {})).rejects.toThrow('Connection is closed.');
+});
+
+test('a Sentinel that is named after the last client has ended is asked, and not watched', async () => {
+  const two = await sentinel(7000);
+  const one = await speaker(([name, of]) => {
+    if (name !== 'SENTINEL') return 'PONG';
+    if (of !== 'SENTINELS') return null;
+    connector.disconnect();
+    return [['ip', '127.0.0.1', 'port', String(two.port)]];
+  });
+  const sentinels = new Sentinels({ ...given, at: at(one) });
+  const connector = new sentinels.connector({});
+  await expect(connector.connect(() => {})).rejects.toThrow('Connection is closed.');
+  await until(() => sentinels.master().catch(() => undefined));
+  expect(new Set(two.got)).toEqual(new Set(['SENTINEL GET-MASTER-ADDR-BY-NAME tag']));
 });
 
 test('the delay before a connector asks again is that of so many failures', async () => {
@@ -211,12 +262,10 @@ test('the Sentinels are watched as long as a client follows the master, with one
   const sockets = new Set<object>();
   const subscribed: string[] = [];
   const one = await speaker((command, socket) => {
-    if (!sockets.has(socket)) {
-      sockets.add(socket);
-      socket.on('close', () => sockets.delete(socket));
-    }
     const [name, ...args] = command;
     if (name === 'SUBSCRIBE') {
+      sockets.add(socket);
+      socket.on('close', () => sockets.delete(socket));
       subscribed.push(args.join());
       return ['subscribe', args[0] as string, 1];
     }
@@ -233,10 +282,10 @@ test('the Sentinels are watched as long as a client follows the master, with one
     `127.0.0.1:${one.port}`,
     `127.0.0.1:${one.port}`,
   ]);
-  await until(() => subscribed.length > 0 && sockets.size === 1);
+  await until(() => sockets.size === 1);
   connectors[0]?.disconnect();
-  one.say(['message', '+switch-master', 'another 127.0.0.1 1 127.0.0.1 2']);
-  await new Promise(resolve => setImmediate(resolve));
+  // in this time a connection that was ended would be closed
+  await sentinels.master();
   expect(sockets.size).toBe(1);
   connectors[1]?.disconnect();
   await until(() => sockets.size === 0);

@@ -14,6 +14,7 @@ export const OUTSIDE = {
   'routes/openapi': 'tables; openapi.test.ts compares them with the answers',
   'brokers/broker.ts': 'types, and constants that both brokers share',
   'brokers/contract': 'checks',
+  'brokers/kit/kit.ts': 're-exports',
   'wire/options.ts': 'names and defaults',
   'hold/options.ts': 'types',
   'login/calls.ts': 'types',

@@ -125,6 +125,7 @@ describe('POST /status/set', () => {
     ['; charset=utf-8; charset=gbk', 415],
     ['; q="\\"; charset="; charset=gbk', 415],
     ['; charset="utf-8', 415],
+    ['; charset="utf-\\"8', 415],
     ['; charset=', 415],
     ['; charset=utf-8x', 415],
   ])('a type with the parameters %j: %d, on every route with a body', async (parameters, status) => {
@@ -149,6 +150,14 @@ describe('POST /status/set', () => {
     for (const part of [';', '; ', ';=', ';="', ';="\\', ';a=" '])
       mediaTypeOf(`application/json${part.repeat(16_384 / part.length)}`);
     expect(performance.now() - began).toBeLessThan(500);
+  });
+
+  test('a body of another type is not read', async () => {
+    const { post } = await world();
+    const asked = setOf('text', { 'content-type': 'text/plain' });
+    const read = vi.spyOn(asked, 'body');
+    expect((await post(asked)).status).toBe(415);
+    expect(read).not.toHaveBeenCalled();
   });
 
   test('a body of more than six bytes for each of a value is not read', async () => {
@@ -181,6 +190,7 @@ describe('POST /status/set', () => {
 
   test.each<[body: string | object, headers: object | undefined, value: string, options: object]>([
     [{ key: 'k', value: 1 }, undefined, '1', { ttl: 600_000 }],
+    [{ key: 'k', value: 1 }, { ...JSON_BODY, 'transfer-encoding': 'chunked' }, '1', { ttl: 600_000 }],
     [{ key: 'k', value: null, ttl: 1.5 }, { 'content-type': ' Application/JSON ;q' }, 'null', { ttl: 1500 }],
     [{ key: 'k', value: 'x'.repeat(98), ttl: null }, undefined, `"${'x'.repeat(98)}"`, { ttl: 600_000 }],
     [

@@ -669,23 +669,22 @@ class Wire extends Duplex {
 }
 
 describe('the handshake', () => {
+  const WS_KEY = 'dGhlIHNhbXBsZSBub25jZQ==';
   const HEADERS = {
     upgrade: 'WebSocket',
     connection: 'Upgrade',
     'sec-websocket-version': '13',
-    'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+    'sec-websocket-key': WS_KEY,
     'sec-websocket-protocol': 'tagwait.1',
   };
   const HEAD = 'Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n';
   function shake(
     route: SocketRoute,
     headers: object = {},
-    url = '/status/socket',
-    remoteAddress = '192.0.2.1',
-    wire = new Wire(),
+    { method = 'GET', url = '/status/socket', remoteAddress = '192.0.2.1', wire = new Wire() } = {},
   ): Wire & { taken: boolean } {
     const asked = {
-      method: 'GET',
+      method,
       url,
       headers: { ...HEADERS, ...headers },
       socket: { remoteAddress },
@@ -697,33 +696,46 @@ describe('the handshake', () => {
     `HTTP/1.1 ${status}\r\n${HEAD}Content-Type: application/json; charset=utf-8\r\n${more}Connection: close\r\nContent-Length: ${text.length}\r\n\r\n${text}`;
   const BUSY = '{"code":-3,"message":"busy","retry":1500}';
 
-  test.each<[what: string, headers: object, text: string, kind: string | undefined]>([
-    [
-      'no upgrade',
-      { upgrade: undefined },
-      `HTTP/1.1 426 Upgrade Required\r\n${HEAD}Content-Type: text/plain; charset=utf-8\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\nContent-Length: 54\r\n\r\nThis address is for WebSocket, subprotocol tagwait.1.\n`,
-      undefined,
-    ],
+  const UPGRADE_REQUIRED = `HTTP/1.1 426 Upgrade Required\r\n${HEAD}Content-Type: text/plain; charset=utf-8\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\nContent-Length: 54\r\n\r\nThis address is for WebSocket, subprotocol tagwait.1.\n`;
+  const badRequest = (detail: string) =>
+    json(
+      '400 Bad Request',
+      `{"code":-4,"message":"bad request","detail":"${detail}"}`,
+      'Sec-WebSocket-Version: 13, 8\r\n',
+    );
+
+  type Refused = [what: string, headers: object, text: string, kind?: string, more?: { method: string }];
+  test.each<Refused>([
+    ['no upgrade', { upgrade: undefined }, UPGRADE_REQUIRED],
+    ['another method', {}, UPGRADE_REQUIRED, undefined, { method: 'POST' }],
     [
       'another origin',
       { origin: 'https://evil.example' },
       json('403 Forbidden', '{"code":-5,"message":"forbidden"}'),
       'forbidden',
     ],
-    [
-      'another subprotocol',
-      { 'sec-websocket-protocol': 'tagwait.2, tagwait' },
-      json(
-        '400 Bad Request',
-        '{"code":-4,"message":"bad request","detail":"Sec-WebSocket-Protocol: give tagwait.1"}',
-        'Sec-WebSocket-Version: 13, 8\r\n',
-      ),
-      'badRequest',
-    ],
-  ])('refused: %s', async (_, headers, text, kind) => {
+    ...['tagwait.2, tagwait', 'tagwait.1, tagwait.1', 'tagwait.1, (other', 'tagwait.1, other)'].map(
+      offered =>
+        [
+          `the subprotocols ${offered}`,
+          { 'sec-websocket-protocol': offered },
+          badRequest('Sec-WebSocket-Protocol: give tagwait.1'),
+          'badRequest',
+        ] as Refused,
+    ),
+    ...[`${WS_KEY}x`, `x${WS_KEY}`].map(
+      key =>
+        [
+          `the key ${key}`,
+          { 'sec-websocket-key': key },
+          badRequest('Sec-WebSocket-Key: give 16 random bytes in base64'),
+          'badRequest',
+        ] as Refused,
+    ),
+  ])('refused: %s', async (_, headers, text, kind, more) => {
     const { deps, counted, limits } = scripted({ origins: ['https://shop.example'] });
     const retain = vi.spyOn(limits, 'retain');
-    const wire = shake(new SocketRoute(deps), headers);
+    const wire = shake(new SocketRoute(deps), headers, more);
     await turn();
     expect([wire.taken, wire.text, wire.destroyed]).toEqual([true, text, true]);
     expect(counted).toEqual(
@@ -752,7 +764,7 @@ describe('the handshake', () => {
   test('a connection that fails while its refusal is written is destroyed', () => {
     const wire = new Wire();
     wire._write = () => {};
-    shake(new SocketRoute(scripted().deps), { upgrade: undefined }, undefined, undefined, wire);
+    shake(new SocketRoute(scripted().deps), { upgrade: undefined }, { wire });
     expect(wire.destroyed).toBe(false);
     wire.emit('error', new Error('reset'));
     expect(wire.destroyed).toBe(true);
@@ -815,7 +827,7 @@ describe('the handshake', () => {
     expect(good.text).toMatch(/^HTTP\/1.1 101 .*\r\nSec-WebSocket-Protocol: tagwait.1\r\n/s);
     expect(good.text).not.toContain('Extensions');
     expect(shake(route).text).toContain(' 429 ');
-    expect(shake(route, {}, '/status/socket', '198.51.100.1').text, 'another address').toContain(' 101 ');
+    expect(shake(route, {}, { remoteAddress: '198.51.100.1' }).text, 'another address').toContain(' 101 ');
     const release = vi.spyOn(limits, 'release');
     good.destroy();
     vi.useRealTimers();
@@ -835,7 +847,7 @@ describe('the handshake', () => {
     ['/status/socket//', false],
     ['/', false],
   ])('of %s is ours: %s', (url, taken) => {
-    const wire = shake(new SocketRoute(scripted().deps), {}, url);
+    const wire = shake(new SocketRoute(scripted().deps), {}, { url });
     expect([wire.taken, wire.text !== '']).toEqual([taken, taken]);
   });
 });

@@ -46,7 +46,8 @@ export class Asked implements Exchange {
     body: string | Buffer = '',
   ) {
     const length = String(Buffer.byteLength(body));
-    this.#headers = body.length > 0 ? { 'content-length': length, ...headers } : headers;
+    const counted = body.length > 0 && !headers['transfer-encoding'];
+    this.#headers = counted ? { 'content-length': length, ...headers } : headers;
     this.#body = body;
     this.answered = new Promise(resolve => {
       this.#resolve = resolve;

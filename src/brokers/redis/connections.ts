@@ -167,8 +167,8 @@ function cluster(store: Extract<Store, { kind: 'cluster' }>, wait: number): Conn
 }
 
 const access = ({ username, password, tls }: Access): RedisOptions => ({
-  ...(username ? { username } : {}),
-  ...(username || password ? { password } : {}),
+  username,
+  password,
   ...(tls ? { tls: {}, Connector } : {}),
 });
 
