@@ -143,6 +143,14 @@ test('the table has every room, and each imports just what it says', () => {
   expect(Object.fromEntries(found)).toEqual(Object.fromEntries(table));
 });
 
+test('no room imports itself by way of others', () => {
+  const above = (name: string, path: string[] = []): string[] =>
+    path.includes(name)
+      ? [[...path, name].join(' → ')]
+      : (IMPORTS[name] ?? []).flatMap(other => above(other, [...path, name]));
+  expect(Object.keys(IMPORTS).flatMap(name => above(name))).toEqual([]);
+});
+
 test.each(files)('%s knows only the libraries of its room', file => {
   for (const from of imports(file))
     if (!from.startsWith('.') && !from.startsWith('node:'))
