@@ -51,7 +51,7 @@ function create(window, document, included, read) {
   function watch(key, options) {
     options = options || {};
     var path = 'w' + watches++;
-    calls[path] = heard; // with the functions that answers call
+    calls[path] = onEvent; // with the functions that answers call
     var nonce = option('nonce') || (tag && tag.nonce);
     var polls = 0; // so far; also the newest poll's number
     var age = now() + Math.random(); // of this tab: the oldest three hold as long as they like
@@ -80,7 +80,7 @@ function create(window, document, included, read) {
       if (ended) return;
       ended = 1;
       calls[path] = now; // nothing more is heard or answered
-      part();
+      pause();
       settle(reason);
       if (error) tell('onerror', error);
       become('ended');
@@ -130,10 +130,10 @@ function create(window, document, included, read) {
     }
 
     // What the browser says: an event, or the reports of a ReportingObserver; 0: it slept.
-    function heard(event) {
+    function onEvent(event) {
       if (/de$/.test(event.type)) {
         // `pagehide`: leaving, perhaps into the back/forward cache: no outcome of this poll is worth a word.
-        part();
+        pause();
       } else if (event.blockedURI) {
         if (
           script &&
@@ -205,7 +205,7 @@ function create(window, document, included, read) {
       asked = now();
       due = now() + 10000 + (hold || 25) * 1000; // 25 s when nobody said, and 10 more
 
-      heard['p' + number] = function (answer) {
+      onEvent['p' + number] = function (answer) {
         var code = answer.code;
         var fresh = answer.cursor !== since && !code;
         var before = since;
@@ -227,7 +227,7 @@ function create(window, document, included, read) {
               'final': !values.length && !!answer['final']
             });
           // The backend waits for a proof that the handlers ran, for every value: one poll more, which is not dropped.
-          if (answer.receipt > values.length) part((live = ask()));
+          if (answer.receipt > values.length) pause((live = ask()));
           if (answer['final']) end('final');
           if (ended) return;
           // Straight from the callback, because a hidden tab's timers crawl; but never round and round on nothing.
@@ -240,7 +240,7 @@ function create(window, document, included, read) {
         else if (code < -3 && cap) failed((cap = 0));
         else end(answer.message, code < -2 && answer);
       };
-      delete heard['p' + (number - 8)];
+      delete onEvent['p' + (number - 8)];
 
       var text =
         url.replace(/\/?$/, '/status/get?callback=') +
@@ -273,7 +273,7 @@ function create(window, document, included, read) {
       if (this) this[registry] = calls;
       if (options.isConnected < 1) stop();
       if (ended) return;
-      if (beat + 10000 < now()) heard(0);
+      if (beat + 10000 < now()) onEvent(0);
       // Not while a young poll may say that it is the clock that was put forward.
       if (self.expires < now() && now() - asked > 500) end('expired');
       else if (due < now() || beat > now() || (!polls && document.readyState === 'complete'))
@@ -286,7 +286,7 @@ function create(window, document, included, read) {
       if (state !== next) tell('onstate', (state = next));
     }
 
-    function part() {
+    function pause() {
       retire();
       due = channel = channel && channel.close();
       asked = 0;
@@ -310,7 +310,7 @@ function create(window, document, included, read) {
   }
 
   // For every watch of this copy.
-  function heard(event) {
+  function onAnyEvent(event) {
     for (var i = watches; i--; ) calls['w' + i](event);
   }
 
@@ -318,9 +318,9 @@ function create(window, document, included, read) {
   // the list is heard on its way down. The focus of a field must not be.
   list = 'resume focus visibilitychange pagehide pageshow securitypolicyviolation online'.split(' ');
   try {
-    for (i = list.length; i--; ) window.addEventListener(list[i], heard, !i);
+    for (i = list.length; i--; ) window.addEventListener(list[i], onAnyEvent, !i);
     policy = trustedTypes.createPolicy('tagwait', policy);
-    new ReportingObserver(heard).observe();
+    new ReportingObserver(onAnyEvent).observe();
   } catch (e) {}
 
   // Nothing but the tag: its data-… are the key and the options.
