@@ -399,8 +399,8 @@ describe('isolation', () => {
   });
 });
 
-/** ms: longer than what may be a network that is merely slow. */
-const LIMIT = 2400;
+/** ms: four fifths of it, and of up to 3,700 on a busy machine, are a hold of 2 s. */
+const LIMIT = 3000;
 
 /** A page behind a proxy that answers 504 after LIMIT. @returns its polls, once three have ended in time one after the other */
 async function behindProxy() {
@@ -421,9 +421,10 @@ async function behindProxy() {
 
 test('a proxy that cuts every hold: after the third at most the page asks for less, and straight from the answer', async () => {
   const polls = await behind;
-  const took = polls.map(({ at, over = at }) => over - at);
-  expect(took.filter(ms => ms >= LIMIT).length).toBeLessThanOrEqual(3);
-  // ms, of three because the machine may be busy; a timer of the script would take 125 on average
-  const gaps = [-1, -2, -3].map(i => (polls.at(i)?.at ?? 0) - (polls.at(i - 1)?.over ?? 0));
+  expect(polls.filter(({ cut }) => cut).length).toBeLessThanOrEqual(3);
+  // ms, the least of all because the machine may be busy; a timer of the script would take 125 on average
+  const gaps = polls.flatMap(({ at }, i) =>
+    polls[i - 1]?.hold === '2' ? [at - (polls[i - 1]?.over ?? 0)] : [],
+  );
   expect(Math.min(...gaps)).toBeLessThan(100);
 });

@@ -46,10 +46,11 @@ export async function startStand() {
     if (answer()) return;
     const waiter = { key, name, wake: () => answer(), end: timeout };
     const ms = +hold * 1000;
-    waiter.timer = setTimeout(
-      ms > limit ? () => response.writeHead(504).end() : timeout,
-      Math.min(ms, limit ?? ms),
-    );
+    const cut = () => {
+      asked.cut = true;
+      response.writeHead(504).end();
+    };
+    waiter.timer = setTimeout(ms > limit ? cut : timeout, Math.min(ms, limit ?? ms));
     held.add(waiter);
     response.once('close', () => {
       clearTimeout(waiter.timer);
