@@ -11,8 +11,13 @@ import { Connector } from './stream.js';
 const SOCKET_TIMEOUT = 3500;
 const COMMAND_TIMEOUT = 5000;
 const CONNECT_TIMEOUT = 3000;
-/** When a server is a replica or refuses the database: at most one reconnect in this time, ms. */
+/** When a server is not the master that is looked for, or refuses the database: at most one reconnect in this time, ms. */
 const REFUSAL_DELAY = 1000;
+/**
+ * Answers of a server that is a replica, or the old master after a failover: its name or its Sentinels may lead to
+ * another server by now. Not only at the start, because Redis 6 puts the words of a script's error behind its own.
+ */
+const ANOTHER_MASTER = /\b(?:READONLY|NOREPLICAS|MASTERDOWN)\b/;
 /**
  * ms before reconnect `attempt`: 25–50, 50–100 … at most 250–500. Short, because pages wait; with jitter, because all
  * nodes reconnect.
@@ -81,7 +86,7 @@ function single(store: Exclude<Store, { kind: 'cluster' }>, wait: number): Conne
       db: given.database,
       retryStrategy: times => refusals.delay() ?? backoff(times),
       reconnectOnError: error => {
-        if (!/READONLY/.test(error.message) || !refusals.may()) return false;
+        if (!ANOTHER_MASTER.test(error.message) || !refusals.may()) return false;
         made.emit('error', error);
         return true;
       },
