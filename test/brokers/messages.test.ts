@@ -109,14 +109,18 @@ test('no text makes a node throw: messages that are cut, changed, or of another 
     },
   );
   const asking = survey.ask('k');
-  for (let count = 0; count < 20_000; count++) {
+  for (let count = 0; count < 5000; count++) {
     let text = random.pick(whole).replace('ff', asked);
     for (let changes = random.between(0, 4); changes > 1; changes--) {
       const at = Math.floor(random.between(0, text.length + 1));
       const until = random.next() < 0.5 ? at : Math.floor(random.between(at, text.length + 1));
       text = `${text.slice(0, at)}${random.next() < 0.3 ? '' : random.pick(letters)}${text.slice(until)}`;
     }
-    expect(() => survey.receive(decode(text)), JSON.stringify(text)).not.toThrow();
+    try {
+      survey.receive(decode(text));
+    } catch (error) {
+      expect.unreachable(`${JSON.stringify(text)}: ${error}`);
+    }
   }
   expect((await asking).length).toBeGreaterThan(1);
 });
