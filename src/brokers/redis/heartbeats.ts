@@ -7,7 +7,7 @@ import slotOf from 'cluster-key-slot';
 import { Cluster } from 'ioredis';
 import type { Logger } from '../../log.js';
 import { DEAD_AFTER, type Survey } from '../survey.js';
-import { addressFor, type Connections } from './connections.js';
+import { addressFor, addressOf, type Connections, wordsOf } from './connections.js';
 import { assertNoCluster, warnOfEviction } from './inspect.js';
 import type { Keys } from './keys.js';
 
@@ -59,11 +59,11 @@ export class Heartbeats {
 
   /** Why a server does not work; undefined: all of them answer. */
   get failure(): string | undefined {
-    if (this.#servers.size === 0) return 'no server is known';
+    if (this.#servers.size === 0) return `${addressOf(this.#options.connections.client)}: no server is known`;
     return [...this.#servers.values()].find(({ failure }) => failure)?.failure;
   }
 
-  /** The connection to all servers broke. They count as failed until their next answer. */
+  /** The connection to all servers broke. They count as failed until their next answer. @param cause with the address */
   fail(cause: string): void {
     for (const server of this.#servers.values()) server.failure = cause;
   }
@@ -135,7 +135,7 @@ export class Heartbeats {
       return !same;
     } catch (error) {
       const wasReached = server.failure === undefined;
-      server.failure = `${addressFor(client, this.#marker(tag))}: ${(error as Error).message}`;
+      server.failure = `${addressFor(client, this.#marker(tag))}: ${wordsOf(error as Error)}`;
       if (wasReached && client instanceof Cluster) onServerLost();
       return false;
     }
