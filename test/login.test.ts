@@ -343,6 +343,34 @@ describe('what the five calls take', () => {
     });
   });
 
+  test.each([
+    ['arrays', (levels: number) => '['.repeat(levels) + ']'.repeat(levels)],
+    ['objects', (levels: number) => `${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`],
+  ])('show and user may have 1000 levels, as a value: %s', async (_, nested) => {
+    for (const levels of [999, 1000, 1001]) {
+      const any = JSON.parse(nested(levels)) as unknown;
+      const { call, key, phone, code, node } = await begun();
+      const status = levels > 1000 ? 400 : 200;
+      const made = await call('new', { visitor: 'v', show: any });
+      expect(made.status, `new, ${levels} levels`).toBe(status);
+      if (status === 200) {
+        const scanned = await call('scan', { key: made.body.key, phone: 'p' });
+        expect([scanned.status, JSON.stringify(scanned.body.show)]).toEqual([200, nested(levels)]);
+      }
+      await call('scan', phone);
+      expect((await call('approve', { ...phone, user: any })).status, `approve, ${levels} levels`).toBe(
+        status,
+      );
+      if (status !== 200) await call('approve', { ...phone, user: 7 });
+      const redeemed = await call('redeem', { key, code: await code(), visitor: 'v' });
+      expect([redeemed.status, JSON.stringify(redeemed.body.user)]).toEqual([
+        200,
+        status === 200 ? nested(levels) : '7',
+      ]);
+      await node.stop();
+    }
+  });
+
   test('the guards of the internal port: tokens, other sites, media types', async () => {
     const token = 't'.repeat(32);
     const node = await service({ secret, setTokens: [token] });
@@ -514,6 +542,26 @@ describe('in a program', () => {
     const bad = login.scan({ key } as never);
     await expect(bad).rejects.toBeInstanceOf(TypeError);
     await expect(bad).rejects.toMatchObject({ code: 'TAGWAIT_BAD_REQUEST', message: /phone: give 1 to 256/ });
+  });
+
+  test.each([999, 1000, 1001])('show and user of %s levels', async levels => {
+    const tagwait = await createTagwait({ secret, logLevel: 'silent' });
+    onTestFinished(() => tagwait.close());
+    const { login } = tagwait;
+    const text = '['.repeat(levels) + ']'.repeat(levels);
+    const any = JSON.parse(text) as unknown;
+    const refusal = { code: 'TAGWAIT_BAD_REQUEST', message: expect.stringContaining('deeper than 1000') };
+    if (levels > 1000) await expect(login.new({ visitor: 'v', show: any })).rejects.toMatchObject(refusal);
+    const { key } = await login.new({ visitor: 'v', show: levels > 1000 ? null : any });
+    const { show } = await login.scan({ key, phone: 'p' });
+    expect(JSON.stringify(show)).toBe(levels > 1000 ? 'null' : text);
+    const approved = login.approve({ key, phone: 'p', user: any });
+    if (levels > 1000) return expect(approved).rejects.toMatchObject(refusal);
+    await approved;
+    const { entries } = await tagwait.peek(key);
+    const { code } = JSON.parse(entries.at(-1)?.value ?? '') as { code: string };
+    const { user } = await login.redeem({ key, code, visitor: 'v' });
+    expect(JSON.stringify(user)).toBe(text);
   });
 
   test('newTicket gives what /status/new gives', async () => {

@@ -14,6 +14,7 @@
  *   r <id> <JSON of { info, held }>                   to one node: reply to a survey
  */
 import type { Entry, NodeInfo } from './broker.js';
+import { nodesOf } from './shapes.js';
 
 /** The reply of one node to a survey. */
 export interface Reply {
@@ -67,7 +68,7 @@ export const ENCODE_ENTRY_LUA = `local function encode_entry(key, cursor, prev, 
 end
 `;
 
-/** @returns undefined for an unknown message: nodes of another version may run beside this one */
+/** @returns undefined for an unknown or malformed message: nodes of another version may run beside this one */
 export function decode(text: string): Message | undefined {
   if (text.startsWith('e\n')) return { kind: 'entries', entries: text.slice(2).split('\n').map(decodeEntry) };
   const [kind, first = '', second = '', third = ''] = text.split(' ', 4);
@@ -89,9 +90,19 @@ export function decode(text: string): Message | undefined {
     case 'd':
       return { kind: 'drop', key: first, name: second, from: third };
     case 'r':
-      return { kind: 'reply', id: first, reply: JSON.parse(text.slice(`r ${first} `.length)) as Reply };
+      return decodeReply(first, text.slice(`r ${first} `.length));
     default:
       return undefined;
+  }
+}
+
+function decodeReply(id: string, json: string): Message | undefined {
+  try {
+    const { info, held } = JSON.parse(json) as Reply;
+    const [node] = nodesOf([info]);
+    return node && Number.isFinite(held) ? { kind: 'reply', id, reply: { info: node, held } } : undefined;
+  } catch {
+    return undefined;
   }
 }
 

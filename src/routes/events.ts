@@ -13,7 +13,7 @@ import type { Exchange } from '../wire/exchange.js';
 import { HttpExchange } from '../wire/http.js';
 import type { Admission } from './admission.js';
 import { Expiry } from './expiry.js';
-import { MAX_UNREAD, PING_INTERVAL, type TransportDeps } from './transport.js';
+import { intervalsToRead, MAX_UNREAD, PING_INTERVAL, type TransportDeps } from './transport.js';
 
 const COMMENT = ':\n\n';
 
@@ -39,6 +39,10 @@ class EventStream implements Responder {
   #waiter: Waiter | undefined;
   #pings: NodeJS.Timeout | undefined;
   #expiry: Expiry | undefined;
+  /** bytes written since the client was last seen to read */
+  #sent = 0;
+  /** ping intervals since then */
+  #late = 0;
 
   constructor(deps: TransportDeps, response: ServerResponse, query: Query, network: string) {
     this.#deps = deps;
@@ -107,13 +111,27 @@ class EventStream implements Responder {
     this.#response.writeHead(200, HEADERS);
     // a byte at once: a client that gets none knows that a proxy buffers the stream
     this.#write(COMMENT);
-    this.#pings = setInterval(() => this.#write(COMMENT), PING_INTERVAL);
+    this.#pings = setInterval(() => this.#ping(), PING_INTERVAL);
   }
 
   #write(text: string): void {
     if (this.#state !== 'open') return;
-    if (this.#response.writableLength > MAX_UNREAD) this.#response.destroy();
-    else this.#response.write(text);
+    if (!this.#isRead) return void this.#response.destroy();
+    this.#sent += text.length;
+    this.#response.write(text);
+  }
+
+  get #isRead(): boolean {
+    return this.#response.writableLength <= MAX_UNREAD;
+  }
+
+  /** Tells proxies and the client that the stream lives; disconnects a client that has not read in time. */
+  #ping(): void {
+    if (this.#isRead) {
+      this.#write(COMMENT);
+      this.#sent = 0;
+      this.#late = 0;
+    } else if (++this.#late > intervalsToRead(this.#sent)) this.#response.destroy();
   }
 
   #end(reason: 'final' | 'expired'): void {

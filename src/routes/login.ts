@@ -22,7 +22,12 @@ export interface LoginOptions {
 const TTL = 120;
 
 type Answer<S extends Step> = Awaited<ReturnType<LoginCalls[S]>>;
-type Done<S extends Step> = { answer: Answer<S>; repeated: boolean };
+interface Done<S extends Step> {
+  answer: Answer<S>;
+  repeated: boolean;
+  /** JSON of a field of the answer, as it is stored */
+  stored?: { [field in keyof Answer<S>]?: string };
+}
 
 const STATUS: Record<LoginReason, 403 | 404 | 409 | 410 | 429> = {
   unknown: 404,
@@ -89,28 +94,27 @@ export class LoginRoutes {
       bearer,
       async ctx => {
         const body = await readBody(new HttpExchange(ctx.req, ctx.res), maxValueBytes, LARGE[step]);
-        const answer = await this.#call(step, body);
+        const done = await this.#call(step, body);
         ctx.type = 'json';
-        // a string, because Koa's JSON.stringify would change the digits of large integers
-        ctx.body = render({ code: 0, ...answer });
+        ctx.body = jsonOf(done);
       },
     ];
   }
 
   async #called<S extends Step>(step: S, body: unknown): Promise<Answer<S>> {
     try {
-      return await this.#call(step, body);
+      return (await this.#call(step, body)).answer;
     } catch (error) {
       if (error instanceof Refusal) this.#metrics.login(step, 'refused');
       throw error;
     }
   }
 
-  async #call<S extends Step>(step: S, body: unknown): Promise<Answer<S>> {
+  async #call<S extends Step>(step: S, body: unknown): Promise<Done<S>> {
     try {
-      const { answer, repeated } = await this.#waiting.run(() => this.#steps[step](body));
-      this.#metrics.login(step, repeated ? 'repeated' : 'ok');
-      return answer;
+      const done = await this.#waiting.run(() => this.#steps[step](body));
+      this.#metrics.login(step, done.repeated ? 'repeated' : 'ok');
+      return done;
     } catch (error) {
       const result = resultOf(error);
       if (result) this.#metrics.login(step, result);
@@ -128,7 +132,7 @@ export class LoginRoutes {
       const { key, phone } = checkLogin('scan', body);
       const { show, created, ends, repeated } = await this.#logins.scan(key, phone);
       const times = { created: Math.floor(created / 1000), expires: Math.ceil(ends / 1000) };
-      return { answer: { show: JSON.parse(show), ...times }, repeated };
+      return { answer: { show: JSON.parse(show), ...times }, repeated, stored: { show } };
     },
     approve: async body => {
       const { key, phone, user, receipt } = checkLogin('approve', body);
@@ -144,13 +148,20 @@ export class LoginRoutes {
     redeem: async body => {
       const { key, code, visitor, id } = checkLogin('redeem', body);
       const { user, phone, repeated } = await this.#logins.redeem(key, code, visitor, id);
-      return { answer: { user: JSON.parse(user), phone }, repeated };
+      return { answer: { user: JSON.parse(user), phone }, repeated, stored: { user } };
     },
   };
 
   #render(field: string, value: unknown): string {
     return renderWithin(field, value, this.#options.maxValueBytes);
   }
+}
+
+/** The answer of the route. Takes JSON as it is stored: it may have as many levels as a value may, and all digits. */
+function jsonOf<S extends Step>({ answer, stored = {} }: Done<S>): string {
+  const texts: Record<string, string | undefined> = stored;
+  const fields = Object.entries(answer).map(([name, value]) => `,"${name}":${texts[name] ?? render(value)}`);
+  return `{"code":0${fields.join('')}}`;
 }
 
 /** The metric's result of a call that failed; undefined: it is counted elsewhere, or it is a bug. */

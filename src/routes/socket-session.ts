@@ -6,7 +6,7 @@ import { type Answer, EXPIRED, textOf } from '../protocol/answers.js';
 import { COMMANDS_ALLOWED, commandOf, type WatchCommand } from '../protocol/commands.js';
 import { BadParameter, parseQuery, type Query } from '../protocol/query.js';
 import { Expiry } from './expiry.js';
-import { MAX_UNREAD, PING_INTERVAL, type TransportDeps } from './transport.js';
+import { intervalsToRead, MAX_UNREAD, PING_INTERVAL, type TransportDeps } from './transport.js';
 
 /** Keys on one socket. */
 const MAX_KEYS = 100;
@@ -93,6 +93,10 @@ export class SocketSession {
   #state: 'open' | 'closed' = 'open';
   /** the last ping was answered */
   #alive = true;
+  /** bytes sent since the last ping */
+  #sent = 0;
+  /** ping intervals that the client has left to answer the last ping: it reads first what was sent before */
+  #patience = 0;
   /** no key was watched at the last ping */
   #idle = false;
   /** messages over the rate limit, one after another */
@@ -164,7 +168,9 @@ export class SocketSession {
     if (this.#state === 'closed') return;
     this.deps.metrics.answered('socket', answer.kind);
     if (!this.#isRead()) return;
-    this.#webSocket.send(`${textOf(answer, left).slice(0, -1)},"key":${JSON.stringify(key)}}`);
+    const text = `${textOf(answer, left).slice(0, -1)},"key":${JSON.stringify(key)}}`;
+    this.#sent += text.length;
+    this.#webSocket.send(text);
   }
 
   /** Closes the connection if too much waits for the client to read. @returns false if so */
@@ -191,11 +197,13 @@ export class SocketSession {
   }
 
   #ping(): void {
-    if (!this.#alive || !this.#isRead()) return this.#webSocket.terminate();
+    if (!this.#alive) return this.#patience-- > 0 ? undefined : this.#webSocket.terminate();
     if (this.#keys.size > 0) this.#idle = false;
     else if (this.#idle) return this.#close(CLOSE.idle);
     else this.#idle = true;
     this.#alive = false;
+    this.#patience = intervalsToRead(this.#sent);
+    this.#sent = 0;
     this.#webSocket.ping();
   }
 

@@ -169,6 +169,38 @@ describe('GET /status/events', () => {
     expect([response.destroyed, response.text, vi.getTimerCount()]).toEqual([true, ':\n\n:\n\n', 0]);
   });
 
+  test.each([
+    [1, 1],
+    [65_400, 1],
+    [70_000, 2],
+    [1_000_000, 16],
+  ])(
+    'a client that reads slowly has 15 s more for each 64 KiB: of %i bytes it has %i times',
+    (size, more) => {
+      const big = (): Answer => ({
+        kind: 'success',
+        entries: [entry('x'.repeat(size), 'e-1')],
+        lost: 0,
+        cursor: 'e-1',
+      });
+      const { response, answer } = open();
+      vi.advanceTimersByTime(15_000);
+      answer(big());
+      response.writableLength = 65_537;
+      vi.advanceTimersByTime(more * 15_000);
+      expect(response.destroyed).toBe(false);
+      response.writableLength = 65_536;
+      vi.advanceTimersByTime(15_000);
+      expect(response.text.endsWith('"\n\n:\n\n')).toBe(true);
+      answer(big());
+      response.writableLength = 65_537;
+      vi.advanceTimersByTime(more * 15_000 + 14_999);
+      expect(response.destroyed).toBe(false);
+      vi.advanceTimersByTime(1);
+      expect([response.destroyed, vi.getTimerCount()]).toEqual([true, 0]);
+    },
+  );
+
   test('the end of its ticket ends it, also before the first answer', () => {
     const { response, script, release } = open({ secret: [SECRET] }, `key=k&proof=${proof(3)}`);
     vi.advanceTimersByTime(2999);
@@ -588,11 +620,37 @@ describe('a WebSocket', () => {
     it.answer(success());
     expect([it.peer.sent.length, it.peer.terminated, it.closed.length, room(it)]).toEqual([1, 1, 1, 1]);
     expect(it.counted.at(-1)).toEqual(['answered', 'socket', 'success']);
-    const other = socket();
-    other.peer.bufferedAmount = 65_537;
-    vi.advanceTimersByTime(15_000);
-    expect([other.peer.pings, other.closed.length]).toEqual([0, 1]);
   });
+
+  test.each([
+    [1, 1],
+    [65_400, 1],
+    [70_000, 2],
+    [1_000_000, 16],
+  ])(
+    'a client that reads slowly has 15 s more for each 64 KiB: of %i bytes it has %i times',
+    (size, more) => {
+      const it = socket();
+      it.peer.watch('k');
+      const entries = [entry('x'.repeat(size), 'e-1')];
+      const give = () => it.answer({ kind: 'success', entries, lost: 0, cursor: 'e-1' });
+      give();
+      it.peer.bufferedAmount = 1_000_000;
+      vi.advanceTimersByTime((1 + more) * 15_000);
+      expect([it.peer.pings, it.peer.terminated], 'the ping waits behind the value').toEqual([1, 0]);
+      it.peer.bufferedAmount = 0;
+      it.peer.emit('pong');
+      vi.advanceTimersByTime(15_000);
+      expect(it.peer.pings).toBe(2);
+      // counts for the ping behind it, and not for the one before
+      give();
+      it.peer.emit('pong');
+      vi.advanceTimersByTime((1 + more) * 15_000);
+      expect([it.peer.pings, it.peer.terminated]).toEqual([3, 0]);
+      vi.advanceTimersByTime(15_000);
+      expect(it.peer.terminated, 'one that reads nothing').toBe(1);
+    },
+  );
 
   test('at most 100 keys, and what a key must be', () => {
     const it = socket();

@@ -212,7 +212,7 @@ export class FakeClient extends Stateful {
   /** `reconnectOnError`: a replica answers, and perhaps another server is to be found there now. */
   #leaveReplica(error: Error): void {
     const now = performance.now();
-    if (!/READONLY/.test(error.message) || now - this.#refusedAt < REFUSED) return;
+    if (!/READONLY|NOREPLICAS|MASTERDOWN/.test(error.message) || now - this.#refusedAt < REFUSED) return;
     this.#refusedAt = now;
     this.emit('error', error);
     this.disconnect(true);

@@ -126,7 +126,10 @@ test('Redis says nothing at the start: the node starts without it after 3 s', as
   await clock.runUntil(2999);
   expect(one.state.started).toBe(false);
   await clock.runUntil(3001);
-  expect([one.state.started, one.broker.status().cause]).toEqual([true, 'no answer within 3000 ms']);
+  expect([one.state.started, one.broker.status().cause]).toEqual([
+    true,
+    'fake:7001: no answer within 3000 ms; is it TLS (rediss://)?',
+  ]);
 });
 
 test.each([
@@ -434,7 +437,7 @@ test('all servers of a Cluster are lost: the cause names one, and what was wrong
   await clock.runUntil(3000);
   expect(one.broker.status().up).toBe(false);
   const causes = one.logged.map(([fields]) => (fields as { cause: string }).cause);
-  expect(causes.join('\n')).toMatch(/: fake:700\d: (read|connect) ECONN/);
+  expect(causes.join('\n')).toMatch(/^fake:700\d: (read|connect) ECONN/);
   for (const cause of causes) expect(cause).toMatch(/^fake:700\d/);
 });
 
@@ -472,7 +475,11 @@ test('no server of a Cluster owns a slot: Redis is away until one does', async (
   const { slots } = client;
   Object.assign(client, { slots: [] });
   await clock.runUntil(3000);
-  expect(one.broker.status()).toEqual({ up: false, cause: 'no server is known', reconnects: 0 });
+  expect(one.broker.status()).toEqual({
+    up: false,
+    cause: 'fake:7001,fake:7002,fake:7003: no server is known',
+    reconnects: 0,
+  });
   Object.assign(client, { slots });
   await clock.runUntil(6000);
   expect(one.broker.status()).toEqual({ up: true, cause: undefined, reconnects: 1 });

@@ -52,7 +52,7 @@ export class Line implements Process {
 export class Server {
   readonly store: Store;
   up = true;
-  run = '';
+  replid = '';
   /** ms on the virtual clock */
   pausedUntil = 0;
   readonly refusals = new Map<string, string>();
@@ -68,7 +68,7 @@ export class Server {
     this.restart();
     this.store = new Store({
       now: () => Date.now(),
-      run: () => this.run,
+      replid: () => this.replid,
       receivers: channel => this.#listening(channel).length,
       publish: (channel, message) => this.#publish(channel, message),
     });
@@ -80,7 +80,7 @@ export class Server {
 
   /** Another process, with what the one before had. */
   restart(): void {
-    this.run = `${this.port}${(++this.#runs).toString(16).padStart(4, '0')}`;
+    this.replid = `${this.port}${(++this.#runs).toString(16).padStart(4, '0')}`;
   }
 
   /** Nothing is done until then: SIGSTOP, CLIENT PAUSE, a slow script. What comes meanwhile is done after it. */

@@ -23,11 +23,11 @@ class Both {
   readonly heardInMemory: [channel: string, message: string][] = [];
   readonly #redis: Redis;
   readonly store: Store;
-  constructor(redis: Redis, run: () => string) {
+  constructor(redis: Redis, replid: () => string) {
     this.#redis = redis;
     this.store = new Store({
       now: () => Date.now(),
-      run,
+      replid,
       receivers: channel => (LISTENING.includes(channel) ? 1 : 0),
       publish: (channel, message) => {
         if (!LISTENING.includes(channel)) return 0;
@@ -108,8 +108,8 @@ function same(kept: unknown, real: unknown, said: string): void {
 test('the store of the deterministic run does what the scripts do in a real Redis', async () => {
   const redis = await redisServer();
   for (const [name, definition] of Object.entries(scripts)) redis.client.defineCommand(name, definition);
-  const run = /run_id:(\w+)/.exec(await redis.client.info('server'))?.[1] ?? '';
-  const both = new Both(redis.client, () => run);
+  const replid = /master_replid:(\w+)/.exec(await redis.client.info('replication'))?.[1] ?? '';
+  const both = new Both(redis.client, () => replid);
   const subscriber = redis.client.duplicate();
   onTestFinished(() => subscriber.disconnect());
   await subscriber.subscribe(...LISTENING);
@@ -257,7 +257,7 @@ const ACTS: [string, Act][] = [
       const key = random.pick(KEYS);
       if (kind < 0.5) await both.plant(watchers(key), `x-1|${names.join(' ')}`, 90_000);
       else if (kind < 0.6) await both.plant(entries(key), 'not a hash', 90_000);
-      else if (kind < 0.8) await both.hset(entries(key), 'r', 'another process').catch(() => {});
+      else if (kind < 0.8) await both.hset(entries(key), 'r', 'another id').catch(() => {});
       return undefined;
     },
   ],

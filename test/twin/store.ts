@@ -7,8 +7,8 @@
 export interface Surroundings {
   /** unix ms */
   now(): number;
-  /** the server's run_id */
-  run(): string;
+  /** the server's replication id: another one after a restart and after a promotion */
+  replid(): string;
   /** how many connections are subscribed to a channel: PUBSUB NUMSUB */
   receivers(channel: string): number;
   /** @returns how many receive it */
@@ -164,7 +164,7 @@ export class Store {
     const there = this.get(marker) === null ? 0 : 1;
     this.put(marker, '1', Number(life));
     this.#around.publish(channel, message);
-    return [there, this.#around.run()];
+    return [there, this.#around.replid()];
   }
 
   /** peek.lua */
@@ -229,7 +229,7 @@ export class Store {
     if (expect !== '*' && expect !== prev) return ['expect', prev];
 
     n++;
-    const here = this.#around.run();
+    const here = this.#around.replid();
     if (head?.get('r') !== here)
       epochs = `${epochs} ${newEpoch}@${n}`
         .split(' ')

@@ -1,7 +1,8 @@
 /** Makes the ioredis clients of a broker: one for commands, one that subscribes, and with `wait` one for sets. */
 import slotOf from 'cluster-key-slot';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
-import type { Access } from './address.js';
+import type { Access, Address } from './address.js';
+import { ANOTHER_MASTER, Refusals } from './refusals.js';
 import { scripts } from './scripts.js';
 import { Sentinels } from './sentinels.js';
 import { natOf, type Store, serverIn, serversIn } from './store.js';
@@ -11,8 +12,6 @@ import { Connector } from './stream.js';
 const SOCKET_TIMEOUT = 3500;
 const COMMAND_TIMEOUT = 5000;
 const CONNECT_TIMEOUT = 3000;
-/** When a server is a replica or refuses the database: at most one reconnect in this time, ms. */
-const REFUSAL_DELAY = 1000;
 /**
  * ms before reconnect `attempt`: 25–50, 50–100 … at most 250–500. Short, because pages wait; with jitter, because all
  * nodes reconnect.
@@ -28,6 +27,9 @@ export interface Connections {
   /** `client`, and `writer` if it is another one */
   clients: (Redis | Cluster)[];
 }
+
+/** The servers of a Cluster in the settings. */
+const configured = new WeakMap<Cluster, readonly Address[]>();
 
 /** Options of every connection, including those to the servers of a Cluster. */
 const shared = {
@@ -81,7 +83,7 @@ function single(store: Exclude<Store, { kind: 'cluster' }>, wait: number): Conne
       db: given.database,
       retryStrategy: times => refusals.delay() ?? backoff(times),
       reconnectOnError: error => {
-        if (!/READONLY/.test(error.message) || !refusals.may()) return false;
+        if (!ANOTHER_MASTER.test(error.message) || !refusals.may()) return false;
         made.emit('error', error);
         return true;
       },
@@ -140,6 +142,7 @@ function cluster(store: Extract<Store, { kind: 'cluster' }>, wait: number): Conn
       dnsLookup: (host, found) => found(null, host),
       redisOptions: { ...shared, ...access(given) },
     });
+    configured.set(made, at);
     made.on('error', cleanMessage);
     made.on('node error', cleanMessage);
     made.on('+node', ignoreAskingErrors);
@@ -172,37 +175,14 @@ const access = ({ username, password, tls }: Access): RedisOptions => ({
   ...(tls ? { tls: {}, Connector } : {}),
 });
 
-/** Limits reconnects to a server that accepts the connection but cannot be used. */
-class Refusals {
-  #last = Number.NEGATIVE_INFINITY;
-  #refused = false;
-
-  /** Whether a reconnect is allowed now. Counts it as made. */
-  may(): boolean {
-    const now = performance.now();
-    if (now - this.#last < REFUSAL_DELAY) return false;
-    this.#last = now;
-    return true;
-  }
-
-  add(): void {
-    this.#refused = true;
-  }
-
-  /** @returns ms until the next attempt; undefined: the last connection was not refused */
-  delay(): number | undefined {
-    if (!this.#refused) return undefined;
-    this.#refused = false;
-    return REFUSAL_DELAY * (0.5 + Math.random() / 2);
-  }
-}
-
 /** Makes the message of an error safe to log: Redis repeats the arguments of an unknown command. */
 function cleanMessage(error: Error & { lastNodeError?: Error; errors?: Error[] }): void {
   if (error.lastNodeError) cleanMessage(error.lastNodeError);
   // AggregateError: the host name has several addresses and none of them answers
   error.message ||= (error.errors ?? []).map(({ message }) => message).join(', ') || error.name;
-  error.message = error.message.replace(/,? with args beginning with.*/s, '');
+  error.message = error.message
+    .replace(/,? with args beginning with.*/s, '')
+    .replace(/^.*Unknown RESP type.*$/s, 'this is not a Redis server');
 }
 
 /** ioredis does not handle the rejection of its own ASKING, which would end the process. */
@@ -229,11 +209,15 @@ export const addressFor = (client: Redis | Cluster, key: string): string =>
   client instanceof Cluster ? (client.slots[slotOf(key)]?.[0] ?? 'no server') : addressOf(client);
 
 /**
- * `host:port`, or a socket's path, or all masters of a Cluster, or the master's name while no Sentinel knows an
- * address.
+ * `host:port`, or a socket's path, or all masters of a Cluster, or those of the settings while none is known, or the
+ * master's name while no Sentinel knows an address.
  */
 export function addressOf(client: Redis | Cluster): string {
-  if (client instanceof Cluster) return client.nodes('master').map(addressOf).join(',');
+  if (client instanceof Cluster) {
+    const masters = client.nodes('master').map(addressOf);
+    const given = configured.get(client) ?? [];
+    return (masters.length > 0 ? masters : given.map(({ host, port }) => `${host}:${port}`)).join(',');
+  }
   const { path, host, port, name } = client.options;
   return path ?? (host ? `${host}:${port}` : String(name));
 }

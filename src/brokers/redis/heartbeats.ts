@@ -1,13 +1,13 @@
 /**
  * The heartbeats of this node: every 2 s, one to every Redis server. Each checks three things: the command was answered
- * (the server can be reached), our own message came back (the subscriber receives messages), marker and run_id are
- * unchanged (no flush, no restart).
+ * (the server can be reached), our own message came back (the subscriber receives messages), marker and replication id
+ * are unchanged (no flush, no restart, no promotion).
  */
 import slotOf from 'cluster-key-slot';
 import { Cluster } from 'ioredis';
 import type { Logger } from '../../log.js';
 import { DEAD_AFTER, type Survey } from '../survey.js';
-import { addressFor, type Connections } from './connections.js';
+import { addressFor, addressOf, type Connections, wordsOf } from './connections.js';
 import { assertNoCluster, warnOfEviction } from './inspect.js';
 import type { Keys } from './keys.js';
 
@@ -30,8 +30,8 @@ export interface HeartbeatsOptions {
 
 /** What the node knows of one server. */
 interface Server {
-  /** its run_id; undefined: not known yet, entries may have been missed */
-  run: string | undefined;
+  /** its replication id, see set.lua; undefined: not known yet, entries may have been missed */
+  replid: string | undefined;
   /** number of heartbeats sent */
   sent: number;
   /** the newest of them that came back as a message */
@@ -59,11 +59,11 @@ export class Heartbeats {
 
   /** Why a server does not work; undefined: all of them answer. */
   get failure(): string | undefined {
-    if (this.#servers.size === 0) return 'no server is known';
+    if (this.#servers.size === 0) return `${addressOf(this.#options.connections.client)}: no server is known`;
     return [...this.#servers.values()].find(({ failure }) => failure)?.failure;
   }
 
-  /** The connection to all servers broke. They count as failed until their next answer. */
+  /** The connection to all servers broke. They count as failed until their next answer. @param cause with the address */
   fail(cause: string): void {
     for (const server of this.#servers.values()) server.failure = cause;
   }
@@ -118,7 +118,7 @@ export class Heartbeats {
     return tags;
   }
 
-  /** @returns whether entries may have been missed: another process answered, or the marker is gone */
+  /** @returns whether entries may have been missed: another process or a promoted server answered, or the marker is gone */
   async #sendTo(tag: string): Promise<boolean> {
     const { survey, channel, connections, onServerLost } = this.#options;
     const { client } = connections;
@@ -126,16 +126,16 @@ export class Heartbeats {
     const count = ++server.sent;
     try {
       const message = survey.heartbeat(tag, count);
-      const [kept, run] = await client.tagwaitHeartbeat(this.#marker(tag), DEAD_AFTER, channel, message);
-      const same = kept === 1 && run === server.run;
-      if (run !== server.run) await this.#inspect(tag);
-      server.run = run;
+      const [kept, replid] = await client.tagwaitHeartbeat(this.#marker(tag), DEAD_AFTER, channel, message);
+      const same = kept === 1 && replid === server.replid;
+      if (replid !== server.replid) await this.#inspect(tag);
+      server.replid = replid;
       server.failure = undefined;
       if (server.received < count) this.#expectEcho(server);
       return !same;
     } catch (error) {
       const wasReached = server.failure === undefined;
-      server.failure = `${addressFor(client, this.#marker(tag))}: ${(error as Error).message}`;
+      server.failure = `${addressFor(client, this.#marker(tag))}: ${wordsOf(error as Error)}`;
       if (wasReached && client instanceof Cluster) onServerLost();
       return false;
     }
@@ -144,7 +144,7 @@ export class Heartbeats {
   #server(tag: string): Server {
     let server = this.#servers.get(tag);
     if (!server) {
-      server = { run: undefined, sent: 0, received: 0, failure: undefined, echo: undefined };
+      server = { replid: undefined, sent: 0, received: 0, failure: undefined, echo: undefined };
       this.#servers.set(tag, server);
     }
     return server;

@@ -1,4 +1,4 @@
-/** Checks the configuration of a Redis server, once for each of its processes: a restart may change it. */
+/** Checks the configuration of a Redis server, once for each of its replication ids: a restart may change it. */
 import { Cluster, type Redis } from 'ioredis';
 import type { Logger } from '../../log.js';
 import { addressFor, serverOf } from './connections.js';

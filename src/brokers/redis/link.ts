@@ -4,7 +4,7 @@
  *
  *   connecting ──► subscribed ◄──► away          any state ──► closed
  */
-import { Cluster, type Redis } from 'ioredis';
+import { Cluster, type Redis, type RedisOptions } from 'ioredis';
 import type { Logger } from '../../log.js';
 import { type Events, type StoreStatus, Unavailable, WrongStore } from '../broker.js';
 import { decode } from '../messages.js';
@@ -74,7 +74,7 @@ export class Link implements NodeChannel {
     const started = new Promise<void>((resolve, reject) => {
       this.#settleStart = error => (error ? reject(error) : resolve());
     });
-    const timer = setTimeout(() => this.#lose(`no answer within ${START_TIMEOUT} ms`), START_TIMEOUT);
+    const timer = setTimeout(() => this.#lose(silence(client)), START_TIMEOUT);
     client.on('ready', () => void this.#heartbeat());
     for (const each of clients)
       keepConnected(each, {
@@ -144,7 +144,7 @@ export class Link implements NodeChannel {
     this.#heartbeats.fail(cause);
     // the same fault may have silenced the subscriber
     this.#subscriber.reconnect();
-    this.#lose(`${addressOf(this.#options.connections.client)}: ${cause}`);
+    this.#lose(cause);
   }
 
   /**
@@ -224,4 +224,11 @@ export class Link implements NodeChannel {
       if (this.#heartbeats.receive(message.server, message.count)) events.gap();
     }
   }
+}
+
+/** A server with TLS says nothing to a client without it. */
+function silence(client: Redis | Cluster): string {
+  const { tls, path, name } = client.options as RedisOptions;
+  const mayBeTls = !(client instanceof Cluster) && !tls && !path && !name;
+  return `${addressOf(client)}: no answer within ${START_TIMEOUT} ms${mayBeTls ? '; is it TLS (rediss://)?' : ''}`;
 }

@@ -6,7 +6,7 @@
 --               o      offset of the oldest entry kept
 --               <n>    value of the entry at that offset, for o..n
 --               e      epochs, oldest first: "id@first id@first …"; `first` is the first offset of that epoch
---               r      server process (run_id) that stored the newest entry
+--               r      replication id (master_replid) of the server when it stored the newest entry
 --               f      "1" once the final entry is stored
 --               i:<id> receipt of the set with that id: "cursor watched"
 --               w      positions whose sets waited for a receipt: "position@node@node …"; "position" once it is proved
@@ -28,17 +28,19 @@
 -- publishes one message to each node, "e" and a line per entry: see messages.ts, which defines encode_entry; and for a
 --         repeated set that waits for a receipt "w"
 --
--- An epoch begins with the key, and whenever another server process stores than the one before: it may have been
--- promoted or restarted without the newest entries, so the same offset could mean two entries. A cursor from the lost
--- end of an epoch counts up to where that epoch ended here, as the leader epochs of Kafka do (KIP-101). Example: with
--- epochs "a@1 b@5" a cursor "a-7" has seen 4 entries.
+-- An epoch begins with the key, and whenever the server has another replication id than when it stored the entry before:
+-- it may have been promoted or restarted without the newest entries, so the same offset could mean two entries. Redis
+-- makes a new id at each start of a master and at each promotion, also when the same process was the master before; its
+-- run_id stays the same then. It makes one as well when the first replica connects: that begins an epoch without need. A
+-- cursor from the lost end of an epoch counts up to where that epoch ended here, as the leader epochs of Kafka do
+-- (KIP-101). Example: with epochs "a@1 b@5" a cursor "a-7" has seen 4 entries.
 local keep, receipts, new_epoch, channels = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local alive_nodes, markers, this_node = ARGV[5], ARGV[6], ARGV[7]
 local call, find, sub, match, gmatch = redis.call, string.find, string.sub, string.match, string.gmatch
 local messages, is_alive, lists = {}, {}, {}
 
-local info = call('INFO', 'server')
-local _, before_id = find(info, 'run_id:', 1, true)
+local info = call('INFO', 'replication')
+local _, before_id = find(info, 'master_replid:', 1, true)
 local here = sub(info, before_id + 1, before_id + 40)
 
 -- Checks both: a node that lost power may stay subscribed for minutes, a disconnected one keeps its marker for seconds.

@@ -1,6 +1,6 @@
 /** The client that receives messages. It subscribes after each reconnect, and retries a failed SUBSCRIBE for ever. */
 import type { Redis } from 'ioredis';
-import { addressOf, backoff } from './connections.js';
+import { addressOf, backoff, wordsOf } from './connections.js';
 
 export interface SubscriberEvents {
   message(text: string): void;
@@ -18,22 +18,29 @@ export class Subscriber {
   /** failed SUBSCRIBE commands in a row */
   #refusals = 0;
   #retry: NodeJS.Timeout | undefined;
+  /** the last error of this connection, with the address, or '' */
+  #cause = '';
+  /** of this connection; on a Cluster the client has another one before `close` is emitted */
+  #address = '';
 
   /** @param client not connected yet; it reconnects by itself but does not subscribe again by itself */
   constructor(client: Redis, channels: readonly string[], events: SubscriberEvents) {
     this.#client = client;
     this.#channels = channels;
     this.#events = events;
-    let cause = '';
     client.on('message', (_: string, text: string) => events.message(text));
     client.on('ready', () => this.#subscribe());
     // an `error` event without a listener would end the process
     client.on('error', (error: Error) => {
-      cause = error.message;
+      this.#cause = `${addressOf(client)}: ${error.message}`;
+    });
+    client.on('connect', () => {
+      this.#address = addressOf(client);
     });
     client.on('close', () => {
-      const failed = cause || 'the connection was closed';
-      cause = '';
+      const failed = this.#cause || `${this.#address || addressOf(client)}: the connection was closed`;
+      this.#cause = '';
+      this.#address = '';
       this.#lose(failed);
     });
     // ioredis gave up, for example because a failover was announced while it connected
@@ -72,16 +79,18 @@ export class Subscriber {
       (error: Error) => {
         // the connection broke: its `close` event reports the cause
         if (this.#client.status !== 'ready') return;
-        this.#lose(`SUBSCRIBE: ${error.message}`);
+        // a connection that is being left because of an error refuses commands before it is closed
+        this.#lose(this.#cause || `${addressOf(this.#client)}: SUBSCRIBE: ${wordsOf(error)}`);
         this.#retryAfter(() => this.reconnect(), ++this.#refusals);
       },
     );
   }
 
+  /** @param cause with the address */
   #lose(cause: string): void {
     if (this.#state === 'closed') return;
     this.#state = 'connecting';
-    this.#events.lost(`${addressOf(this.#client)}: ${cause}`);
+    this.#events.lost(cause);
   }
 
   #retryAfter(retry: () => void, attempt: number): void {
