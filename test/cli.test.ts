@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { parse } from 'acorn';
 import { describe, expect, test } from 'vitest';
 import { SERVER_ALLOWED } from '../src/brokers/redis/address.js';
-import { CLI, held, poll, run, set, spawned, until } from './harness.js';
+import { CLI, held, PATIENCE, poll, run, set, spawned, until } from './harness.js';
 import { raw, request } from './raw.js';
 import { type RedisServer, redisServer } from './redis.js';
 import { scrape } from './scrape.js';
@@ -121,6 +121,17 @@ describe('settings', () => {
   });
 });
 
+/** Process 1 gets no signal for which it has no handler. Without the permission for it: a process as any other. */
+const AS_PROCESS_1 =
+  spawnSync('unshare', ['-pf', 'true']).status === 0 ? ['unshare', '-pf', '--kill-child'] : [];
+
+/** Makes the command send itself a signal. @param after ms, from when it would replace itself by one with V8's flags */
+const signalled = (signal: string, after: number) =>
+  `data:text/javascript,${encodeURIComponent(
+    `if (!process.env.NODE_UNIQUE_ID)
+      process.execve = () => void setTimeout(() => process.kill(process.pid, '${signal}'), ${after});`,
+  )}`;
+
 describe('running', () => {
   test('one line on stdout names both URLs; the log is on stderr, line by line JSON', async () => {
     const { publicUrl, internalUrl, output } = await spawned();
@@ -203,6 +214,44 @@ describe('running', () => {
     process.kill('SIGTERM');
     expect(await ended).toBe(0);
   });
+
+  test.each<[string, string, boolean]>([
+    ['SIGTERM', 'one process', false],
+    ['SIGINT', 'one process', false],
+    ['SIGHUP', 'one process', false],
+    ['SIGTERM', 'two workers', true],
+  ])(
+    '%s at any moment of the start of %s, also as process 1 of a container: exit 0',
+    async (signal, _, two) => {
+      const env: NodeJS.ProcessEnv = {
+        PATH: process.env.PATH,
+        TAGWAIT_PUBLIC_PORT: '0',
+        TAGWAIT_INTERNAL_PORT: '0',
+        TAGWAIT_DRAIN: '0',
+        ...(two && { TAGWAIT_WORKERS: '2', TAGWAIT_REDIS_URL: (await redisServer()).url }),
+      };
+      for (const after of [0, 1, 5, 20, 60, 120, 250, 500]) {
+        const [file = '', ...args] = [
+          ...AS_PROCESS_1,
+          process.execPath,
+          '--import',
+          signalled(signal, after),
+          CLI,
+        ];
+        const child = spawnSync(file, args, {
+          env,
+          encoding: 'utf8',
+          timeout: PATIENCE,
+          killSignal: 'SIGKILL',
+        });
+        expect({ after, status: child.status, by: child.signal }, child.stderr).toEqual({
+          after,
+          status: 0,
+          by: null,
+        });
+      }
+    },
+  );
 
   test('with nobody connected it stops at once', async () => {
     const { process, ended } = await spawned({ TAGWAIT_DRAIN: '60' });
