@@ -149,6 +149,18 @@ test('check: 0 where the settings are valid and the store can be reached, 1 with
   expect([faulty.code, faulty.err.length, faulty.out]).toEqual([2, 2, []]);
 });
 
+test('check prints the warnings of the service, and exits with 0', async () => {
+  const { code, err } = await ran(['check'], { TAGWAIT_IMAGE: 'hunter2', TAGWAIT_SECRET: '"short"' });
+  expect([code, err]).toEqual([
+    0,
+    [
+      'tagwait: warning: TAGWAIT_IMAGE: not a setting, and has no effect; tagwait --help lists them',
+      'tagwait: warning: TAGWAIT_SECRET: give 32 random characters or more: a page can try shorter ones',
+      'tagwait: warning: TAGWAIT_SECRET: the quotes around it are part of it; env files keep them',
+    ],
+  ]);
+});
+
 test.each([
   [['hunter2'], 2, /^tagwait: not a command; there are set, watch, peek, new, check, /],
   [['set', 'a'], 1, /missing required argument 'value'/],

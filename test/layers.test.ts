@@ -11,7 +11,7 @@ const IMPORTS: Record<string, string[]> = {
   index: ['assets', 'library', 'service', 'tagwait', 'broker', 'config', 'settings', 'login', 'protocol'],
   cli: ['main', 'gc', 'commands'],
   commands: ['assets', 'check', 'config', 'loopback', 'output', 'settings', 'subscribe'],
-  check: ['assets', 'broker', 'config', 'log', 'output', 'settings', 'store'],
+  check: ['assets', 'broker', 'config', 'environment', 'log', 'output', 'settings', 'store'],
   subscribe: ['protocol'],
   main: [
     'workers',
