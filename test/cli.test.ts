@@ -115,9 +115,62 @@ describe('settings', () => {
     });
     expect(await child.ended).toBe(1);
     expect(child.output.stderr).toBe(
-      `tagwait: port 127.0.0.1:${port} is taken by another program; give another, or 0 for a free one\n`,
+      `tagwait: TAGWAIT_PUBLIC_PORT: port 127.0.0.1:${port} is taken by another program; give another, or 0 for a free one\n`,
     );
     other.close();
+  });
+
+  test.each<[string, string, object, Record<string, string>, string]>([
+    [
+      'a port of root',
+      'EACCES',
+      { port: 80 },
+      { TAGWAIT_PUBLIC_PORT: '1080', TAGWAIT_INTERNAL_PORT: '80' },
+      'TAGWAIT_INTERNAL_PORT: not allowed to listen on 127.0.0.1:80; give a port from 1024 on, or CAP_NET_BIND_SERVICE',
+    ],
+    [
+      'a port that a policy forbids',
+      'EACCES',
+      { port: 8080 },
+      { TAGWAIT_PUBLIC_PORT: '8080' },
+      'TAGWAIT_PUBLIC_PORT: not allowed to listen on 127.0.0.1:8080',
+    ],
+    [
+      'an address of another machine',
+      'EADDRNOTAVAIL',
+      { address: '::2', port: 11001 },
+      { TAGWAIT_INTERNAL_HOST: '[::2]', TAGWAIT_SET_TOKENS: 't'.repeat(32) },
+      'TAGWAIT_INTERNAL_HOST: no address ::2 on this machine',
+    ],
+    [
+      'an unknown name',
+      'ENOTFOUND',
+      { syscall: 'getaddrinfo', address: undefined, hostname: 'nowhere' },
+      { TAGWAIT_PUBLIC_HOST: 'nowhere' },
+      'TAGWAIT_PUBLIC_HOST: no address nowhere on this machine',
+    ],
+    [
+      'any other fault',
+      'EINVAL',
+      { address: 'fe80::1', port: 11000 },
+      { TAGWAIT_PUBLIC_HOST: 'fe80::1' },
+      'TAGWAIT_PUBLIC_HOST: listen EINVAL',
+    ],
+  ])('%s (%s): the line names the setting, exit 1', async (_, code, more, env, line) => {
+    const error = { code, syscall: 'listen', address: '127.0.0.1', ...more };
+    const pretend = `import { Server } from 'node:net';
+      Server.prototype.listen = function () {
+        const error = Object.assign(new Error('listen ${code}'), ${JSON.stringify(error)});
+        process.nextTick(() => this.emit('error', error));
+        return this;
+      };
+      process.execve = () => {};`;
+    const args = ['--import', `data:text/javascript,${encodeURIComponent(pretend)}`, CLI];
+    const { status, stderr } = spawnSync(process.execPath, args, {
+      env: { PATH: process.env.PATH, TAGWAIT_LOG_LEVEL: 'silent', ...env },
+      encoding: 'utf8',
+    });
+    expect({ status, stderr }).toEqual({ status: 1, stderr: `tagwait: ${line}\n` });
   });
 });
 

@@ -24,6 +24,7 @@ const IMPORTS: Record<string, string[]> = {
     'broker',
     'demo',
     'log',
+    'loopback',
     'gc',
     'assets',
   ],
