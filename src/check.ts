@@ -1,12 +1,13 @@
 /** `tagwait check`: checks the settings, given as for the service, and then whether the store answers. */
 import { version } from './assets.js';
 import { WrongStore } from './brokers/broker.js';
-import { Misconfigured, readConfig } from './config.js';
+import { Misconfigured, readConfig, weaknesses } from './config.js';
+import { readEnvironment } from './environment.js';
 import { createLog, newNodeId } from './log.js';
 import type { CommandContext } from './output.js';
 import type { Config } from './settings.js';
 
-/** @returns the exit code: 0, 1 if the store does not answer, 2 for invalid settings and a store of another kind */
+/** Warnings go to stderr too, and do not change the exit code. @returns the exit code: 0, 1 if the store does not answer, 2 for invalid settings and a store of another kind */
 export async function check(args: readonly string[], { env, out, err }: CommandContext): Promise<number> {
   let config: Config;
   try {
@@ -16,6 +17,8 @@ export async function check(args: readonly string[], { env, out, err }: CommandC
     for (const fault of error.faults) err(`tagwait: ${fault}`);
     return 2;
   }
+  for (const warning of [...readEnvironment(env).warnings, ...weaknesses(config)])
+    err(`tagwait: warning: ${warning}`);
   // no other command needs the client of Redis
   const { brokerOf, storeName } = await import('./store.js');
   const store = storeName(config);

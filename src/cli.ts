@@ -26,13 +26,27 @@ function replaceWithFlags(): void {
   }
 }
 
+/**
+ * Ends the process at a signal, until main.ts has handlers of its own. Without one, process 1 of a container does not get
+ * the signal.
+ */
+function exitAtSignals(): void {
+  const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'];
+  for (const signal of signals)
+    process.on(signal, () => {
+      if (process.listenerCount(signal) === 1) process.exit(0);
+    });
+}
+
 async function run(): Promise<void> {
   const [, , word = '-'] = process.argv;
+  // without handlers: Ctrl-C ends a command
   if (word !== '' && !word.startsWith('-')) return (await import('./commands.js')).main();
-  if (!FLAGS.every(flag => process.execArgv.includes(flag))) {
-    replaceWithFlags();
-    (await import('./gc.js')).setFlagsLate();
-  }
+  const flagged = FLAGS.every(flag => process.execArgv.includes(flag));
+  // before the handlers: a signal that has come and is not handled yet would be lost with the process
+  if (!flagged) replaceWithFlags();
+  exitAtSignals();
+  if (!flagged) (await import('./gc.js')).setFlagsLate();
   await import('./main.js');
 }
 

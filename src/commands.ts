@@ -137,10 +137,27 @@ async function ask(
   const body = new URLSearchParams(
     Object.entries(fields ?? {}).map(([name, value]): [string, string] => [name, String(value)]),
   );
-  const response = await reach(target, { headers, ...(fields && { method: 'POST', body }) });
+  // not followed: a redirect makes a GET of a POST, and may lead the token elsewhere
+  const redirect = 'manual';
+  const response = await reach(target, { headers, redirect, ...(fields && { method: 'POST', body }) });
+  context.out(await answerOf(response, target));
+}
+
+/** @returns the answer's text @throws {Failed} it is a refusal, or not an answer of tagwait */
+async function answerOf(response: Response, target: string): Promise<string> {
+  const { ok, status, headers } = response;
   const text = await response.text();
-  if (!response.ok) throw new Failed(refusalOf(response.status, text));
-  context.out(text);
+  const { code, message, ...more } = fieldsOf(text);
+  if (ok && code === 0) return text;
+  if (!ok && typeof code === 'number' && typeof message === 'string')
+    throw new Failed(refusalOf(`${status} ${message}`, more));
+  const { origin } = new URL(target);
+  const location = headers.get('location');
+  const elsewhere = location !== null && URL.canParse(location, target);
+  const answer = elsewhere
+    ? `${status} redirects to ${new URL(location, target).origin}`
+    : `${status} with ${headers.get('content-type') ?? 'no content type'}`;
+  throw new Failed(`no tagwait at ${origin}: ${answer}`);
 }
 
 /** @throws {Failed} when there is no answer */
@@ -173,9 +190,13 @@ async function watch(
  */
 function baseOf(port: 'internal' | 'public', url: string | undefined, config: Config): string {
   if (url !== undefined) {
+    // the URL is not repeated: it may contain a password
     if (!isServiceUrl(url))
       throw new Failed(`--url: give the URL of the ${port} port, with http:// or https://`);
-    return url.replace(/\/$/, '');
+    const { origin, pathname, username, password } = new URL(url);
+    if (/[?#]/.test(url) || username !== '' || password !== '')
+      throw new Failed(`--url: give the URL of the ${port} port, without a user, a password, ? and #`);
+    return `${origin}${pathname}`.replace(/\/$/, '');
   }
   const host = port === 'internal' ? config.internalHost : config.publicHost;
   const number = port === 'internal' ? config.internalPort : config.publicPort;
@@ -186,14 +207,15 @@ function baseOf(port: 'internal' | 'public', url: string | undefined, config: Co
 const reasonOf = ({ message, cause }: Error & { cause?: NodeJS.ErrnoException }) =>
   cause?.code ?? cause?.message ?? message;
 
-/** One line for an answer that is no success. */
-function refusalOf(status: number, text: string): string {
+/** The fields of an answer in JSON; none if it is not an object in JSON. */
+function fieldsOf(text: string): Record<string, unknown> {
   try {
-    const { message, detail, cursor } = JSON.parse(text) as Record<string, string | undefined>;
-    return [`${status} ${message}`, detail, cursor && `the newest cursor is ${cursor}`]
-      .filter(Boolean)
-      .join(': ');
+    return Object(JSON.parse(text));
   } catch {
-    return `${status}: ${text.trim().slice(0, 200)}`;
+    return {};
   }
 }
+
+/** One line for an answer that is no success. */
+const refusalOf = (what: string, { detail, cursor }: Record<string, unknown>) =>
+  [what, detail, cursor && `the newest cursor is ${cursor}`].filter(Boolean).join(': ');

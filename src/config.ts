@@ -4,7 +4,7 @@ import type { z } from 'zod';
 import { parseServers, withoutAccess } from './brokers/redis/address.js';
 import { readEnvironment } from './environment.js';
 import { commandOf } from './help.js';
-import { isLoopback } from './loopback.js';
+import { isLoopback, withoutBrackets } from './loopback.js';
 import { nearest } from './nearest.js';
 import {
   type Config,
@@ -123,13 +123,17 @@ function check(given: Given, nameOf: (name: Name) => string, faults: string[], m
   const config: Record<string, unknown> = {};
   for (const name of NAMES) {
     const { schema, fallback, allowed, secret } = SETTINGS[name] as Setting<z.ZodType>;
-    const { text, from } = given[name] ?? { text: fallback, from: name };
-    if (text === undefined) continue;
+    const { text: whole, from } = given[name] ?? { text: fallback, from: name };
+    if (whole === undefined) continue;
+    // files of secrets end with a line end
+    const text = typeof whole === 'string' ? whole.replace(/\r?\n$/, '') : whole;
     const result = schema.safeParse(typeof text === 'string' && text.trim() !== '' ? text : Number.NaN);
     if (result.success) config[name] = result.data;
-    else if (text === true || text === '') faults.push(`${from}: needs a value; give ${allowed}`);
+    else if (whole === true || whole === '') faults.push(`${from}: needs a value; give ${allowed}`);
     else
-      faults.push(`${from}: ${secret ? 'this value' : JSON.stringify(text)} is not allowed; give ${allowed}`);
+      faults.push(
+        `${from}: ${secret ? 'this value' : JSON.stringify(whole)} is not allowed; give ${allowed}`,
+      );
   }
   const checked = config as Config;
   faults.push(...more, ...crossChecks(checked, name => given[name]?.from ?? nameOf(name)));
@@ -169,10 +173,19 @@ function crossChecks(config: Config, nameOf: (name: Name) => string): string[] {
   return faults;
 }
 
-const ALL_ADDRESSES = ['0.0.0.0', '::', '[::]'];
+const ALL_ADDRESSES = ['0.0.0.0', '::'];
 /** Whether the same port cannot be used on both hosts. A host that failed its own check is undefined. */
-const overlap = (one: string | undefined, other: string | undefined) =>
-  one === other || [one, other].some(name => name !== undefined && ALL_ADDRESSES.includes(name));
+function overlap(...given: (string | undefined)[]): boolean {
+  // ::ffff:127.0.0.1 is 127.0.0.1
+  const hosts = given.map(host =>
+    withoutBrackets(host ?? '')
+      .toLowerCase()
+      .replace(/^::ffff:(?=\d+\.)/, ''),
+  );
+  if (new Set(hosts).size === 1 || hosts.some(host => ALL_ADDRESSES.includes(host))) return true;
+  // which of the two it is depends on the machine
+  return hosts.includes('localhost') && hosts.some(host => host === '127.0.0.1' || host === '::1');
+}
 
 export { CommanderError };
 
@@ -182,11 +195,22 @@ export { CommanderError };
 const SECRET_LENGTH = 32;
 
 /** What the operator should know about settings that are allowed; without their values. */
-export function weaknesses({ secret = [], setTokens = [] }: Config): string[] {
+export function weaknesses(config: Config): string[] {
+  const { secret = [], setTokens = [], redisSentinelPassword = '' } = config;
   const short = (texts: string[]) => texts.some(text => text.length < SECRET_LENGTH);
   const wanted = `give ${SECRET_LENGTH} random characters or more`;
+  const quoted: [Name, string[]][] = [
+    // also quotes around the list
+    ['secret', [...secret, secret.join()]],
+    ['setTokens', [...setTokens, setTokens.join()]],
+    ['redisSentinelPassword', [redisSentinelPassword]],
+  ];
   return [
     ...(short(secret) ? [`TAGWAIT_SECRET: ${wanted}: a page can try shorter ones`] : []),
     ...(short(setTokens) ? [`TAGWAIT_SET_TOKENS: ${wanted}`] : []),
+    ...quoted
+      .filter(([, texts]) => texts.some(text => QUOTED.test(text)))
+      .map(([name]) => `${envOf(name)}: the quotes around it are part of it; env files keep them`),
   ];
 }
+const QUOTED = /^(["']).*\1$/s;

@@ -35,9 +35,21 @@ export function readEnvironment(env: NodeJS.ProcessEnv): Environment {
     } else if (known.has(name)) found.settings[name] = value;
     else {
       const meant = nearest(name, known);
-      if (meant) found.faults.push(`${name}: not a setting; did you mean ${meant}?`);
-      else found.warnings.push(`${name}: not a setting, and has no effect; tagwait --help lists them`);
+      const longer = longerNames(name, known);
+      if (meant) found.faults.push(`${name}: not a setting; ${longer ?? `did you mean ${meant}?`}`);
+      else
+        found.warnings.push(
+          `${name}: not a setting, and has no effect; ${longer ?? 'tagwait --help lists them'}`,
+        );
     }
   }
   return found;
+}
+
+/** The settings whose names end with this one's own part: TAGWAIT_HOST is a part of two, and only by chance near to TAGWAIT_HOLD. */
+function longerNames(name: string, known: Iterable<string>): string | undefined {
+  const end = `_${name.slice(PREFIX.length)}`;
+  const names = [...known].filter(other => end !== '_' && other.endsWith(end));
+  if (names.length === 0) return undefined;
+  return `there ${names.length === 1 ? 'is' : 'are'} ${names.join(' and ')}`;
 }

@@ -8,6 +8,7 @@ import { originForPhones } from './demo/address.js';
 import { readEnvironment } from './environment.js';
 import { markInSteps } from './gc.js';
 import { createLog, type Logger, newNodeId, throttleLog } from './log.js';
+import { withoutBrackets } from './loopback.js';
 import { output } from './output.js';
 import type { Service, Siblings } from './service.js';
 import type { Config } from './settings.js';
@@ -48,27 +49,46 @@ function stoppedWorkers(): string {
   return pids.length > 0 ? `; perhaps by a stopped worker of an earlier start: pid ${pids.join(', ')}` : '';
 }
 
-function explain(error: NodeJS.ErrnoException & { address?: string; port?: number }): string {
-  const where = `${error.address ?? ''}:${error.port ?? ''}`;
+/** @param hostname of a failed lookup */
+type ListenError = NodeJS.ErrnoException & { address?: string; port?: number; hostname?: string };
+
+/** The setting of a port that cannot listen. */
+function settingOf({ address, hostname, port }: ListenError, part: 'HOST' | 'PORT'): string {
+  const { publicHost, publicPort, internalHost, internalPort } = config;
+  const isAt = (host: string) => withoutBrackets(host) === (address ?? hostname);
+  const byHost = port === undefined || publicPort === internalPort;
+  // the internal port is the first to listen
+  const isInternal = byHost ? isAt(internalHost) || !isAt(publicHost) : port === internalPort;
+  return `TAGWAIT_${isInternal ? 'INTERNAL' : 'PUBLIC'}_${part}`;
+}
+
+/** Below it, Linux lets only root listen. */
+const LOWEST_FREE_PORT = 1024;
+
+function explain(error: ListenError): string {
+  const { address = '', port = 0, hostname, path, message, syscall } = error;
+  const where = `${address}:${port}`;
   switch (error.code) {
     case 'EADDRINUSE':
-      return `port ${where} is taken by another program; give another, or 0 for a free one${stoppedWorkers()}`;
-    case 'EACCES':
-      return error.syscall === 'listen'
-        ? `not allowed to listen on ${where}`
-        : `not allowed to read ${error.path}`;
+      return `${settingOf(error, 'PORT')}: port ${where} is taken by another program; give another, or 0 for a free one${stoppedWorkers()}`;
+    case 'EACCES': {
+      if (syscall !== 'listen') return `not allowed to read ${path}`;
+      const help = port < LOWEST_FREE_PORT ? '; give a port from 1024 on, or CAP_NET_BIND_SERVICE' : '';
+      return `${settingOf(error, 'PORT')}: not allowed to listen on ${where}${help}`;
+    }
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND':
-      return `no address ${error.address ?? (error as { hostname?: string }).hostname} on this machine`;
+    case 'EAI_AGAIN':
+      return `${settingOf(error, 'HOST')}: no address ${address || hostname} on this machine`;
     case 'ENOENT':
-      return `cannot read ${error.path}; npm run build makes it`;
+      return `cannot read ${path}; npm run build makes it`;
     default:
-      return error.message;
+      return syscall === 'listen' ? `${settingOf(error, 'HOST')}: ${message}` : message;
   }
 }
 
 const failureOf = (error: Error): Failure => ({
-  line: explain(error as NodeJS.ErrnoException),
+  line: explain(error),
   code: error instanceof WrongStore ? 2 : 1,
 });
 

@@ -7,6 +7,7 @@ import { redacted } from './config.js';
 import { demoRoutes } from './demo/demo.js';
 import { collectAfterPeaks } from './gc.js';
 import { createLog, type Logger, newNodeId } from './log.js';
+import { internalPaths } from './routes/public.js';
 import type { Measured, Peers } from './samples.js';
 import type { Config } from './settings.js';
 import { brokerOf } from './store.js';
@@ -94,7 +95,7 @@ function portsOf(config: Config, log: Logger, composed: Composed) {
   const open = publicPort({
     ...shared,
     route: poll,
-    others: pages.use(tagwait.publicRoutes).callback(),
+    others: pages.use(tagwait.publicRoutes).use(internalPaths).callback(),
     upgrade: socket,
     limits,
     connections: fds.connections,

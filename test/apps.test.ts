@@ -1,6 +1,9 @@
 /** The apps of examples/: each is started with the command that its README gives, played through over HTTP, and shown in Chromium. */
+import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
@@ -9,6 +12,7 @@ import { axeFaults } from './axe.js';
 import { launch } from './chromium.js';
 import { poll, until } from './harness.js';
 import { onTestFinished, sideBySide } from './owner.js';
+import { listenOnFree } from './ports.js';
 import { program } from './program.js';
 import { freePort } from './redis.js';
 
@@ -63,6 +67,28 @@ test('every folder of an app is in the README, and no file of one has more than 
       const lines = readFileSync(join(root, 'examples', folder, name), 'utf8').split('\n').length - 1;
       expect(lines, `${folder}/${name}`).toBeLessThanOrEqual(60);
     }
+});
+
+test.concurrent.each([...commands])('%s: a taken port ends it with an error', async (_, command) => {
+  const other = createServer();
+  onTestFinished(() => void other.close());
+  const PORT = String(await listenOnFree(other, '::'));
+  const [file = '', ...args] = command.split(' ');
+  const app = spawn(file, args, {
+    cwd: root,
+    env: { ...process.env, PORT },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  onTestFinished(() => void app.kill('SIGKILL'));
+  let output = '';
+  for (const stream of [app.stdout, app.stderr])
+    stream.on('data', text => {
+      output += text;
+    });
+  const [code] = await once(app, 'close');
+  expect(code, output).toBe(1);
+  expect(output).toMatch(/EADDRINUSE|Address already in use/);
+  expect(output).not.toContain('Open http');
 });
 
 test.concurrent('order-status: each step reaches the page, and the last one ends the key', async () => {

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { parse } from 'acorn';
 import { describe, expect, test } from 'vitest';
 import { SERVER_ALLOWED } from '../src/brokers/redis/address.js';
-import { CLI, held, poll, run, set, spawned, until } from './harness.js';
+import { CLI, held, PATIENCE, poll, run, set, spawned, until } from './harness.js';
 import { raw, request } from './raw.js';
 import { type RedisServer, redisServer } from './redis.js';
 import { scrape } from './scrape.js';
@@ -115,11 +115,75 @@ describe('settings', () => {
     });
     expect(await child.ended).toBe(1);
     expect(child.output.stderr).toBe(
-      `tagwait: port 127.0.0.1:${port} is taken by another program; give another, or 0 for a free one\n`,
+      `tagwait: TAGWAIT_PUBLIC_PORT: port 127.0.0.1:${port} is taken by another program; give another, or 0 for a free one\n`,
     );
     other.close();
   });
+
+  test.each<[string, string, object, Record<string, string>, string]>([
+    [
+      'a port of root',
+      'EACCES',
+      { port: 80 },
+      { TAGWAIT_PUBLIC_PORT: '1080', TAGWAIT_INTERNAL_PORT: '80' },
+      'TAGWAIT_INTERNAL_PORT: not allowed to listen on 127.0.0.1:80; give a port from 1024 on, or CAP_NET_BIND_SERVICE',
+    ],
+    [
+      'a port that a policy forbids',
+      'EACCES',
+      { port: 8080 },
+      { TAGWAIT_PUBLIC_PORT: '8080' },
+      'TAGWAIT_PUBLIC_PORT: not allowed to listen on 127.0.0.1:8080',
+    ],
+    [
+      'an address of another machine',
+      'EADDRNOTAVAIL',
+      { address: '::2', port: 11001 },
+      { TAGWAIT_INTERNAL_HOST: '[::2]', TAGWAIT_SET_TOKENS: 't'.repeat(32) },
+      'TAGWAIT_INTERNAL_HOST: no address ::2 on this machine',
+    ],
+    [
+      'an unknown name',
+      'ENOTFOUND',
+      { syscall: 'getaddrinfo', address: undefined, hostname: 'nowhere' },
+      { TAGWAIT_PUBLIC_HOST: 'nowhere' },
+      'TAGWAIT_PUBLIC_HOST: no address nowhere on this machine',
+    ],
+    [
+      'any other fault',
+      'EINVAL',
+      { address: 'fe80::1', port: 11000 },
+      { TAGWAIT_PUBLIC_HOST: 'fe80::1' },
+      'TAGWAIT_PUBLIC_HOST: listen EINVAL',
+    ],
+  ])('%s (%s): the line names the setting, exit 1', async (_, code, more, env, line) => {
+    const error = { code, syscall: 'listen', address: '127.0.0.1', ...more };
+    const pretend = `import { Server } from 'node:net';
+      Server.prototype.listen = function () {
+        const error = Object.assign(new Error('listen ${code}'), ${JSON.stringify(error)});
+        process.nextTick(() => this.emit('error', error));
+        return this;
+      };
+      process.execve = () => {};`;
+    const args = ['--import', `data:text/javascript,${encodeURIComponent(pretend)}`, CLI];
+    const { status, stderr } = spawnSync(process.execPath, args, {
+      env: { PATH: process.env.PATH, TAGWAIT_LOG_LEVEL: 'silent', ...env },
+      encoding: 'utf8',
+    });
+    expect({ status, stderr }).toEqual({ status: 1, stderr: `tagwait: ${line}\n` });
+  });
 });
+
+/** Process 1 gets no signal for which it has no handler. Without the permission for it: a process as any other. */
+const AS_PROCESS_1 =
+  spawnSync('unshare', ['-pf', 'true']).status === 0 ? ['unshare', '-pf', '--kill-child'] : [];
+
+/** Makes the command send itself a signal. @param after ms, from when it would replace itself by one with V8's flags */
+const signalled = (signal: string, after: number) =>
+  `data:text/javascript,${encodeURIComponent(
+    `if (!process.env.NODE_UNIQUE_ID)
+      process.execve = () => void setTimeout(() => process.kill(process.pid, '${signal}'), ${after});`,
+  )}`;
 
 describe('running', () => {
   test('one line on stdout names both URLs; the log is on stderr, line by line JSON', async () => {
@@ -203,6 +267,44 @@ describe('running', () => {
     process.kill('SIGTERM');
     expect(await ended).toBe(0);
   });
+
+  test.each<[string, string, boolean]>([
+    ['SIGTERM', 'one process', false],
+    ['SIGINT', 'one process', false],
+    ['SIGHUP', 'one process', false],
+    ['SIGTERM', 'two workers', true],
+  ])(
+    '%s at any moment of the start of %s, also as process 1 of a container: exit 0',
+    async (signal, _, two) => {
+      const env: NodeJS.ProcessEnv = {
+        PATH: process.env.PATH,
+        TAGWAIT_PUBLIC_PORT: '0',
+        TAGWAIT_INTERNAL_PORT: '0',
+        TAGWAIT_DRAIN: '0',
+        ...(two && { TAGWAIT_WORKERS: '2', TAGWAIT_REDIS_URL: (await redisServer()).url }),
+      };
+      for (const after of [0, 1, 5, 20, 60, 120, 250, 500]) {
+        const [file = '', ...args] = [
+          ...AS_PROCESS_1,
+          process.execPath,
+          '--import',
+          signalled(signal, after),
+          CLI,
+        ];
+        const child = spawnSync(file, args, {
+          env,
+          encoding: 'utf8',
+          timeout: PATIENCE,
+          killSignal: 'SIGKILL',
+        });
+        expect({ after, status: child.status, by: child.signal }, child.stderr).toEqual({
+          after,
+          status: 0,
+          by: null,
+        });
+      }
+    },
+  );
 
   test('with nobody connected it stops at once', async () => {
     const { process, ended } = await spawned({ TAGWAIT_DRAIN: '60' });

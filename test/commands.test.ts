@@ -1,7 +1,8 @@
 /** `tagwait set`, `watch`, `peek`, `new` and `check`, against a service in this process. */
-import { expect, test } from 'vitest';
+import { createServer, type RequestListener } from 'node:http';
+import { expect, onTestFinished, test } from 'vitest';
 import { runCommand } from '../src/commands.js';
-import { held, run, service, set, until } from './harness.js';
+import { held, listen, run, service, set, until } from './harness.js';
 import { redisServer } from './redis.js';
 
 const TOKEN = 'a-token-of-32-characters-or-more';
@@ -148,6 +149,18 @@ test('check: 0 where the settings are valid and the store can be reached, 1 with
   expect([faulty.code, faulty.err.length, faulty.out]).toEqual([2, 2, []]);
 });
 
+test('check prints the warnings of the service, and exits with 0', async () => {
+  const { code, err } = await ran(['check'], { TAGWAIT_IMAGE: 'hunter2', TAGWAIT_SECRET: '"short"' });
+  expect([code, err]).toEqual([
+    0,
+    [
+      'tagwait: warning: TAGWAIT_IMAGE: not a setting, and has no effect; tagwait --help lists them',
+      'tagwait: warning: TAGWAIT_SECRET: give 32 random characters or more: a page can try shorter ones',
+      'tagwait: warning: TAGWAIT_SECRET: the quotes around it are part of it; env files keep them',
+    ],
+  ]);
+});
+
 test.each([
   [['hunter2'], 2, /^tagwait: not a command; there are set, watch, peek, new, check, /],
   [['set', 'a'], 1, /missing required argument 'value'/],
@@ -159,11 +172,86 @@ test.each([
   [['watch', 'a', '--url', 'nowhere'], 1, /^tagwait: --url: give /],
   [['peek', 'a', '--url', 'nowhere'], 1, /^tagwait: --url: give /],
   [['set', 'a', '1', '--url', 'localhost:3101'], 1, /^tagwait: --url: give .* http:/],
+  [['peek', 'a', '--url', 'http://admin:hunter2@127.0.0.1:1/'], 1, /^tagwait: --url: give .*without a user/],
+  [['watch', 'a', '--url', 'http://hunter2@127.0.0.1:1'], 1, /^tagwait: --url: give .*without a user/],
+  [['new', '--url', 'http://127.0.0.1:1/?hunter2'], 1, /^tagwait: --url: give .*and #/],
+  [['new', '--url', 'http://127.0.0.1:1/#hunter2'], 1, /^tagwait: --url: give .*and #/],
 ])('%j: exit code %i and one line that says why', async (args, code, line) => {
   const result = await ran(args);
   expect([result.code, result.out]).toEqual([code, []]);
   expect(result.err.join('\n')).toMatch(line);
   expect(result.err.join('\n')).not.toContain('hunter2');
+});
+
+/** Another server, closed when the test ends. @returns its URL */
+async function other(listener: RequestListener) {
+  const server = createServer(listener);
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  return listen(server);
+}
+
+test.each<[string, number, Record<string, string>, string, string]>([
+  ['a page', 200, { 'Content-Type': 'text/html' }, '<h1>hello</h1>', '200 with text/html'],
+  ['other JSON', 200, { 'Content-Type': 'application/json' }, '{"ok":true}', '200 with application/json'],
+  [
+    'JSON that is no object',
+    200,
+    { 'Content-Type': 'application/json' },
+    'null',
+    '200 with application/json',
+  ],
+  ['no content', 204, {}, '', '204 with no content type'],
+  ['no such page', 404, { 'Content-Type': 'text/html' }, '<h1>\n</h1>', '404 with text/html'],
+  [
+    'an error in JSON',
+    500,
+    { 'Content-Type': 'application/json' },
+    '{"error":1}',
+    '500 with application/json',
+  ],
+  [
+    'a redirect',
+    301,
+    { Location: 'https://other.example/x?hunter2' },
+    '',
+    '301 redirects to https://other.example',
+  ],
+])('another server that answers %s is named, and stores nothing', async (_, status, headers, body, why) => {
+  const asked: (string | undefined)[] = [];
+  const url = await other((request, response) => {
+    asked.push(request.url);
+    response.writeHead(status, headers).end(body);
+  });
+  for (const args of [['set', 'a', '1'], ['peek', 'a'], ['new']]) {
+    const result = await ran([...args, '--url', url]);
+    expect(result).toEqual({ code: 1, out: [], err: [`tagwait: no tagwait at ${url}: ${why}`] });
+  }
+  expect(asked).toHaveLength(3);
+});
+
+test('a redirect to the service is not followed: the set would become a GET', async () => {
+  const { internalUrl, tagwait } = await found();
+  const url = await other((request, response) => {
+    response.writeHead(301, { Location: `${internalUrl}${request.url}` }).end();
+  });
+  expect(await ran(['set', 'a', '1', '--url', url])).toEqual({
+    code: 1,
+    out: [],
+    err: [`tagwait: no tagwait at ${url}: 301 redirects to ${internalUrl}`],
+  });
+  expect((await tagwait.peek('a')).entries).toEqual([]);
+});
+
+test('watch at the internal port says where the public port is', async () => {
+  const { internalUrl, publicUrl } = await found();
+  expect(await ran(['watch', 'a', '--url', internalUrl])).toEqual({
+    code: 1,
+    out: [],
+    err: [`tagwait: ${internalUrl}: GET /status/get: poll on the public port, ${publicUrl}`],
+  });
 });
 
 test('a port that the settings leave open is asked for', async () => {

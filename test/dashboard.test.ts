@@ -324,6 +324,16 @@ test.skipIf(!promtool).each(['tagwait', 'kubernetes-pods'])(
     const tests = [
       { ...seen({}, [at(12, ['TagwaitNoNode'])]), input_series: [] },
       seen({}, [at(12, [])]),
+      // one deployment goes down, and another one of the same Prometheus stays up
+      ...['0x60', '1x3 _x60'].map(ready =>
+        seen(
+          {
+            'tagwait_ready{job="tagwait",instance="a"}': ready,
+            'tagwait_ready{job="staging",instance="b"}': '1x60',
+          },
+          [at(12, ['TagwaitNoNode'])],
+        ),
+      ),
       ...Object.entries(TROUBLE).map(([alert, { series: values, after }]) =>
         seen(values, [at(after - 1, []), at(after, [alert]), at(12, [alert])]),
       ),

@@ -538,6 +538,41 @@ describe.skipIf(!helm)('Helm', () => {
     expect(stderr).toContain(instead);
   });
 
+  /** The fault for which Helm renders nothing. @param set with the flag, as on its command line */
+  const refused = (...set: string[]) => {
+    const { status, stderr } = spawnSync(helm as string, ['template', 'tagwait', chart, ...set], {
+      encoding: 'utf8',
+    });
+    expect(status, set.join(' ')).not.toBe(0);
+    return stderr;
+  };
+
+  test('a list of peers takes the place of the default, and none is refused', () => {
+    const prometheus = {
+      namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } },
+      podSelector: { matchLabels: { app: 'prometheus' } },
+    };
+    const peers = [{ podSelector: { matchLabels: { app: 'shop' } } }, prometheus];
+    const args = ['template', 'tagwait', chart, '--set-json', `internalFrom=${JSON.stringify(peers)}`];
+    const parts = parseAllDocuments(execFileSync(helm as string, args, { encoding: 'utf8' }));
+    const policy = parts.map(one => one.toJS() as Part).find(({ kind }) => kind === 'NetworkPolicy');
+    expect(policy?.spec).toMatchObject({
+      ingress: [{ ports: [{ port: 'public' }] }, { from: peers, ports: [{ port: 'internal' }] }],
+    });
+    expect(refused('--set-json', 'internalFrom=[]')).toContain('internalFrom: name at least one peer');
+  });
+
+  test.each([
+    ['--set', 'drain=soon', 'drain'],
+    ['--set', 'replicas=-1', 'replicas'],
+    ['--set', 'settings.hold=10', "'hold'"],
+    ['--set', 'backends.app=shop', 'backends'],
+    ['--set-json', 'internalFrom={"app":"shop"}', 'internalFrom'],
+    ['--set-json', 'internalFrom=[{"matchLabels":{"app":"shop"}}]', 'internalFrom'],
+  ])('refuses %s %s', (flag, value, name) => {
+    expect(refused(flag, value)).toContain(name);
+  });
+
   test('values arrive where they belong, and two releases do not meet', () => {
     const set = [
       'replicas=3',

@@ -166,6 +166,29 @@ test('GET /status/get on the internal port is 404, and says where to ask', async
   }
 });
 
+test('the paths of the internal port on the public one are 404, and say where backends ask', async () => {
+  const { publicUrl, internalUrl } = await service({ secret: ['s'.repeat(32)] });
+  const { body } = await request(internalUrl).get('/openapi.json');
+  const unknown: string[] = [];
+  for (const path of Object.keys((body as { paths: object }).paths)) {
+    const answers = [await request(publicUrl).get(path), await request(publicUrl).post(path).send({})];
+    if (answers.some(({ status }) => status !== 404) || /\{|^\/$|\.js$/.test(path)) continue;
+    unknown.push(path);
+    for (const { status, body } of answers)
+      expect([path, status, body]).toEqual([
+        path,
+        404,
+        {
+          code: 404,
+          message: 'not found',
+          detail: `${path}: this is the public port; backends use TAGWAIT_INTERNAL_PORT`,
+        },
+      ]);
+  }
+  expect(unknown).toHaveLength(13);
+  expect((await request(publicUrl).get('/other')).text).toBe('Not Found');
+});
+
 describe('the library', () => {
   /** An app that believes that it is asked from this address. */
   async function app(address: string, options = {}) {

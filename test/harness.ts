@@ -3,7 +3,7 @@ import type { Server } from 'node:http';
 import { configOf } from '../src/config.js';
 import { type Service, startService } from '../src/service.js';
 import type { Config } from '../src/settings.js';
-import type { Reply as Answer } from '../src/subscribe/source.js';
+import type { Reply as Answer } from '../src/subscribe/reply.js';
 import { onFetchablePorts } from './fetchable.js';
 import { type Owner, onTestFinished } from './owner.js';
 import { listenOnFree } from './ports.js';

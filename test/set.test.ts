@@ -68,9 +68,29 @@ describe('POST /status/set', () => {
     [{ key: 'a', value: 1, id: 'x'.repeat(65) }, 'id: give 1 to 64'],
     [
       { key: 'a', value: 1, finale: true },
-      'the body: has a field of another name; there are key, value, ttl, final',
+      'the body: has a field of another name; there are key, value, ttl, final, expect, id, receipt; did you mean final?',
     ],
   ];
+  test.each([
+    [{ vlaue: 1 }, '; did you mean value?'],
+    [{ value: 1, other: 1, TTLS: 1 }, '; did you mean ttl?'],
+    [{ value: 1, hunter2: 1 }, ''],
+    [{ value: 1, x: 1 }, ''],
+  ])(
+    '%j: a known name that is near is named, and nothing of the request is repeated',
+    async (body, meant) => {
+      const { internalUrl } = await service();
+      const { detail = '' } = (await set(internalUrl, { key: 'a', ...body })).body;
+      const names = 'key, value, ttl, final, expect, id, receipt';
+      const fault = `the body: has a field of another name; there are ${names}${meant}`;
+      expect(
+        detail
+          .split('; ')
+          .filter(part => part !== 'value: give any JSON')
+          .join('; '),
+      ).toBe(fault);
+    },
+  );
   test.each(refused)('refuses %j, naming what is allowed', async (body, detail) => {
     const { internalUrl } = await service();
     const reply = await set(internalUrl, body);

@@ -1,7 +1,7 @@
 /** Settings: what is allowed is what the text says, and a mistyped name is never passed over in silence. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { libraryConfigOf, Misconfigured, readConfig } from '../src/config.js';
+import { libraryConfigOf, Misconfigured, readConfig, weaknesses } from '../src/config.js';
 import { readEnvironment } from '../src/environment.js';
 import { GROUPS } from '../src/help.js';
 import { Origins } from '../src/routes/origins.js';
@@ -114,11 +114,23 @@ describe('names', () => {
           // two letters that were swapped, with a third one in between, are three changes
           fc.pre(!known.has(typed) && (edits.length === 1 || edits.every(({ kind }) => kind !== 'swap')));
           expect(faultsOf({ [typed]: '1' })).toEqual([
-            expect.stringMatching(/^\w+: not a setting; did you mean TAGWAIT_\w+\?$/),
+            expect.stringMatching(/^\w+: not a setting; (did you mean|there (is|are)) TAGWAIT_[\w ]+\??$/),
           ]);
         },
       ),
     );
+  });
+
+  test.each([
+    ['HOST', 'there are TAGWAIT_PUBLIC_HOST and TAGWAIT_INTERNAL_HOST'],
+    ['PORT', 'there are TAGWAIT_PUBLIC_PORT and TAGWAIT_INTERNAL_PORT'],
+    ['URL', 'there is TAGWAIT_REDIS_URL'],
+    ['TOKENS', 'there is TAGWAIT_SET_TOKENS'],
+  ])('TAGWAIT_%s is a part of longer names, which are named', (name, there) => {
+    const { faults, warnings } = readEnvironment({ [`TAGWAIT_${name}`]: 'hunter2' });
+    expect([...faults, ...warnings]).toEqual([
+      expect.stringMatching(`^TAGWAIT_${name}: not a setting.*; ${there}$`),
+    ]);
   });
 
   test('any other is a warning in the log, and the service runs', async () => {
@@ -224,9 +236,23 @@ describe('together', () => {
     );
   });
 
+  test.each([
+    ['localhost', '127.0.0.1'],
+    ['127.0.0.1', 'LOCALHOST'],
+    ['localhost', '::1'],
+    ['[::1]', '::1'],
+    ['::ffff:127.0.0.1', '127.0.0.1'],
+    ['[::]', '127.0.0.1'],
+  ])('equal ports on %s and %s: a fault', (publicHost, internalHost) => {
+    const ports = { TAGWAIT_PUBLIC_PORT: '80', TAGWAIT_INTERNAL_PORT: '80' };
+    const hosts = { TAGWAIT_PUBLIC_HOST: publicHost, TAGWAIT_INTERNAL_HOST: internalHost };
+    expect(faultsOf({ ...ports, ...hosts })).toEqual([expect.stringMatching(/both are 80; give two/)]);
+  });
+
   test('equal ports on two addresses, and two free ones, are allowed', () => {
     const two = { TAGWAIT_PUBLIC_HOST: '192.0.2.1', TAGWAIT_PUBLIC_PORT: '80', TAGWAIT_INTERNAL_PORT: '80' };
     expect(faultsOf(two)).toEqual([]);
+    expect(faultsOf({ ...two, TAGWAIT_PUBLIC_HOST: '::1' })).toEqual([]);
     expect(faultsOf({ TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0' })).toEqual([]);
   });
 
@@ -247,6 +273,44 @@ describe('together', () => {
       );
     },
   );
+});
+
+describe('secrets from files', () => {
+  const SECRET = 's'.repeat(32);
+
+  test('one line end behind a setting is dropped; inner and other space of a password stays', () => {
+    const { redisUrl, secret, redisSentinelPassword, hold } = read({
+      TAGWAIT_SECRET: `${SECRET}\n`,
+      TAGWAIT_REDIS_SENTINELS: 'a:1\r\n',
+      TAGWAIT_REDIS_MASTER: 'm\n',
+      TAGWAIT_REDIS_SENTINEL_PASSWORD: ' two  words \r\n',
+      TAGWAIT_HOLD: '10\n',
+    });
+    expect({ redisUrl, secret, redisSentinelPassword, hold }).toEqual({
+      redisUrl: undefined,
+      secret: [SECRET],
+      redisSentinelPassword: ' two  words ',
+      hold: 10,
+    });
+    expect(read({ TAGWAIT_REDIS_URL: 'redis://a\n' }).redisUrl).toBe('redis://a');
+  });
+
+  const quoted = (setting: string) => `${setting}: the quotes around it are part of it; env files keep them`;
+  test.each<[Record<string, string>, string[]]>([
+    [{ TAGWAIT_SECRET: `"${SECRET}"` }, [quoted('TAGWAIT_SECRET')]],
+    [{ TAGWAIT_SET_TOKENS: `${SECRET},'${SECRET}'` }, [quoted('TAGWAIT_SET_TOKENS')]],
+    [{ TAGWAIT_SET_TOKENS: `"${SECRET},${SECRET}"` }, [quoted('TAGWAIT_SET_TOKENS')]],
+    [{ TAGWAIT_SECRET: `"${SECRET}'` }, []],
+    [{ TAGWAIT_SECRET: `${SECRET}"` }, []],
+  ])('quotes around %j: a warning', (env, warnings) => {
+    expect(weaknesses(read(env))).toEqual(warnings);
+  });
+
+  test('a quoted password of Sentinels is one too', () => {
+    const sentinels = { TAGWAIT_REDIS_SENTINELS: 'a:1', TAGWAIT_REDIS_MASTER: 'm' };
+    const given = read({ ...sentinels, TAGWAIT_REDIS_SENTINEL_PASSWORD: "'a b'" });
+    expect(weaknesses(given)).toEqual([quoted('TAGWAIT_REDIS_SENTINEL_PASSWORD')]);
+  });
 });
 
 describe('TAGWAIT_ORIGINS', () => {

@@ -55,5 +55,6 @@ class Backend(BaseHTTPRequestHandler):
         except urllib.error.URLError as error:  # not known to be stored: the provider calls again
             self.answer(getattr(error, "code", 503))
 
+server = ThreadingHTTPServer(("", PORT), Backend)
 print(f"Open http://localhost:{PORT}", flush=True)
-ThreadingHTTPServer(("", PORT), Backend).serve_forever()
+server.serve_forever()

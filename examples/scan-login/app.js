@@ -54,4 +54,7 @@ for (const [name, call] of Object.entries(calls))
       response.status(error.name === 'LoginError' ? (STATUSES[error.reason] ?? 409) : 503).json({});
     }
   });
-app.listen(PORT, () => console.log(`Open http://localhost:${PORT}`));
+app.listen(PORT, error => {
+  if (error) throw error;
+  console.log(`Open http://localhost:${PORT}`);
+});

@@ -1,6 +1,7 @@
 /** Reads and checks request bodies of the internal port: JSON or forms, of bounded size. */
 import { z } from 'zod';
 import { CURSOR } from '../brokers/broker.js';
+import { nearest } from '../nearest.js';
 import { jsonOf, safeScript } from '../protocol/jsonp.js';
 import { losesDigits, WrittenNumber, writtenNumber } from '../protocol/numbers.js';
 import { decodeEscapes, KEY, KEY_ALLOWED } from '../protocol/query.js';
@@ -144,13 +145,19 @@ const LONGEST_RECEIPT = 10;
 const RECEIPT_ALLOWED = `receipt: give seconds from 0 to ${LONGEST_RECEIPT}`;
 const FINAL_ALLOWED = 'final: give true or false';
 const text = (allowed: string, pattern: RegExp) => z.string(allowed).regex(pattern, allowed);
+/** The known field that one of the first unknown ones is near to. Two letters are near to any short name. */
+const fieldNear = (unknown: readonly string[], names: readonly string[]) =>
+  unknown
+    .slice(0, FORM_FIELDS)
+    .map(name => (name.length > 2 ? nearest(name, names) : undefined))
+    .find(meant => meant !== undefined);
 const object = <Shape extends z.ZodRawShape>(shape: Shape) =>
   z.strictObject(shape, {
-    error: ({ code }) => {
-      const names = Object.keys(shape).join(', ');
-      return code === 'unrecognized_keys'
-        ? `the body: has a field of another name; there are ${names}`
-        : `the body: give an object of ${names}`;
+    error: issue => {
+      const names = Object.keys(shape);
+      if (issue.code !== 'unrecognized_keys') return `the body: give an object of ${names.join(', ')}`;
+      const meant = fieldNear(issue.keys, names);
+      return `the body: has a field of another name; there are ${names.join(', ')}${meant ? `; did you mean ${meant}?` : ''}`;
     },
   });
 /** A form has strings only. */

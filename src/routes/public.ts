@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import Router from '@koa/router';
 import type { Middleware } from 'koa';
+import { STEPS } from '../login/steps.js';
 import { events } from './events.js';
 import { chain, mount } from './mount.js';
 import { Origins } from './origins.js';
@@ -84,3 +85,28 @@ function serveScript(router: Router, name: string, text: string, version: string
     else ctx.body = text;
   });
 }
+
+const INTERNAL_PATHS: readonly string[] = [
+  ...[
+    '/status/set',
+    '/status/new',
+    '/status/peek',
+    '/nodes',
+    '/live',
+    '/openapi.json',
+    '/metrics',
+    '/readyz',
+  ],
+  ...STEPS.map(step => `/login/${step}`),
+];
+
+/** Answers the paths of the internal port where the public one has nothing, for backends with the wrong port. */
+export const internalPaths: Middleware = (ctx, next) => {
+  const path = INTERNAL_PATHS.find(known => known === ctx.path);
+  if (path === undefined) return next();
+  const detail = `${path}: this is the public port; backends use TAGWAIT_INTERNAL_PORT`;
+  ctx.set({ 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' });
+  ctx.status = 404;
+  ctx.body = { code: 404, message: 'not found', detail };
+  return undefined;
+};

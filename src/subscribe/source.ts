@@ -1,6 +1,6 @@
 /** The requests of one subscription: event streams, and polls where streams do not pass. */
-import { ANSWERS, type Kind } from '../protocol/answers.js';
 import { TagwaitError } from './errors.js';
+import { fieldsOf, type Reply, replyOf } from './reply.js';
 import { isServiceUrl, Request } from './request.js';
 import { eventsOf, type ServerEvent } from './sse.js';
 import type { Ending, SubscribeOptions, Update } from './types.js';
@@ -21,19 +21,6 @@ const BACKOFF = { first: 500, most: 15_000 };
 /** @throws {TagwaitError} an argument is not what is allowed */
 function allow(allowed: boolean, detail: string): asserts allowed {
   if (!allowed) throw new TagwaitError('TAGWAIT_BAD_REQUEST', detail);
-}
-
-/** An answer in JSON. */
-export interface Reply {
-  kind: Kind;
-  data?: unknown;
-  cursor?: string;
-  earlier?: unknown[];
-  lost?: number;
-  final?: boolean;
-  /** ms */
-  retry?: number;
-  detail?: string;
 }
 
 /** What a request brings; its return value is how the subscription ends, or undefined if it goes on. */
@@ -101,7 +88,7 @@ export class Source {
         const ending = yield* this.#read(response.body, request);
         if (ending || this.#wait > 0) return ending;
       } else {
-        const reply = await replyOf(response);
+        const reply = replyOf(await response.text());
         if (reply || response.headers.has('retry-after')) return this.#settle(reply, response);
       }
     } catch (error) {
@@ -146,14 +133,14 @@ export class Source {
     try {
       request.expect(LONGEST_POLL);
       const response = await request.send(this.#target('get'), 'application/json');
-      const reply = await replyOf(response);
+      const text = await response.text();
+      const reply = replyOf(text);
       request.end();
       if (reply?.kind === 'success') {
         yield* this.#values(reply);
         return reply.final ? 'final' : undefined;
       }
-      if (!reply && response.status === 404 && !this.#known)
-        throw new TagwaitError('TAGWAIT_NOT_FOUND', `no tagwait at ${this.#url}: /status/get is not found`);
+      if (!reply && response.status === 404 && !this.#known) throw notFound(this.#url, text);
       return this.#settle(reply, response);
     } catch (error) {
       this.#rethrow(error);
@@ -229,15 +216,9 @@ const isStream = (response: Response): response is Response & { body: ReadableSt
   response.body !== null &&
   (response.headers.get('content-type') ?? '').startsWith('text/event-stream');
 
-/** @returns undefined: it is not an answer of the service */
-async function replyOf(response: Response): Promise<Reply | undefined> {
-  const text = await response.text();
-  try {
-    const { code, ...more } = JSON.parse(text) as { code: unknown };
-    const kind = KINDS.find(name => ANSWERS[name].code === code);
-    return kind && { ...more, kind };
-  } catch {
-    return undefined;
-  }
+/** @param text the answer: the internal port says where the public one is */
+function notFound(url: string, text: string): TagwaitError {
+  const { detail } = fieldsOf(text);
+  const message = detail ? `${url}: ${detail}` : `no tagwait at ${url}: /status/get is not found`;
+  return new TagwaitError('TAGWAIT_NOT_FOUND', message);
 }
-const KINDS = Object.keys(ANSWERS) as Kind[];

@@ -587,7 +587,9 @@ describe('routes of the internal port', () => {
     expect(await left({ ttl: 0.75 })).toBe(1);
     expect(await left([1] as object)).toBe('the body: give an object of ttl');
     expect(await left({ ttl: 0 })).toBe(TTL);
-    expect(await left({ tll: 1 })).toBe('the body: has a field of another name; there are ttl');
+    expect(await left({ tll: 1 })).toBe(
+      'the body: has a field of another name; there are ttl; did you mean ttl?',
+    );
     const without = await port();
     expect((await without.to.post('/status/new')).body).toEqual({
       code: 400,

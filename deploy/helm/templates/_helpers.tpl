@@ -4,7 +4,10 @@ app.kubernetes.io/name: tagwait
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- /* Refuses settings that would contradict what the chart renders: ports, probes, grace period. */ -}}
+{{- /*
+Refuses settings that would contradict what the chart renders: ports, probes, grace period. Without a peer a NetworkPolicy
+would let everybody in.
+*/ -}}
 {{- define "tagwait.checks" -}}
 {{- $instead := dict
   "TAGWAIT_DRAIN" "give `drain`, which the grace period follows"
@@ -16,4 +19,5 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- range $name, $_ := .Values.settings -}}
 {{- with get $instead $name }}{{ fail (printf "settings.%s: %s" $name .) }}{{ end -}}
 {{- end -}}
+{{- if not .Values.internalFrom }}{{ fail "internalFrom: name at least one peer; an empty list would open the internal port to all" }}{{ end -}}
 {{- end -}}
