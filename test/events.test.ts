@@ -6,7 +6,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { createTagwait } from '../src/index.js';
 import type { Service } from '../src/service.js';
 import type { Config } from '../src/settings.js';
-import { held, listen as listenOn, service, set, setUntilCut, until } from './harness.js';
+import { held, listen as listenOn, service, set, setUntilCut, stopClock, until } from './harness.js';
 import { raw, request } from './raw.js';
 import { scrape } from './scrape.js';
 
@@ -149,7 +149,10 @@ test.each<[why: string, options: Partial<Config>, prepare: (started: Service) =>
   [
     'its address asks too often',
     { maxPollsPerIp: 1 },
-    ({ publicUrl }) => fetch(`${publicUrl}/status/events?key=k`),
+    ({ publicUrl }) => {
+      stopClock();
+      return fetch(`${publicUrl}/status/events?key=k`);
+    },
   ],
 ])('an EventSource, which would close for good, is asked to come back: %s', async (_, options, prepare) => {
   const started = await service(options);

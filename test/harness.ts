@@ -1,5 +1,6 @@
 /** What tests share: a service in this process, and requests to it. */
 import type { Server } from 'node:http';
+import { vi } from 'vitest';
 import { configOf } from '../src/config.js';
 import { type Service, startService } from '../src/service.js';
 import type { Config } from '../src/settings.js';
@@ -87,4 +88,10 @@ export async function setUntilCut(internalUrl: string, key: string): Promise<num
     return (await waiting(internalUrl, key)) === 0;
   });
   return sets;
+}
+
+/** Stops the clock of rate limits for this test: on a slow machine the next request would be of another second. */
+export function stopClock(): void {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  onTestFinished(() => void vi.useRealTimers());
 }

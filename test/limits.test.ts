@@ -10,7 +10,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { fdBudget, Limits } from '../src/limits.js';
 import { network } from '../src/network.js';
 import type { Route } from '../src/wire/exchange.js';
-import { CLI, held, poll, type Reply, service, set, spawned, until } from './harness.js';
+import { CLI, held, poll, type Reply, service, set, spawned, stopClock, until } from './harness.js';
 import { raw, request } from './raw.js';
 import { scrape } from './scrape.js';
 
@@ -265,8 +265,7 @@ test('behind a proxy all sockets are its own: they are not limited', () => {
 
 describe('polls a second', () => {
   test('polls up to the limit are answered, further ones get a retry delay, and are answered after it', async () => {
-    vi.useFakeTimers({ toFake: ['performance'] });
-    onTestFinished(() => void vi.useRealTimers());
+    stopClock();
     const { publicUrl } = await service({ maxPollsPerIp: 5 });
     const all = await Promise.all(Array.from({ length: 20 }, () => ask(publicUrl, { key: 'k', hold: '0' })));
     const refused = all.filter(({ reply }) => reply.code === -3);
@@ -282,6 +281,7 @@ describe('polls a second', () => {
   });
 
   test('wrong proofs and bad parameters count too', async () => {
+    stopClock();
     const { publicUrl } = await service({ maxPollsPerIp: 2, secret: ['s'.repeat(32)] });
     await ask(publicUrl, { key: '' });
     await ask(publicUrl, { key: 'k', proof: 'wrong' });
@@ -292,6 +292,7 @@ describe('polls a second', () => {
 describe('whose address it is', () => {
   /** Whether two polls count as one address's. */
   async function same(trustProxy: number, one: string | string[], two: string | string[]): Promise<boolean> {
+    stopClock();
     const { publicUrl } = await service({ trustProxy, maxPollsPerIp: 1 });
     await ask(publicUrl, { key: 'k', hold: '0' }, { forwarded: one });
     return (await ask(publicUrl, { key: 'k', hold: '0' }, { forwarded: two })).reply.code === -3;

@@ -6,7 +6,7 @@ import { httpApi } from '../docs/make/http-api.js';
 import { version } from '../src/assets.js';
 import { openapi } from '../src/routes/openapi/document.js';
 import type { Service } from '../src/service.js';
-import { held, poll, service, set } from './harness.js';
+import { held, poll, service, set, stopClock } from './harness.js';
 import { redisServer } from './redis.js';
 import { type Refused, socketTo } from './websocket.js';
 
@@ -186,6 +186,7 @@ describe('every answer is one that the document describes', () => {
       await get(publicUrl, path, described, { 'If-None-Match': tag, 'Cache-Control': 'max-age=0' });
     }
     await get(publicUrl, '/healthz');
+    stopClock();
     const { publicUrl: limited } = await service({ maxPollsPerIp: 1 });
     await get(limited, '/healthz');
     for (const path of ['/healthz', '/client.js']) await get(limited, path);

@@ -2,7 +2,7 @@
 import { STATUS_CODES } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { QUERY_BYTES } from '../src/protocol/query.js';
-import { held, poll, service, set, until } from './harness.js';
+import { held, poll, service, set, stopClock, until } from './harness.js';
 import { type Raw, raw, request } from './raw.js';
 import { scrape } from './scrape.js';
 
@@ -82,6 +82,7 @@ describe.each(READERS)('the limit of an address, read by %s', (_, headers) => {
     ['/nothing', 'GET'],
     ['/nothing', 'POST'],
   ])('%s by %s counts as one', async (target, method) => {
+    stopClock();
     const { publicUrl } = await service({ maxPollsPerIp: 2 });
     const length = method === 'POST' ? ['Content-Length: 0'] : [];
     const first = await ask(publicUrl, target, { headers: [...headers, ...length], method });
@@ -102,6 +103,7 @@ describe.each(READERS)('the limit of an address, read by %s', (_, headers) => {
     ['/healthz', 429, /^busy: ask again after \d+ ms\n$/],
     ['/nothing', 429, /^busy: ask again after \d+ ms\n$/],
   ])('%s, when it is reached, is answered %i', async (target, code, text) => {
+    stopClock();
     const { publicUrl } = await service({ maxPollsPerIp: 1 });
     await ask(publicUrl, '/healthz');
     const { status, body, head } = await ask(publicUrl, target, { headers });
@@ -317,6 +319,7 @@ describe.each(['publicUrl', 'internalUrl'] as const)('the target of a request, o
 });
 
 test('a refused target counts for its address, as any other', async () => {
+  stopClock();
   const { publicUrl } = await service({ maxPollsPerIp: 1 });
   expect((await ask(publicUrl, '/#')).status).toBe(400);
   expect((await ask(publicUrl, '/#')).status).toBe(429);
