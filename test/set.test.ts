@@ -76,6 +76,7 @@ describe('POST /status/set', () => {
     [{ value: 1, other: 1, TTLS: 1 }, '; did you mean ttl?'],
     [{ value: 1, hunter2: 1 }, ''],
     [{ value: 1, x: 1 }, ''],
+    [{ value: 1, ie: 1 }, ''],
   ])(
     '%j: a known name that is near is named, and nothing of the request is repeated',
     async (body, meant) => {

@@ -2,7 +2,6 @@
 
 /** The operation took longer than its limit. It may still end. */
 export class TimeoutError extends Error {
-  override readonly name = 'TimeoutError';
   constructor(limit: number) {
     super(`no answer within ${limit} ms`);
   }

@@ -1,5 +1,5 @@
 /** The clients of Redis against scripted servers: what they send, when they reconnect, and how they fail. */
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import slotOf from 'cluster-key-slot';
 import type { Cluster, Redis } from 'ioredis';
@@ -13,6 +13,7 @@ import {
   serverOf,
   wordsOf,
 } from '../../src/brokers/redis/connections.js';
+import { keepConnected } from '../../src/brokers/redis/keep-connected.js';
 import type { Store } from '../../src/brokers/redis/store.js';
 import { type Answer, speaker } from '../resp.js';
 import { PATIENCE } from '../wait.js';
@@ -531,6 +532,10 @@ test('the address of a client is its server, its socket, or the name of the mast
   const named = open({ kind: 'sentinel', sentinels: ['127.0.0.1:1'], master: 'tag' });
   expect(addressOf(named.client)).toBe('tag');
   expect(addressFor(named.client, 'a')).toBe('tag');
+  const nodes = ['127.0.0.1:1', '127.0.0.1:2'];
+  expect(addressOf(open({ kind: 'cluster', nodes }).client), 'before it knows its masters').toBe(
+    nodes.join(),
+  );
   expect(serverOf(named.client, 'a')).toBe(named.client);
 });
 
@@ -544,3 +549,29 @@ test.each([
 ])('sent to a server without the slot: %s: %s', (message, is) =>
   expect(isRedirection(new Error(message))).toBe(is),
 );
+
+test('the cause of a Cluster is why its server failed, and not what ioredis says of it in the seconds after', () => {
+  fake('performance');
+  const client = Object.assign(new EventEmitter(), {
+    connect: async () => {},
+    options: { host: 'the-cluster', port: 1 },
+  });
+  const causes: string[] = [];
+  const events = { wanted: () => true, failed: (cause: string) => causes.push(cause), closed: () => {} };
+  keepConnected(client as unknown as Redis, events);
+  const failed = (message: string) => {
+    const error = new Error(message);
+    client.emit('node error', error, '127.0.0.1:7');
+    client.emit('error', Object.assign(new Error('no slots'), { lastNodeError: error }));
+    return causes.at(-1);
+  };
+  expect(failed('connect ECONNREFUSED')).toBe('127.0.0.1:7: connect ECONNREFUSED');
+  vi.advanceTimersByTime(9999);
+  for (const consequence of ['Connection is closed.', 'timeout'])
+    expect(failed(consequence)).toBe('127.0.0.1:7: connect ECONNREFUSED');
+  expect(failed('timeout of another kind')).toBe('127.0.0.1:7: timeout of another kind');
+  vi.advanceTimersByTime(10_000);
+  expect(failed('Connection is closed.')).toBe('127.0.0.1:7: Connection is closed.');
+  client.emit('error', new Error('of none of them'));
+  expect(causes.at(-1)).toBe('the-cluster:1: of none of them');
+});

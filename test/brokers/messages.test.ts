@@ -39,6 +39,9 @@ test.each<[string, Message]>([
   ['b n1', { kind: 'heartbeat', node: 'n1', server: '', count: 0 }],
   ['q n1', { kind: 'survey', node: 'n1', id: '', key: '' }],
   ['p', { kind: 'receipt', key: '', position: '', state: 'proved' }],
+  ['w', { kind: 'receipt', key: '', position: '', state: 'wanted' }],
+  ['h', { kind: 'greeting', node: '' }],
+  ['b', { kind: 'heartbeat', node: '', server: '', count: 0 }],
   ['d k', { kind: 'drop', key: 'k', name: '', from: '' }],
   [
     'e\nk e1-2\n',

@@ -89,7 +89,7 @@ export const GROUPS = {
   routes: {
     least: 75,
     files: filesOf('routes'),
-    tests: tests('sparing', 'routes/polls', 'routes/backends', 'routes/streams'),
+    tests: tests('guard', 'sparing', 'routes/polls', 'routes/backends', 'routes/streams'),
     sample: 0.3,
   },
   client: {

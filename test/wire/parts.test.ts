@@ -7,6 +7,7 @@ import { BODY_BYTES, BodyError, readBytes } from '../../src/wire/bytes.js';
 import { retryEventSource } from '../../src/wire/event-source.js';
 import { HeaderBlock, isFor } from '../../src/wire/exchange.js';
 import { type Body, Framing } from '../../src/wire/framing.js';
+import { HttpExchange } from '../../src/wire/http.js';
 import { responseOf, TIMED_OUT, TOO_FINE, TOO_MANY_HEADERS } from '../../src/wire/response.js';
 import { RoundRobin } from '../../src/wire/round-robin.js';
 import { hasTwoHosts, malformed, toOriginForm } from '../../src/wire/target.js';
@@ -385,4 +386,19 @@ describe('the end of a request', () => {
     framing.take(Buffer.from((first ? chunk(first) : '') + chunk(size).repeat(count)));
     expect(framing.tooFine).toBe(expected);
   });
+});
+
+test("an exchange of Node's tells a listener of its end once, also one that comes after it", () => {
+  const request = new IncomingMessage(new Socket());
+  const response = new ServerResponse(request);
+  const exchange = new HttpExchange(request, response);
+  let closed = 0;
+  exchange.onClose({ onClose: () => void closed++ });
+  expect(closed).toBe(0);
+  response.destroy();
+  response.emit('close');
+  expect(closed).toBe(1);
+  Object.defineProperty(response, 'closed', { value: true });
+  exchange.onClose({ onClose: () => void closed++ });
+  expect(closed).toBe(2);
 });
