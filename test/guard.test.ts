@@ -174,10 +174,11 @@ test('the paths of the internal port on the public one are 404, and say where ba
     const answers = [await request(publicUrl).get(path), await request(publicUrl).post(path).send({})];
     if (answers.some(({ status }) => status !== 404) || /\{|^\/$|\.js$/.test(path)) continue;
     unknown.push(path);
-    for (const { status, body } of answers)
-      expect([path, status, body]).toEqual([
+    for (const { status, headers, body } of answers)
+      expect([path, status, headers['cache-control'], body]).toEqual([
         path,
         404,
+        'no-store',
         {
           code: 404,
           message: 'not found',

@@ -13,6 +13,8 @@ test.each<[Message, string]>([
   [{ kind: 'goodbye', node: 'n1' }, 'x n1'],
   [{ kind: 'survey', node: 'n1', id: 'ff', key: 'k' }, 'q n1 ff k'],
   [{ kind: 'survey', node: 'n1', id: 'ff', key: '' }, 'q n1 ff '],
+  [{ kind: 'receipt', key: 'k', position: 'e1-2', state: 'wanted' }, 'w k e1-2'],
+  [{ kind: 'receipt', key: 'k', position: 'e1-2', state: 'proved' }, 'p k e1-2'],
   [{ kind: 'drop', key: 'k', name: 'tab', from: '192.0.2.1' }, 'd k tab 192.0.2.1'],
   [
     { kind: 'reply', id: 'ff', reply: { info: { id: 'n1', held: 3, version: '1 2', uptime: 4 }, held: 2 } },
@@ -25,9 +27,10 @@ test.each<[Message, string]>([
       entries: [
         ['k', { ...entry, prev: '', value: '', final: true }],
         ['l', { ...entry, at: undefined }],
+        ['m', { ...entry, final: true, receipt: true }],
       ],
     },
-    'e\nk e1-2  1 1700000000000 \nl e1-2 e1-1   "a b"',
+    'e\nk e1-2  1 1700000000000 \nl e1-2 e1-1   "a b"\nm e1-2 e1-1 1r 1700000000000 "a b"',
   ],
 ])('%o', (message, text) => {
   expect(encode(message)).toBe(text);
