@@ -9,6 +9,7 @@ import { Misconfigured, readConfig } from './config.js';
 import { reachable, withoutBrackets } from './loopback.js';
 import type { CommandContext } from './output.js';
 import type { Config } from './settings.js';
+import { fieldsOf } from './subscribe/reply.js';
 import { isServiceUrl } from './subscribe/request.js';
 import { subscribe } from './subscribe/subscribe.js';
 
@@ -206,15 +207,6 @@ function baseOf(port: 'internal' | 'public', url: string | undefined, config: Co
 
 const reasonOf = ({ message, cause }: Error & { cause?: NodeJS.ErrnoException }) =>
   cause?.code ?? cause?.message ?? message;
-
-/** The fields of an answer in JSON; none if it is not an object in JSON. */
-function fieldsOf(text: string): Record<string, unknown> {
-  try {
-    return Object(JSON.parse(text));
-  } catch {
-    return {};
-  }
-}
 
 /** One line for an answer that is no success. */
 const refusalOf = (what: string, { detail, cursor }: Record<string, unknown>) =>

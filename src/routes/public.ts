@@ -87,16 +87,14 @@ function serveScript(router: Router, name: string, text: string, version: string
 }
 
 const INTERNAL_PATHS: readonly string[] = [
-  ...[
-    '/status/set',
-    '/status/new',
-    '/status/peek',
-    '/nodes',
-    '/live',
-    '/openapi.json',
-    '/metrics',
-    '/readyz',
-  ],
+  '/status/set',
+  '/status/new',
+  '/status/peek',
+  '/nodes',
+  '/live',
+  '/openapi.json',
+  '/metrics',
+  '/readyz',
   ...STEPS.map(step => `/login/${step}`),
 ];
 

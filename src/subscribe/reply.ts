@@ -24,7 +24,7 @@ export function replyOf(text: string): Reply | undefined {
 }
 
 /** The fields of an answer in JSON; none if it is not an object in JSON. */
-export function fieldsOf(text: string): { code?: unknown; detail?: string } {
+export function fieldsOf(text: string): { code?: unknown; message?: unknown; detail?: string } {
   try {
     return Object(JSON.parse(text));
   } catch {
