@@ -1,4 +1,4 @@
-/** In `npm run test:quick` no test starts a process, whatever the imports of its file say. */
+/** Of the quick tests none starts a process, whatever the imports of its file say. */
 import childProcess from 'node:child_process';
 import { syncBuiltinESMExports } from 'node:module';
 

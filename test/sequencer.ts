@@ -29,12 +29,13 @@ const LONG = [
   'cost',
 ];
 
-/** Starts the longest files first, so that all workers end at about the same time. */
+/** Starts the longest files first and the quick ones last, so that all workers end at about the same time. */
 export default class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const rank = ({ moduleId }: TestSpecification) => {
+    const rank = ({ moduleId, project }: TestSpecification) => {
       const place = LONG.findIndex(name => moduleId.endsWith(`/test/${name}.test.ts`));
-      return place < 0 ? LONG.length : place;
+      if (place >= 0) return place;
+      return project.name === 'quick' ? LONG.length + 1 : LONG.length;
     };
     return (await super.sort(files)).toSorted((one, other) => rank(one) - rank(other));
   }

@@ -1,9 +1,19 @@
 import { defineConfig } from 'vitest/config';
+import { quickFiles } from './quick.js';
 import LongestFirst from './sequencer.js';
+
+const quick = quickFiles();
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
+    projects: [
+      { extends: true, test: { name: 'servers', include: ['test/**/*.test.ts'], exclude: quick } },
+      // its files share what they import, so that it is loaded once
+      {
+        extends: true,
+        test: { name: 'quick', include: quick, setupFiles: ['test/quick.setup.ts'], isolate: false },
+      },
+    ],
     reporters: ['default', './test/tally.ts'],
     sequence: { sequencer: LongestFirst },
     // three on two cores: most tests wait for servers and browsers, and two would leave the processors idle
