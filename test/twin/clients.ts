@@ -53,7 +53,6 @@ const COMMANDS = [
   'tagwaitPeek',
   'tagwaitHeartbeat',
   'tagwaitRenew',
-  'tagwaitRenewAcross',
   'mget',
   'del',
   'exists',
