@@ -256,6 +256,7 @@ function slots(servers: readonly Server[]): string[][] {
 }
 
 export class FakeCluster extends Stateful {
+  readonly options = {};
   readonly slots: string[][];
   readonly #line: Line;
   readonly #clients: FakeClient[];
