@@ -175,10 +175,11 @@ test('the paths of the internal port on the public one are 404, and say where ba
     if (answers.some(({ status }) => status !== 404) || /\{|^\/$|\.js$/.test(path)) continue;
     unknown.push(path);
     for (const { status, headers, body } of answers)
-      expect([path, status, headers['cache-control'], body]).toEqual([
+      expect([path, status, headers['cache-control'], headers['x-content-type-options'], body]).toEqual([
         path,
         404,
         'no-store',
+        'nosniff',
         {
           code: 404,
           message: 'not found',

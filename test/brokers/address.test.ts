@@ -47,6 +47,7 @@ describe('one server', () => {
     'redis://a?password=x',
     'redis://a,b',
     'redis://:100%@a',
+    'redis://100%:p@a',
     'redis:/a',
     'unix://run/redis.sock',
     'unix:',

@@ -1,5 +1,6 @@
 /** The clients of Redis against scripted servers: what they send, when they reconnect, and how they fail. */
 import { EventEmitter, once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import slotOf from 'cluster-key-slot';
 import type { Cluster, Redis } from 'ioredis';
@@ -75,6 +76,27 @@ test('the delay before a reconnect doubles from 25–50 ms to 250–500 ms', () 
 });
 
 describe('one server', () => {
+  test.each<[command: string, file: string, sent: string, call: (client: Redis) => Promise<unknown>]>([
+    ['tagwaitSet', 'set', '2 k w a', client => client.tagwaitSet('k', 'w', 'a')],
+    ['tagwaitSetMany', 'set', '2 k w a', client => client.tagwaitSetMany(2, 'k', 'w', 'a')],
+    ['tagwaitSubscribe', 'subscribe', '2 w k n', client => client.tagwaitSubscribe(2, 'w', 'k', 'n')],
+    ['tagwaitUnsubscribe', 'unsubscribe', '1 w n', client => client.tagwaitUnsubscribe(1, 'w', 'n')],
+    ['tagwaitProve', 'prove', '1 k p c m', client => client.tagwaitProve('k', 'p', 'c', 'm')],
+    ['tagwaitPeek', 'peek', '1 k', client => client.tagwaitPeek('k')],
+    ['tagwaitHeartbeat', 'heartbeat', '1 m 6500 c t', client => client.tagwaitHeartbeat('m', 6500, 'c', 't')],
+    ['tagwaitRenew', 'renew', '0 n 0 w', client => client.tagwaitRenew('n', 0, 'w')],
+  ])('the script of %s is sent whole once, and then by its digest', async (_, file, sent, call) => {
+    const one = await redis();
+    const { client } = open(server(one.at));
+    await client.connect();
+    await call(client);
+    await call(client);
+    const [whole, digest] = one.got;
+    expect(whole).toMatch(/^EVAL /);
+    expect(whole?.endsWith(`${readFileSync(`src/brokers/redis/${file}.lua`, 'latin1')} ${sent}`)).toBe(true);
+    expect(digest).toMatch(new RegExp(`^EVALSHA [0-9a-f]{40} ${sent}$`));
+  });
+
   test('what went wrong is said without the names of options that are none of ours', async () => {
     const one = await redis((name, _, socket) => {
       if (name === 'HANG') socket.destroy();

@@ -169,6 +169,14 @@ describe('GET /status/events', () => {
     expect([response.destroyed, response.text, vi.getTimerCount()]).toEqual([true, ':\n\n:\n\n', 0]);
   });
 
+  test('a value for a client with more than 64 KiB unread cuts it off at once', () => {
+    const { response, release, answer } = open();
+    response.writableLength = 65_537;
+    answer(success());
+    expect([response.destroyed, response.text, vi.getTimerCount()]).toEqual([true, ':\n\n', 0]);
+    expect(release).toHaveBeenCalledTimes(1);
+  });
+
   test.each([
     [1, 1],
     [65_400, 1],

@@ -53,7 +53,6 @@ const COMMANDS = [
   'tagwaitPeek',
   'tagwaitHeartbeat',
   'tagwaitRenew',
-  'tagwaitRenewAcross',
   'mget',
   'del',
   'exists',
@@ -257,6 +256,7 @@ function slots(servers: readonly Server[]): string[][] {
 }
 
 export class FakeCluster extends Stateful {
+  readonly options = {};
   readonly slots: string[][];
   readonly #line: Line;
   readonly #clients: FakeClient[];

@@ -290,10 +290,20 @@ test('a subscription is kept in Redis for eight leases, and renewed in every fou
 });
 
 test.each([
-  ['one server', 1],
-  ['a Cluster', 3],
-])('many keys are verified in batches, and each that is stale is found: %s', async (_, count) => {
-  const broker = await started(brokerOn(servers(count)));
+  ['one server', 1, { tagwaitRenew: 200, mget: 500 }],
+  ['a Cluster', 3, { tagwaitRenew: 200 }],
+])('many keys are verified in batches, and each that is stale is found: %s', async (_, count, most) => {
+  const all = servers(count);
+  const largest: Record<string, number> = {};
+  for (const one of all) {
+    const execute = one.execute.bind(one);
+    one.execute = (connection, name, names, args) => {
+      const size = name === 'tagwaitRenew' ? args.length - 2 : names.length;
+      if (name === 'tagwaitRenew' || name === 'mget') largest[name] = Math.max(largest[name] ?? 0, size);
+      return execute(connection, name, names, args);
+    };
+  }
+  const broker = await started(brokerOn(all));
   const keys = Array.from({ length: 1201 }, (_, number) => `k${number}`);
   await Promise.all(keys.map(key => broker.subscribe(key, '')));
   const known = keys.map(key => ({ key, position: '' }));
@@ -302,18 +312,25 @@ test.each([
   const expected = keys.filter((_, number) => number % 100 === 0);
   for (let round = 0; round < 2; round++)
     expect((await broker.verify(stale)).toSorted()).toEqual(expected.toSorted());
+  expect(largest).toEqual(most);
 });
 
-test('a Cluster whose servers know no flags, or whose slots move, is verified all the same', async () => {
+test('a Cluster whose slots move, or that lets no script use several, is verified all the same', async () => {
   const all = servers(2);
   const broker = await started(brokerOn(all));
   const keys = Array.from({ length: 12 }, (_, number) => `k${number}`);
   const known = keys.map(key => ({ key, position: '' }));
   await Promise.all(known.map(({ key }) => broker.subscribe(key, '')));
-  for (const one of all) one.refusals.set('tagwaitRenewAcross', 'ERR Error compiling script (new function)');
   expect(await broker.verify(known)).toEqual([]);
-  for (const one of all) one.refusals.set('tagwaitRenew', 'ERR Script attempted to access a non local key');
-  expect(await broker.verify(known)).toHaveLength(keys.length);
+  for (const text of [
+    'ERR Script attempted to access a non local key in a cluster node',
+    'ERR Script attempted to access keys that do not hash to the same slot',
+    "CROSSSLOT Keys in request don't hash to the same slot",
+    'ERR cross-slot scripts are not allowed',
+  ]) {
+    for (const one of all) one.refusals.set('tagwaitRenew', text);
+    expect(await broker.verify(known), text).toHaveLength(keys.length);
+  }
   for (const one of all) one.refusals.set('tagwaitRenew', 'ERR another');
   expect(await refusal(broker.verify(known))).toBe('Redis: ERR another');
 });

@@ -132,6 +132,21 @@ test('Redis says nothing at the start: the node starts without it after 3 s', as
   ]);
 });
 
+test.each<[what: string, count: number, options: object, address: string]>([
+  ['a server with TLS', 1, { tls: {} }, 'fake:7001'],
+  ['a socket', 1, { path: '/run/redis.sock' }, '/run/redis.sock'],
+  ['a master that Sentinels name', 1, { name: 'tag', host: '' }, 'tag'],
+  ['a Cluster', 3, {}, 'fake:7001,fake:7002,fake:7003'],
+])('%s says nothing at the start: nobody guesses at TLS', async (_, count, options, at) => {
+  const { clock, servers, node } = world(count);
+  for (const server of servers) server.pause(60_000);
+  const one = node();
+  Object.assign(one.clients.client.options, options);
+  one.start();
+  await clock.runUntil(3001);
+  expect(one.broker.status().cause).toBe(`${at}: no answer within 3000 ms`);
+});
+
 test.each([
   ['auth', 'WRONGPASS invalid username-password pair', /WRONGPASS/],
   ['exists', "CROSSSLOT Keys in request don't hash to the same slot", /TAGWAIT_REDIS_CLUSTER/],
@@ -147,6 +162,21 @@ test.each([
   expect(one.state.error?.message).toMatch(said);
   await clock.runUntil(10_000);
   expect([one.line.connections.size, clock.pending]).toEqual([0, 0]);
+});
+
+test('a server of a Cluster in place of one alone refuses two keys of different slots, which ends the start', async () => {
+  const { clock, server, node } = world();
+  const execute = server.execute.bind(server);
+  server.execute = (connection, name, names, args) => {
+    if (new Set(names.map(key => slotOf(key))).size > 1)
+      throw new Error("CROSSSLOT Keys in request don't hash to the same slot");
+    return execute(connection, name, names, args);
+  };
+  const one = node();
+  one.start();
+  await clock.runUntil(100);
+  expect(one.state.error).toBeInstanceOf(WrongStore);
+  expect(one.state.error?.message).toMatch(/: CROSSSLOT .*: give TAGWAIT_REDIS_CLUSTER/);
 });
 
 test('the same refusal later only takes Redis away, until it is lifted', async () => {
@@ -247,6 +277,25 @@ test('a node that closes while its heartbeat is under way stays closed, and logs
   expect([one.line.connections.size, clock.pending]).toEqual([0, 0]);
 });
 
+test('a node that closes at any moment of its start leaves no connection and no timer', async () => {
+  const { clock, node } = world();
+  const nodes = Array.from({ length: 10 }, (_, number) => node(`n${number}`));
+  for (const one of nodes) {
+    // each way takes a millisecond, so that each step of the start is between two others
+    one.line.delay = () => 1;
+    one.start();
+  }
+  for (const [number, one] of nodes.entries()) {
+    await clock.runUntil(number + 0.5);
+    void one.broker.close();
+  }
+  await clock.runUntil(5000);
+  expect(nodes.map(({ line, broker }) => [line.connections.size, broker.status().up])).toEqual(
+    nodes.map(() => [0, false]),
+  );
+  expect(clock.pending).toBe(0);
+});
+
 test.each([1, 3])('the nodes are known as soon as all have replied, on %d servers', async count => {
   const { clock, node, one } = await ready(count);
   const other = node('other');
@@ -311,6 +360,17 @@ test.each(['commands', 'subscriber'])(
   },
 );
 
+test('the subscriber ends before it was ever connected: the address is said all the same', async () => {
+  const { clock, node } = world();
+  const one = node();
+  one.start();
+  one.clients.subscriber.disconnect();
+  await clock.runUntil(50);
+  expect(one.logged).toEqual([[{ cause: 'fake:7001: the connection was closed' }, AWAY]]);
+  await clock.runUntil(3000);
+  expect(one.broker.status()).toEqual({ up: true, cause: undefined, reconnects: 1 });
+});
+
 test('an error of a connection that works all the same takes nothing away', async () => {
   const { clock, one } = await ready();
   one.clients.client.emit('error', new Error('ERR once'));
@@ -331,6 +391,26 @@ test('a page counts as watching whose node came while this one heard nothing', a
   await settled(clock, Promise.resolve(other.broker.subscribe('k', '')), 50);
   const receipt = await settled(clock, one.broker.set('k', '1', { ttl: 60_000 }), 50);
   expect(receipt).toMatchObject({ watched: true });
+});
+
+test('heartbeats were refused for a time, and messages were received all the while: a node that died later is known to be dead', async () => {
+  const { clock, servers, node, one } = await ready(3);
+  const other = node('other');
+  other.start();
+  await clock.runUntil(4000);
+  await settled(clock, other.broker.subscribe('k', ''), 50);
+  const watched = async () =>
+    ((await settled(clock, one.broker.set('k', '1', { ttl: 60_000 }), 50)) as { watched: boolean }).watched;
+  expect(await watched()).toBe(true);
+  for (const server of servers) server.refusals.set('tagwaitHeartbeat', 'OOM no memory');
+  await clock.runUntil(clock.now + 2500);
+  expect(one.broker.status().up).toBe(false);
+  for (const server of servers) server.refusals.clear();
+  await clock.runUntil(clock.now + 2500);
+  expect(one.broker.status().up).toBe(true);
+  for (const role of ['commands', 'subscriber'] as const) other.line.silent.add(role);
+  await clock.runUntil(clock.now + 9000);
+  expect(await watched()).toBe(false);
 });
 
 test('the subscriber breaks: Redis is away until it has subscribed again', async () => {

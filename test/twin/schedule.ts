@@ -49,7 +49,7 @@ export interface Schedule {
   end: number;
 }
 
-const VERIFICATION = ['mget', 'tagwaitRenew', 'tagwaitRenewAcross'];
+const VERIFICATION = ['mget', 'tagwaitRenew'];
 /** Whether what is promised goes on all the same: Redis can be reached, and pages hear within 15 s. */
 export const isHarmless = (op: Op): boolean =>
   op.kind === 'evict' ||

@@ -120,7 +120,6 @@ export class Server {
       case 'tagwaitUnsubscribe':
         return this.store.unsubscribe(names, args);
       case 'tagwaitRenew':
-      case 'tagwaitRenewAcross':
         return this.store.renew(args);
       case 'tagwaitHeartbeat':
         return this.store.heartbeat(names[0] as string, args);

@@ -133,6 +133,11 @@ export const delivering: Checks = {
     assert.deepEqual(await broker.verify([{ key, position: cursor }]), []);
     assert.deepEqual(await broker.verify([{ key, position: '' }]), [key]);
     assert.deepEqual(await broker.verify([{ key: `${key}-unknown`, position: '' }]), [`${key}-unknown`]);
+    // on a Cluster, some of them are on one server and in different slots
+    const many = Array.from({ length: 12 }, (_, number) => ({ key: `${key}-${number}`, position: '' }));
+    await Promise.all(many.map(other => broker.subscribe(other.key, '')));
+    assert.deepEqual(await broker.verify(many), [], 'many keys in one call');
+    assert.deepEqual(await broker.verify([...many, { key, position: '' }]), [key]);
   },
 };
 

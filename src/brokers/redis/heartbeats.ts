@@ -106,7 +106,7 @@ export class Heartbeats {
   #tags(): string[] {
     const { client } = this.#options.connections;
     if (!(client instanceof Cluster)) return ['0'];
-    const masters = new Set(client.slots.map(servers => servers?.[0]).filter(Boolean));
+    const masters = new Set(client.slots.map(servers => servers[0]).filter(Boolean));
     const tags: string[] = [];
     for (let tag = 0; masters.size > 0 && tag < 100_000; tag++)
       if (masters.delete(client.slots[slotOf(String(tag))]?.[0])) tags.push(String(tag));

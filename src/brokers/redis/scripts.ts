@@ -6,11 +6,6 @@ import { ENCODE_ENTRY_LUA } from '../messages.js';
 const lua = (name: string) => asset(`src/brokers/redis/${name}.lua`);
 
 const set = ENCODE_ENTRY_LUA + lua('set');
-/**
- * Lets one script use keys of several slots on a Cluster, which Redis 7 refuses otherwise. Redis 6 allows it without
- * this line, and rejects the line as a syntax error.
- */
-const ACROSS_SLOTS = '#!lua flags=allow-cross-slot-keys\n';
 
 export const scripts = {
   tagwaitSet: { lua: set, numberOfKeys: 2 },
@@ -21,7 +16,6 @@ export const scripts = {
   tagwaitPeek: { lua: lua('peek'), numberOfKeys: 1 },
   tagwaitHeartbeat: { lua: lua('heartbeat'), numberOfKeys: 1 },
   tagwaitRenew: { lua: lua('renew'), numberOfKeys: 0 },
-  tagwaitRenewAcross: { lua: ACROSS_SLOTS + lua('renew'), numberOfKeys: 0 },
 };
 
 type Reply = (string | number | null)[];
@@ -35,7 +29,6 @@ declare module 'ioredis' {
     tagwaitProve(entries: string, position: string, channels: string, message: string): Result<null, Context>;
     tagwaitPeek(entries: string): Result<Reply, Context>;
     tagwaitRenew(node: string, lease: number, ...watchers: string[]): Result<Strings, Context>;
-    tagwaitRenewAcross(node: string, lease: number, ...watchers: string[]): Result<Strings, Context>;
     tagwaitHeartbeat(
       marker: string,
       ttl: number,

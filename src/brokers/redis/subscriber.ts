@@ -52,7 +52,7 @@ export class Subscriber {
   }
 
   connect(): void {
-    if (this.#state !== 'closed') this.#client.connect().catch(() => {});
+    this.#client.connect().catch(() => {});
   }
 
   /** Drops the connection, which may hang, and opens another. */

@@ -19,8 +19,6 @@ export class Verifier {
   readonly #node: string;
   readonly #registration: number;
   #round = 0;
-  /** the script that this version of Redis accepts, see scripts.ts */
-  #across: 'tagwaitRenewAcross' | 'tagwaitRenew' = 'tagwaitRenewAcross';
 
   /** @param registration how long Redis keeps a subscription, ms; several times the interval of two renewals */
   constructor(connections: Connections, keys: Keys, node: string, registration: number) {
@@ -78,17 +76,11 @@ export class Verifier {
     const { client } = this.#connections;
     if (!(client instanceof Cluster))
       return renews ? client.tagwaitRenew(this.#node, lease, ...watchers) : client.mget(watchers);
-    // batches are in flight together: another one may have changed it before this one fails
-    const script = this.#across;
     try {
-      return await server[script](this.#node, lease, ...watchers);
+      return await server.tagwaitRenew(this.#node, lease, ...watchers);
     } catch (error) {
       const { message } = error as Error;
-      if (script === 'tagwaitRenewAcross' && /compiling script/i.test(message)) {
-        this.#across = 'tagwaitRenew';
-        return this.#read(server, watchers, renews);
-      }
-      // a slot has moved: these keys count as lost, and are read again from their new server
+      // a slot has moved, or the store lets no script use several: these keys count as lost, and are read again
       if (/non local key|cross.?slot|do not hash to the same slot/i.test(message))
         return watchers.map(() => null);
       throw error;
