@@ -277,7 +277,7 @@ test('a node that closes while its heartbeat is under way stays closed, and logs
   expect([one.line.connections.size, clock.pending]).toEqual([0, 0]);
 });
 
-test('a node that closes at any moment of its start leaves no connection and no timer', async () => {
+test('a node that closes at any moment of its start: the start ends, and leaves no connection and no timer', async () => {
   const { clock, node } = world();
   const nodes = Array.from({ length: 10 }, (_, number) => node(`n${number}`));
   for (const one of nodes) {
@@ -290,9 +290,9 @@ test('a node that closes at any moment of its start leaves no connection and no 
     void one.broker.close();
   }
   await clock.runUntil(5000);
-  expect(nodes.map(({ line, broker }) => [line.connections.size, broker.status().up])).toEqual(
-    nodes.map(() => [0, false]),
-  );
+  expect(
+    nodes.map(({ line, broker, state }) => [line.connections.size, broker.status().up, state.started]),
+  ).toEqual(nodes.map(() => [0, false, true]));
   expect(clock.pending).toBe(0);
 });
 

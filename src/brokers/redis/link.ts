@@ -123,6 +123,7 @@ export class Link implements NodeChannel {
   async close(): Promise<void> {
     const reachable = this.#state === 'subscribed';
     this.#state = 'closed';
+    this.#settleStart();
     clearInterval(this.#timer);
     this.#heartbeats.stop();
     if (reachable) {
