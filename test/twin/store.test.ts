@@ -193,7 +193,8 @@ const ACTS: [string, Act][] = [
     (both, random, cursors) => {
       const keys = some(random, KEYS, 3);
       const names = keys.flatMap(key => [watchers(key), entries(key)]);
-      const args = [random.pick(NODES), '120000', ...keys.map(() => random.pick(cursors))];
+      const limit = random.pick(['0', '8', '16384']);
+      const args = [random.pick(NODES), '120000', limit, ...keys.map(() => random.pick(cursors))];
       return both.script('tagwaitSubscribe', names, args, store => store.subscribe(names, args));
     },
   ],

@@ -100,9 +100,14 @@ export class Store {
   }
 
   /** subscribe.lua */
-  subscribe(names: readonly string[], [node = '', lease = '', ...cursors]: readonly string[]): Reply {
+  subscribe(names: readonly string[], [node = '', lease = '', limit, ...cursors]: readonly string[]): Reply {
     const replies: Reply[] = [];
+    let room = Number(limit);
     for (let k = 0; k < names.length; k += 2) {
+      if (room < 0) {
+        replies.push(null);
+        continue;
+      }
       const watchers = names[k] as string;
       const head = this.hash(names[k + 1] as string);
       const n = Number(head?.get('n') ?? 0);
@@ -120,7 +125,11 @@ export class Store {
       const seen = seenBy(cursors[k / 2] ?? '', epochs, n);
       const first = Math.max(seen + 1, Number(head.get('o')));
       const reply: Reply[] = [n, epochs, head.has('f') ? 1 : 0, seen, head.get('w') ?? '', first];
-      for (let number = first; number <= n; number++) reply.push(head.get(String(number)) ?? null);
+      for (let number = first; number <= n && room >= 0; number++) {
+        const value = head.get(String(number)) ?? null;
+        reply.push(value);
+        room -= value?.length ?? 0;
+      }
       replies.push(reply);
     }
     return replies;
