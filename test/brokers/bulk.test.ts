@@ -1,6 +1,6 @@
 /** Large values and a slow line to Redis: what one command reads, and what waits for the next. */
 import { beforeAll, expect, test } from 'vitest';
-import type { Backlog } from '../../src/brokers/broker.js';
+import type { Backlog, Peek } from '../../src/brokers/broker.js';
 import { connections } from '../../src/brokers/redis/connections.js';
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import { Random } from '../chaos/random.js';
@@ -67,7 +67,8 @@ beforeAll(async () => {
   };
 });
 
-const read = ({ entries }: Backlog): Stored => entries.map(({ value, cursor }) => ({ value, cursor }));
+const read = ({ entries }: Pick<Peek, 'entries'>): Stored =>
+  entries.map(({ value, cursor }) => ({ value, cursor }));
 const tick = () => new Promise(resolve => setImmediate(resolve));
 const WELL = { up: true, cause: undefined, reconnects: 0 };
 
@@ -98,7 +99,7 @@ test.concurrent('40 values of 256 KB of one key on a line of 4 MB/s are one answ
   expect(broker.status()).toEqual(WELL);
 });
 
-test('sizes, histories and cursors at random: a read gets what was set after its cursor, in order', async () => {
+test('sizes, histories and cursors at random: a read gets what was set after its cursor, in order; a peek, all that is kept', async () => {
   const random = new Random(SEED);
   const said = `BULK_SEED=${SEED}`;
   // from 1 byte to 256 KB, as many of each number of digits
@@ -118,4 +119,8 @@ test('sizes, histories and cursors at random: a read gets what was set after its
     expect([backlog.lost, backlog.cursor], said).toEqual([kept - seen, entries.at(-1)?.cursor ?? '']);
   });
   await Promise.all(reads);
+  for (const [number, entries] of stored.entries()) {
+    const peeked = await broker.peek(`r${number}`, false);
+    expect(read(peeked), said).toEqual(entries.slice(-HISTORY));
+  }
 });

@@ -339,6 +339,26 @@ test('values that are too many for one reply are read in parts, the next key aft
   );
 });
 
+test('a peek reads in parts what is too much for one reply', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server]));
+  const peeks = vi.spyOn(server.store, 'peek');
+  await broker.set('k', '1', TTL);
+  expect(await broker.peek('k', false)).toMatchObject({ entries: [{ value: '1' }] });
+  expect(peeks.mock.calls.map(([, args]) => args)).toEqual([[String(256 * 1024), '1']]);
+  const values = Array.from({ length: HISTORY }, (_, number) => `"${number}${'x'.repeat(100_000)}"`);
+  const receipts = await Promise.all(values.map(value => broker.set('k', value, { ttl: 60_000 })));
+  const peeked = await broker.peek('k', false);
+  expect(peeked.entries).toMatchObject(
+    values.map((value, number) => ({ value, cursor: receipts[number]?.cursor })),
+  );
+  expect(peeked).toMatchObject({ cursor: receipts.at(-1)?.cursor, final: false, waiters: {} });
+  expect(peeked.ttl).toBeGreaterThan(50_000);
+  expect(peeks.mock.calls.slice(1).map(([, [, first]]) => Number(first))).toEqual(
+    Array.from({ length: Math.ceil(HISTORY / 3) }, (_, part) => (part === 0 ? 1 : 2 + 3 * part)),
+  );
+});
+
 test('keys of a server of a Cluster that hangs delay those of no other one', async () => {
   const all = servers(3);
   const broker = await started(brokerOn(all));

@@ -231,7 +231,8 @@ const ACTS: [string, Act][] = [
     'peek',
     async (both, random) => {
       const key = entries(random.pick(KEYS));
-      const replies = await both.script('tagwaitPeek', [key], [], store => store.peek(key));
+      const args = [random.pick(['0', '8', '16384']), random.pick(['1', '1', '3'])];
+      const replies = await both.script('tagwaitPeek', [key], args, store => store.peek(key, args));
       // the first is the milliseconds left, compared with the state
       return replies.map(reply => (Array.isArray(reply) ? reply.slice(1) : reply)) as [Reply, Reply];
     },

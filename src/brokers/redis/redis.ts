@@ -25,11 +25,12 @@ import { nodesIn, waitersIn } from '../survey.js';
 import { addressFor, type Connections, connections, serverOf } from './connections.js';
 import { Keys } from './keys.js';
 import { Link } from './link.js';
-import { addReply, readBacklog } from './reply.js';
+import { addReply, readBacklog, restOf } from './reply.js';
 import { Sets } from './sets.js';
 import { databaseOf, type Store } from './store.js';
 import { type Read, Subscriptions } from './subscriptions.js';
 import { Verifier } from './verifier.js';
+import { Window } from './window.js';
 
 export interface RedisBrokerOptions {
   store: Store;
@@ -59,6 +60,8 @@ export class RedisBroker implements Broker {
   readonly #sets: Sets;
   readonly #subscriptions: Subscriptions;
   readonly #verifier: Verifier;
+  /** how large the replies of `peek` may be */
+  readonly #peeks = new Window();
   #link!: Link;
   #scheduled = false;
 
@@ -138,12 +141,11 @@ export class RedisBroker implements Broker {
   }
 
   async peek(key: string, waiters = true): Promise<Peek> {
-    const [[ttl, ...rest], replies] = await Promise.all([
-      this.#link.do(client => client.tagwaitPeek(this.#keys.entries(key))),
+    const [read, replies] = await Promise.all([
+      this.#entriesOf(key),
       waiters ? this.#link.survey.ask(key) : [],
     ]);
-    const { entries, cursor, final } = readBacklog(rest);
-    return { entries, cursor, final, ttl: Number(ttl ?? 0), waiters: waitersIn(replies) };
+    return { ...read, waiters: waitersIn(replies) };
   }
 
   async nodes(): Promise<NodeInfo[]> {
@@ -156,6 +158,18 @@ export class RedisBroker implements Broker {
 
   close(): Promise<void> {
     return this.#link.close();
+  }
+
+  /** Reads all entries of a key from an offset on, in one command if they are small. */
+  async #entriesOf(key: string, first = 1): Promise<Omit<Peek, 'waiters'>> {
+    const [ttl, ...reply] = await this.#link.do(client =>
+      this.#peeks.run(limit => client.tagwaitPeek(this.#keys.entries(key), limit, first)),
+    );
+    const { entries, cursor, final } = readBacklog(reply);
+    const next = restOf(reply);
+    if (next === undefined) return { entries, cursor, final, ttl: Number(ttl ?? 0) };
+    const rest = await this.#entriesOf(key, next);
+    return { ...rest, entries: [...entries, ...rest.entries] };
   }
 
   /** For set.lua: the nodes that are alive, or "*" until this node has listened for long enough to know them. */

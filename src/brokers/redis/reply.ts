@@ -50,6 +50,13 @@ export function readBacklog(reply: readonly (string | number | null)[]): Backlog
   return backlog;
 }
 
+/** The offset to go on from, if the reply was full and has not all entries; otherwise undefined. */
+export function restOf(reply: readonly (string | number | null)[]): number | undefined {
+  const [last, , , , , first, ...values] = reply as Fields;
+  const next = first + values.length;
+  return next <= last ? next : undefined;
+}
+
 /**
  * Adds the reply of a command to a read, and resolves its requests when nothing is left to read.
  * @returns false: the reply was full, the read goes on after its last entry
@@ -58,8 +65,7 @@ export function addReply(read: Read, reply: readonly (string | number | null)[])
   const backlog = readBacklog(reply);
   read.entries.push(...backlog.entries);
   read.lost += backlog.lost;
-  const [last, , , , , first, ...values] = reply as Fields;
-  if (first + values.length <= last) {
+  if (restOf(reply) !== undefined) {
     // the value that filled the reply; without it the script has not sent this
     read.from = (backlog.entries.at(-1) as Entry).cursor;
     return false;

@@ -33,7 +33,7 @@ declare module 'ioredis' {
     tagwaitSubscribe(keys: number, ...keysAndArgs: (string | number)[]): Result<(Reply | null)[], Context>;
     tagwaitUnsubscribe(keys: number, ...keysAndArgs: string[]): Result<null, Context>;
     tagwaitProve(entries: string, position: string, channels: string, message: string): Result<null, Context>;
-    tagwaitPeek(entries: string): Result<Reply, Context>;
+    tagwaitPeek(entries: string, limit: number, first: number): Result<Reply, Context>;
     tagwaitRenew(node: string, lease: number, ...watchers: string[]): Result<Strings, Context>;
     tagwaitRenewAcross(node: string, lease: number, ...watchers: string[]): Result<Strings, Context>;
     tagwaitHeartbeat(
