@@ -109,6 +109,22 @@ describe('a line', () => {
     await until(() => server.text === '123');
   });
 
+  test('carries so many bytes a second in a direction, over all connections', async () => {
+    const [one, two] = [await pair(), await pair()];
+    through.limit('down', 100_000);
+    const began = performance.now();
+    for (const [client, server] of [one, two]) {
+      client.socket.write('up');
+      server.socket.write('x'.repeat(20_000));
+    }
+    await until(() => one[1].text === 'up' && two[1].text === 'up');
+    expect(two[0].text).not.toHaveLength(20_000);
+    await until(() => one[0].text.length + two[0].text.length === 40_000);
+    expect(performance.now() - began).toBeGreaterThan(390);
+    through.heal();
+    await talk(one);
+  });
+
   test('cuts: both ends are reset, and a new connection works', async () => {
     const [client, server] = await pair();
     through.cut();

@@ -20,7 +20,9 @@ export interface Line {
   stall(direction: Direction): void;
   /** Delivers everything so many milliseconds late, each way, until `heal`. */
   delay(ms: number): void;
-  /** Ends `swallow`, `stall` and `delay`. */
+  /** Delivers at most so many bytes a second in a direction, over all connections, until `heal`. */
+  limit(direction: Direction, bytes: number): void;
+  /** Ends `swallow`, `stall`, `delay` and `limit`. */
   heal(): void;
   /** Resets all connections, both ends. */
   cut(): void;
@@ -33,7 +35,19 @@ interface Faults {
   swallow: boolean;
   stall: boolean;
   delay: number;
+  /** bytes a second */
+  rate: number;
+  /** when all that was taken is delivered, at this rate */
+  freeAt: number;
 }
+
+const none = (): Faults => ({
+  swallow: false,
+  stall: false,
+  delay: 0,
+  rate: Number.POSITIVE_INFINITY,
+  freeAt: 0,
+});
 
 /** One direction of one connection. */
 class Flow {
@@ -72,8 +86,12 @@ class Flow {
   #take(item: Buffer | 'end' | 'reset'): void {
     if (this.faults.swallow) this.lost = true;
     if (this.lost) return;
+    const { faults } = this;
     const last = this.#queue.at(-1)?.due ?? 0;
-    this.#queue.push({ due: Math.max(last, performance.now() + this.faults.delay), item });
+    const bytes = typeof item === 'string' ? 0 : item.length;
+    const arrives = Math.max(performance.now(), faults.freeAt) + (bytes / faults.rate) * 1000;
+    faults.freeAt = arrives;
+    this.#queue.push({ due: Math.max(last, arrives + faults.delay), item });
     this.update();
   }
 
@@ -88,8 +106,7 @@ class Flow {
 
 /** @param target the server's port on 127.0.0.1, or where it is when a client connects */
 export async function line(target: number | (() => number), own: Owner = onTestFinished): Promise<Line> {
-  const up: Faults = { swallow: false, stall: false, delay: 0 };
-  const down: Faults = { swallow: false, stall: false, delay: 0 };
+  const [up, down] = [none(), none()];
   const sockets = new Set<Socket>();
   const pairs = new Set<[Flow, Flow]>();
   const keep = (socket: Socket) => {
@@ -123,7 +140,8 @@ export async function line(target: number | (() => number), own: Owner = onTestF
     swallow: direction => change(direction, { swallow: true }),
     stall: direction => change(direction, { stall: true }),
     delay: ms => change('both', { delay: ms }),
-    heal: () => change('both', { swallow: false, stall: false, delay: 0 }),
+    limit: (direction, rate) => change(direction, { rate }),
+    heal: () => change('both', none()),
     cut: () => {
       for (const socket of sockets) socket.resetAndDestroy();
     },

@@ -488,7 +488,7 @@ describe('a Cluster', () => {
     });
     const { client } = await ready({ kind: 'cluster', nodes });
     // ioredis sends ASKING in two ways: one is for pipelines
-    for (const command of [() => client.get('a'), () => client.tagwaitPeek('a')]) {
+    for (const command of [() => client.get('a'), () => client.tagwaitPeek('a', 1, 1)]) {
       asked = 0;
       await expect(command()).rejects.toThrow('ERR no such slot');
       expect(asked).toBe(1);
@@ -511,7 +511,7 @@ describe('a Cluster', () => {
   });
 
   test.each<[name: string, send: (client: Cluster, key: string) => Promise<unknown>]>([
-    ['peek', (client, key) => client.tagwaitPeek(key)],
+    ['peek', (client, key) => client.tagwaitPeek(key, 1, 1)],
     ['prove', (client, key) => client.tagwaitProve(key, '1', 'c', 'm')],
   ])('a script of one key follows its slot, also beside one whose slot stays: %s', async (_, send) => {
     // slots of one server

@@ -75,6 +75,8 @@ export const GROUPS = {
         'sentinels',
         'stream',
         'subscriptions',
+        'window',
+        'keys',
         'survey',
         'kit',
       ].map(name => `brokers/${name}`),

@@ -1,4 +1,5 @@
 /** The Redis broker keeps the promises of a broker over the store of the deterministic run: its TypeScript, in a second. */
+import slotOf from 'cluster-key-slot';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { type Broker, Conflict, type Events, RECEIPTS, Unavailable } from '../../src/brokers/broker.js';
 import { brokerContract, HISTORY } from '../../src/brokers/contract/contract.js';
@@ -124,6 +125,7 @@ test('a set that is refused says nothing of another set of the same tick', async
 test.each([
   ['for a key is a number', [42]],
   ['has none for a key', []],
+  ['has read none of the keys', [null]],
 ])('a reply that %s drops the connection, and the next subscribe goes through', async (_, reply) => {
   const [server] = servers(1) as [Server];
   const broker = await started(brokerOn([server]));
@@ -333,4 +335,58 @@ test('a Cluster whose slots move, or that lets no script use several, is verifie
   }
   for (const one of all) one.refusals.set('tagwaitRenew', 'ERR another');
   expect(await refusal(broker.verify(known))).toBe('Redis: ERR another');
+});
+
+test('values that are too many for one reply are read in parts, the next key after them', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server]));
+  const values = Array.from({ length: HISTORY + 1 }, (_, number) => `"${number}${'x'.repeat(100_000)}"`);
+  for (const value of values) await broker.set('k', value, TTL);
+  const { cursor } = await broker.set('next', '1', TTL);
+  const reads = vi.spyOn(server.store, 'subscribe');
+  const [first, next] = await Promise.all(['k', 'next'].map(key => broker.subscribe(key, '')));
+  expect(first?.entries.map(({ value }) => value)).toEqual(values.slice(1));
+  expect(first).toMatchObject({ lost: 1, cursor: first?.entries.at(-1)?.cursor, final: false });
+  expect(next).toMatchObject({ entries: [{ value: '1', cursor }], lost: 0, cursor });
+  // 256 KiB and a value in each
+  expect(reads.mock.calls.map(([names]) => names.length / 2)).toEqual(
+    Array(Math.ceil(HISTORY / 3))
+      .fill(2)
+      .fill(2),
+  );
+});
+
+test('a peek reads in parts what is too much for one reply', async () => {
+  const [server] = servers(1) as [Server];
+  const broker = await started(brokerOn([server]));
+  const peeks = vi.spyOn(server.store, 'peek');
+  await broker.set('k', '1', TTL);
+  expect(await broker.peek('k', false)).toMatchObject({ entries: [{ value: '1' }] });
+  expect(peeks.mock.calls.map(([, args]) => args)).toEqual([[String(256 * 1024), '1']]);
+  const values = Array.from({ length: HISTORY }, (_, number) => `"${number}${'x'.repeat(100_000)}"`);
+  const receipts = await Promise.all(values.map(value => broker.set('k', value, { ttl: 60_000 })));
+  const peeked = await broker.peek('k', false);
+  expect(peeked.entries).toMatchObject(
+    values.map((value, number) => ({ value, cursor: receipts[number]?.cursor })),
+  );
+  expect(peeked).toMatchObject({ cursor: receipts.at(-1)?.cursor, final: false, waiters: {} });
+  expect(peeked.ttl).toBeGreaterThan(50_000);
+  expect(peeks.mock.calls.slice(1).map(([, [, first]]) => Number(first))).toEqual(
+    Array.from({ length: Math.ceil(HISTORY / 3) }, (_, part) => (part === 0 ? 1 : 2 + 3 * part)),
+  );
+});
+
+test('keys of a server of a Cluster that hangs delay those of no other one', async () => {
+  const all = servers(3);
+  const broker = await started(brokerOn(all));
+  const keys = Array.from({ length: 120 }, (_, number) => `k${number}`);
+  all[0]?.pause(3000);
+  const since = performance.now();
+  const hangs = (key: string) => slotOf(key) % all.length === 0;
+  const answered = keys.filter(key => !hangs(key)).map(key => broker.subscribe(key, ''));
+  const late = keys.filter(hangs).map(key => broker.subscribe(key, ''));
+  expect(late.length).toBeGreaterThan(16);
+  await Promise.all(answered);
+  expect(performance.now() - since).toBeLessThan(3000);
+  await Promise.all(late);
 });

@@ -126,7 +126,7 @@ export class Server {
       case 'tagwaitProve':
         return this.store.prove(names[0] as string, args);
       case 'tagwaitPeek':
-        return this.store.peek(names[0] as string);
+        return this.store.peek(names[0] as string, args);
       case 'mget':
         return names.map(key => this.store.get(key));
       case 'del':

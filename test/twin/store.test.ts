@@ -193,7 +193,8 @@ const ACTS: [string, Act][] = [
     (both, random, cursors) => {
       const keys = some(random, KEYS, 3);
       const names = keys.flatMap(key => [watchers(key), entries(key)]);
-      const args = [random.pick(NODES), '120000', ...keys.map(() => random.pick(cursors))];
+      const limit = random.pick(['0', '8', '16384']);
+      const args = [random.pick(NODES), '120000', limit, ...keys.map(() => random.pick(cursors))];
       return both.script('tagwaitSubscribe', names, args, store => store.subscribe(names, args));
     },
   ],
@@ -230,7 +231,8 @@ const ACTS: [string, Act][] = [
     'peek',
     async (both, random) => {
       const key = entries(random.pick(KEYS));
-      const replies = await both.script('tagwaitPeek', [key], [], store => store.peek(key));
+      const args = [random.pick(['0', '8', '16384']), random.pick(['1', '1', '3'])];
+      const replies = await both.script('tagwaitPeek', [key], args, store => store.peek(key, args));
       // the first is the milliseconds left, compared with the state
       return replies.map(reply => (Array.isArray(reply) ? reply.slice(1) : reply)) as [Reply, Reply];
     },

@@ -19,6 +19,17 @@ export type Reply = null | string | number | Reply[];
 type Kept = { text: string; fields?: undefined } | { text?: undefined; fields: Map<string, string> };
 
 const WRONGTYPE = 'WRONGTYPE Operation against a key holding the wrong kind of value';
+/** Values up to the one that passes the limit. @returns also what is left of the limit */
+function upTo(limit: number, fields: Map<string, string>, first: number, last: number) {
+  const values: Reply[] = [];
+  let left = limit;
+  for (let number = first; number <= last && left >= 0; number++) {
+    const value = fields.get(String(number)) ?? null;
+    values.push(value);
+    left -= value?.length ?? 0;
+  }
+  return { values, left };
+}
 const newestEpoch = (epochs: string) => /([^ @]+)@\d+$/.exec(epochs)?.[1] ?? '';
 const namesIn = (watchers: string) => /^[^|]*\|(.*)$/.exec(watchers)?.[1];
 
@@ -100,9 +111,14 @@ export class Store {
   }
 
   /** subscribe.lua */
-  subscribe(names: readonly string[], [node = '', lease = '', ...cursors]: readonly string[]): Reply {
+  subscribe(names: readonly string[], [node = '', lease = '', limit, ...cursors]: readonly string[]): Reply {
     const replies: Reply[] = [];
+    let room = Number(limit);
     for (let k = 0; k < names.length; k += 2) {
+      if (room < 0) {
+        replies.push(null);
+        continue;
+      }
       const watchers = names[k] as string;
       const head = this.hash(names[k + 1] as string);
       const n = Number(head?.get('n') ?? 0);
@@ -120,8 +136,9 @@ export class Store {
       const seen = seenBy(cursors[k / 2] ?? '', epochs, n);
       const first = Math.max(seen + 1, Number(head.get('o')));
       const reply: Reply[] = [n, epochs, head.has('f') ? 1 : 0, seen, head.get('w') ?? '', first];
-      for (let number = first; number <= n; number++) reply.push(head.get(String(number)) ?? null);
-      replies.push(reply);
+      const { values, left } = upTo(room, head, first, n);
+      room = left;
+      replies.push([...reply, ...values]);
     }
     return replies;
   }
@@ -168,13 +185,13 @@ export class Store {
   }
 
   /** peek.lua */
-  peek(key: string): Reply {
+  peek(key: string, [limit, from]: readonly string[]): Reply {
     const head = this.hash(key);
     const n = Number(head?.get('n') ?? 0);
     if (!head || n === 0) return [];
-    const oldest = Number(head.get('o'));
-    const reply: Reply[] = [this.pttl(key), n, head.get('e') ?? '', head.has('f') ? 1 : 0, 0, '', oldest];
-    for (let number = oldest; number <= n; number++) reply.push(head.get(String(number)) ?? null);
+    const first = Math.max(Number(from), Number(head.get('o')));
+    const reply: Reply[] = [this.pttl(key), n, head.get('e') ?? '', head.has('f') ? 1 : 0, 0, '', first];
+    reply.push(...upTo(Number(limit), head, first, n).values);
     return reply;
   }
 

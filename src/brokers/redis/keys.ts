@@ -26,7 +26,7 @@ export class Keys {
     const open = new Map<number, T[]>();
     const batches: T[][] = [];
     for (const item of items) {
-      const slot = this.#clustered ? slotOf(item.key) : 0;
+      const slot = this.#slot(item.key);
       let batch = open.get(slot);
       if (!batch || batch.length >= max) {
         batch = [];
@@ -36,5 +36,20 @@ export class Keys {
       batch.push(item);
     }
     return batches;
+  }
+
+  /** Removes the first items of a queue that fit in one script: at most `max`, on a Cluster of one slot. */
+  take<T extends { readonly key: string }>(queue: T[], max: number): T[] {
+    let first: number | undefined;
+    const end = queue.findIndex(({ key }, index) => {
+      const slot = this.#slot(key);
+      first ??= slot;
+      return index === max || slot !== first;
+    });
+    return queue.splice(0, end < 0 ? queue.length : end);
+  }
+
+  #slot(key: string): number {
+    return this.#clustered ? slotOf(key) : 0;
   }
 }

@@ -22,14 +22,15 @@ import {
 } from '../broker.js';
 import { encode } from '../messages.js';
 import { nodesIn, waitersIn } from '../survey.js';
-import { type Connections, connections, serverOf } from './connections.js';
+import { addressFor, type Connections, connections, serverOf } from './connections.js';
 import { Keys } from './keys.js';
 import { Link } from './link.js';
-import { readBacklog } from './reply.js';
+import { addReply, readBacklog, restOf } from './reply.js';
 import { Sets } from './sets.js';
 import { databaseOf, type Store } from './store.js';
-import { type PendingSubscribe, Subscriptions } from './subscriptions.js';
+import { type Read, Subscriptions } from './subscriptions.js';
 import { Verifier } from './verifier.js';
+import { Window } from './window.js';
 
 export interface RedisBrokerOptions {
   store: Store;
@@ -59,6 +60,8 @@ export class RedisBroker implements Broker {
   readonly #sets: Sets;
   readonly #subscriptions: Subscriptions;
   readonly #verifier: Verifier;
+  /** how large the replies of `peek` may be */
+  readonly #peeks = new Window();
   #link!: Link;
   #scheduled = false;
 
@@ -81,9 +84,11 @@ export class RedisBroker implements Broker {
     );
     this.#subscriptions = new Subscriptions(
       {
-        subscribe: pending => this.#subscribe(pending),
+        subscribe: (reads, limit) => this.#subscribe(reads, limit),
         unsubscribe: keys => this.#unsubscribe(keys),
         batches: items => this.#keys.batches(items, SUBSCRIBE_BATCH),
+        take: queue => this.#keys.take(queue, SUBSCRIBE_BATCH),
+        server: key => (clustered ? addressFor(this.#connections.client, key) : ''),
       },
       schedule,
     );
@@ -136,12 +141,11 @@ export class RedisBroker implements Broker {
   }
 
   async peek(key: string, waiters = true): Promise<Peek> {
-    const [[ttl, ...rest], replies] = await Promise.all([
-      this.#link.do(client => client.tagwaitPeek(this.#keys.entries(key))),
+    const [read, replies] = await Promise.all([
+      this.#entriesOf(key),
       waiters ? this.#link.survey.ask(key) : [],
     ]);
-    const { entries, cursor, final } = readBacklog(rest);
-    return { entries, cursor, final, ttl: Number(ttl ?? 0), waiters: waitersIn(replies) };
+    return { ...read, waiters: waitersIn(replies) };
   }
 
   async nodes(): Promise<NodeInfo[]> {
@@ -154,6 +158,18 @@ export class RedisBroker implements Broker {
 
   close(): Promise<void> {
     return this.#link.close();
+  }
+
+  /** Reads all entries of a key from an offset on, in one command if they are small. */
+  async #entriesOf(key: string, first = 1): Promise<Omit<Peek, 'waiters'>> {
+    const [ttl, ...reply] = await this.#link.do(client =>
+      this.#peeks.run(limit => client.tagwaitPeek(this.#keys.entries(key), limit, first)),
+    );
+    const { entries, cursor, final } = readBacklog(reply);
+    const next = restOf(reply);
+    if (next === undefined) return { entries, cursor, final, ttl: Number(ttl ?? 0) };
+    const rest = await this.#entriesOf(key, next);
+    return { ...rest, entries: [...entries, ...rest.entries] };
   }
 
   /** For set.lua: the nodes that are alive, or "*" until this node has listened for long enough to know them. */
@@ -172,21 +188,24 @@ export class RedisBroker implements Broker {
     });
   }
 
-  async #subscribe(pending: readonly PendingSubscribe[]): Promise<void> {
-    const keys = pending.flatMap(({ key }) => [this.#keys.watchers(key), this.#keys.entries(key)]);
-    const cursors = pending.map(({ since }) => since);
+  async #subscribe(reads: readonly Read[], limit: number): Promise<Read[]> {
+    const keys = reads.flatMap(({ key }) => [this.#keys.watchers(key), this.#keys.entries(key)]);
+    const cursors = reads.map(({ from }) => from);
     const registration = this.lease * REGISTRATION_LEASES;
     try {
       const replies = await this.#link.do(client =>
-        client.tagwaitSubscribe(keys.length, ...keys, this.#options.node, registration, ...cursors),
+        client.tagwaitSubscribe(keys.length, ...keys, this.#options.node, registration, limit, ...cursors),
       );
-      // one that is missing makes it throw: a reply of no entries says that nothing is stored
-      for (const [index, { resolve }] of pending.entries())
-        resolve(readBacklog(replies[index] as (typeof replies)[number]));
+      // a reply that is missing makes it throw: one of no entries says that nothing is stored
+      return reads.filter((read, index) => {
+        const reply = replies[index];
+        return (reply === null && index > 0) || !addReply(read, reply as (string | number | null)[]);
+      });
     } catch (error) {
       const failure =
         error instanceof Unavailable ? error : this.#outOfStep(keys[0] as string, error as Error);
-      for (const { reject } of pending) reject(failure);
+      for (const { requests } of reads) for (const { reject } of requests) reject(failure);
+      return [];
     }
   }
 

@@ -1,5 +1,6 @@
 /** Decodes the replies of subscribe.lua and peek.lua. */
 import type { Backlog, Entry } from '../broker.js';
+import type { Read } from './subscriptions.js';
 
 type Fields = [
   last: number,
@@ -47,4 +48,29 @@ export function readBacklog(reply: readonly (string | number | null)[]): Backlog
   const backlog: Backlog = { entries, lost, cursor: positionOf(last), final: final === 1 };
   if (wanted.length > 0) backlog.wanted = wanted;
   return backlog;
+}
+
+/** The offset to go on from, if the reply was full and has not all entries; otherwise undefined. */
+export function restOf(reply: readonly (string | number | null)[]): number | undefined {
+  const [last, , , , , first, ...values] = reply as Fields;
+  const next = first + values.length;
+  return next <= last ? next : undefined;
+}
+
+/**
+ * Adds the reply of a command to a read, and resolves its requests when nothing is left to read.
+ * @returns false: the reply was full, the read goes on after its last entry
+ */
+export function addReply(read: Read, reply: readonly (string | number | null)[]): boolean {
+  const backlog = readBacklog(reply);
+  read.entries.push(...backlog.entries);
+  read.lost += backlog.lost;
+  if (restOf(reply) !== undefined) {
+    // the value that filled the reply; without it the script has not sent this
+    read.from = (backlog.entries.at(-1) as Entry).cursor;
+    return false;
+  }
+  const { entries, lost } = read;
+  for (const { resolve } of read.requests) resolve({ ...backlog, entries, lost });
+  return true;
 }

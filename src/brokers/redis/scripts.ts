@@ -24,10 +24,10 @@ declare module 'ioredis' {
   interface RedisCommander<Context> {
     tagwaitSet(entries: string, watchers: string, ...args: (string | number)[]): Result<Reply[], Context>;
     tagwaitSetMany(keys: number, ...keysAndArgs: (string | number)[]): Result<Reply[], Context>;
-    tagwaitSubscribe(keys: number, ...keysAndArgs: (string | number)[]): Result<Reply[], Context>;
+    tagwaitSubscribe(keys: number, ...keysAndArgs: (string | number)[]): Result<(Reply | null)[], Context>;
     tagwaitUnsubscribe(keys: number, ...keysAndArgs: string[]): Result<null, Context>;
     tagwaitProve(entries: string, position: string, channels: string, message: string): Result<null, Context>;
-    tagwaitPeek(entries: string): Result<Reply, Context>;
+    tagwaitPeek(entries: string, limit: number, first: number): Result<Reply, Context>;
     tagwaitRenew(node: string, lease: number, ...watchers: string[]): Result<Strings, Context>;
     tagwaitHeartbeat(
       marker: string,

@@ -1,16 +1,21 @@
 -- Adds a node to the watchers of some keys and reads the entries after a cursor, in one step.
 --
 -- KEYS    for each key, two keys: its watchers, its entries (see set.lua)
--- ARGV    1 node  2 lease, ms  3 … a cursor for each key
+-- ARGV    1 node  2 lease, ms  3 limit, bytes  4 … a cursor for each key
 -- returns for each key {offset of the newest entry; epochs; 1 if final, otherwise 0; entries that the cursor has seen;
 --         w of set.lua or ""; first offset read; value; …}, {} if nothing is stored
+--
+-- It stops after the value that passes the limit. That key may have more values than the reply. The keys after it are
+-- not subscribed: their replies are nil.
 --
 -- The watchers are a string, "position|node node@until …", that expires with the longest lease. `position` is that of
 -- the newest entry, "" for none: a node that reads the string knows whether it is still a watcher and has missed
 -- nothing. The node that joined last has no end. A node that was there before gets one (unix seconds, a lease from now;
 -- renew.lua extends it) and is dropped after it. So a dead node is gone after two leases at most, without a cleanup
 -- job. Example: "e1-7|n2 n1@1767225600".
-local node, lease = ARGV[1], ARGV[2]
+local node, lease, room = ARGV[1], ARGV[2], tonumber(ARGV[3])
+-- Values per HMGET: those after the limit are copied in vain.
+local STEP = 16
 
 local function join(watchers, position, others)
   local now = tonumber(redis.call('TIME')[1])
@@ -38,22 +43,30 @@ end
 
 local replies = {}
 for k = 1, #KEYS, 2 do
-  local watchers, entries, cursor = KEYS[k], KEYS[k + 1], ARGV[2 + (k + 1) / 2]
-  local head = redis.call('HMGET', entries, 'n', 'o', 'e', 'f', 'w')
-  local n = tonumber(head[1]) or 0
-  local position = n > 0 and string.match(head[3], '([^ @]+)@%d+$') .. '-' .. n or ''
-  local alone = position .. '|' .. node
-  local before = redis.call('SET', watchers, alone, 'PX', lease, 'GET')
-  if before and before ~= alone then join(watchers, position, string.match(before, '|(.*)$') or '') end
-  local reply = {}
-  if n > 0 then
-    local seen = seen_by(cursor, head[3], n)
-    local first = math.max(seen + 1, tonumber(head[2]))
-    reply = { n, head[3], head[4] and 1 or 0, seen, head[5] or '', first }
-    if first <= n then
-      local offsets = {}
-      for offset = first, n do offsets[#offsets + 1] = tostring(offset) end
-      for _, value in ipairs(redis.call('HMGET', entries, unpack(offsets))) do reply[#reply + 1] = value end
+  local watchers, entries, cursor = KEYS[k], KEYS[k + 1], ARGV[3 + (k + 1) / 2]
+  local reply = false
+  if room >= 0 then
+    local head = redis.call('HMGET', entries, 'n', 'o', 'e', 'f', 'w')
+    local n = tonumber(head[1]) or 0
+    local position = n > 0 and string.match(head[3], '([^ @]+)@%d+$') .. '-' .. n or ''
+    local alone = position .. '|' .. node
+    local before = redis.call('SET', watchers, alone, 'PX', lease, 'GET')
+    if before and before ~= alone then join(watchers, position, string.match(before, '|(.*)$') or '') end
+    reply = {}
+    if n > 0 then
+      local seen = seen_by(cursor, head[3], n)
+      local first = math.max(seen + 1, tonumber(head[2]))
+      reply = { n, head[3], head[4] and 1 or 0, seen, head[5] or '', first }
+      while first <= n and room >= 0 do
+        local offsets = {}
+        for offset = first, math.min(first + STEP - 1, n) do offsets[#offsets + 1] = tostring(offset) end
+        for _, value in ipairs(redis.call('HMGET', entries, unpack(offsets))) do
+          if room < 0 then break end
+          reply[#reply + 1] = value
+          room = room - #(value or '')
+        end
+        first = first + STEP
+      end
     end
   end
   replies[#replies + 1] = reply

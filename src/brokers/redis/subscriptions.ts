@@ -5,7 +5,8 @@
  *
  * A key without a difference has no entry here.
  */
-import type { Backlog } from '../broker.js';
+import { type Backlog, type Entry, Unavailable } from '../broker.js';
+import { Window } from './window.js';
 
 export interface PendingSubscribe {
   key: string;
@@ -14,22 +15,50 @@ export interface PendingSubscribe {
   reject(error: Error): void;
 }
 
+/** A read of a key's entries after a cursor. Requests that ask for the same share it. */
+export interface Read {
+  readonly key: string;
+  /** the cursor of the requests */
+  readonly since: string;
+  /** the cursor to read from: `since`, or that of the last of `entries` */
+  from: string;
+  /** what earlier commands have read of it, because one reply was too small */
+  readonly entries: Entry[];
+  lost: number;
+  readonly requests: PendingSubscribe[];
+}
+
 interface Transit {
   readonly key: string;
-  /** not sent yet; each has its own answer, because each request has its own cursor */
-  subscribes: PendingSubscribe[];
+  /** not sent yet, by `since` */
+  readonly reads: Map<string, Read>;
   /** no request waits for the key, but Redis may still list this node as its watcher */
   unwanted: boolean;
-  inFlight: boolean;
+  /** a command is in flight, or its reads wait until the window of its server is open */
+  busy: boolean;
+}
+
+/** The reads of one server. */
+interface Lane {
+  readonly window: Window;
+  /** the oldest first */
+  readonly queue: Transit[];
 }
 
 export interface SubscriptionCommands {
-  /** Settles every subscribe of the batch. Never rejects. */
-  subscribe(pending: readonly PendingSubscribe[]): Promise<void>;
+  /**
+   * Settles the requests of reads. Never rejects.
+   * @param limit bytes of values after which Redis stops @returns the reads that need another command
+   */
+  subscribe(reads: readonly Read[], limit: number): Promise<Read[]>;
   /** @throws when Redis did not confirm it */
   unsubscribe(keys: readonly string[]): Promise<void>;
   /** Splits items into batches for one command. */
   batches<T extends { readonly key: string }>(items: readonly T[]): T[][];
+  /** Removes the first batch of a queue that is not empty. */
+  take<T extends { readonly key: string }>(queue: T[]): T[];
+  /** The server of a key, by any name. */
+  server(key: string): string;
 }
 
 export class Subscriptions {
@@ -38,6 +67,8 @@ export class Subscriptions {
   readonly #transits = new Map<string, Transit>();
   /** those that `flush` has to look at */
   #due = new Set<Transit>();
+  /** by server: one that hangs must not delay the others */
+  readonly #lanes = new Map<string, Lane>();
 
   /** @param schedule requests a `flush` in this tick, which sends everything of the tick in few commands */
   constructor(commands: SubscriptionCommands, schedule: () => void) {
@@ -46,9 +77,12 @@ export class Subscriptions {
   }
 
   subscribe(pending: PendingSubscribe): void {
-    const transit = this.#transit(pending.key);
+    const { key, since } = pending;
+    const transit = this.#transit(key);
     transit.unwanted = false;
-    transit.subscribes.push(pending);
+    const same = transit.reads.get(since);
+    if (same) same.requests.push(pending);
+    else transit.reads.set(since, { key, since, from: since, entries: [], lost: 0, requests: [pending] });
   }
 
   unsubscribe(key: string): void {
@@ -59,15 +93,15 @@ export class Subscriptions {
   flush(ready: boolean): void {
     const due = [...this.#due];
     this.#due = new Set();
-    const subscribing: Transit[] = [];
     const unsubscribing: Transit[] = [];
     for (const transit of due) {
-      if (transit.inFlight) continue;
-      // also when Redis cannot be reached: the subscribe must fail
-      if (transit.subscribes.length > 0) subscribing.push(transit);
-      else if (transit.unwanted && ready) unsubscribing.push(transit);
+      if (transit.busy) continue;
+      if (transit.reads.size > 0) {
+        transit.busy = true;
+        this.#lane(transit.key).queue.push(transit);
+      } else if (transit.unwanted && ready) unsubscribing.push(transit);
     }
-    for (const batch of this.#commands.batches(subscribing)) void this.#subscribe(batch);
+    for (const lane of this.#lanes.values()) this.#send(lane, ready);
     for (const batch of this.#commands.batches(unsubscribing)) void this.#unsubscribe(batch);
   }
 
@@ -79,7 +113,7 @@ export class Subscriptions {
   #transit(key: string): Transit {
     let transit = this.#transits.get(key);
     if (!transit) {
-      transit = { key, subscribes: [], unwanted: false, inFlight: false };
+      transit = { key, reads: new Map(), unwanted: false, busy: false };
       this.#transits.set(key, transit);
     }
     this.#markDue(transit);
@@ -91,18 +125,50 @@ export class Subscriptions {
     this.#schedule();
   }
 
-  async #subscribe(batch: Transit[]): Promise<void> {
-    const pending = batch.flatMap(transit => {
-      transit.inFlight = true;
-      return transit.subscribes.splice(0);
-    });
-    await this.#commands.subscribe(pending);
-    for (const transit of batch) this.#settle(transit, transit.unwanted);
+  #lane(key: string): Lane {
+    const server = this.#commands.server(key);
+    let lane = this.#lanes.get(server);
+    if (!lane) {
+      lane = { window: new Window(), queue: [] };
+      this.#lanes.set(server, lane);
+    }
+    return lane;
+  }
+
+  /** Sends what the window allows. When Redis cannot be reached, the rest fails: nobody knows how long it would wait. */
+  #send({ window, queue }: Lane, ready: boolean): void {
+    while (queue.length > 0 && window.open) void this.#subscribe({ window, queue });
+    if (ready) return;
+    for (const transit of queue.splice(0)) {
+      for (const { requests } of transit.reads.values())
+        for (const { reject } of requests) reject(new Unavailable('Redis: too many reads wait for it'));
+      transit.reads.clear();
+      this.#settle(transit, transit.unwanted);
+    }
+  }
+
+  async #subscribe({ window, queue }: Lane): Promise<void> {
+    const batch = this.#commands.take(queue);
+    const reads = batch.flatMap(transit => [...transit.reads.values()]);
+    for (const { reads } of batch) reads.clear();
+    const rest = await window.run(limit => this.#commands.subscribe(reads, limit));
+    const unfinished = new Set(rest.map(read => this.#putBack(read)));
+    queue.unshift(...unfinished);
+    for (const transit of batch) if (!unfinished.has(transit)) this.#settle(transit, transit.unwanted);
+    this.#schedule();
+  }
+
+  /** Queues the rest of a read. A request for the same that came meanwhile joins it. */
+  #putBack(read: Read): Transit {
+    const transit = this.#transits.get(read.key) as Transit;
+    for (const pending of transit.reads.get(read.since)?.requests ?? []) read.requests.push(pending);
+    transit.reads.set(read.since, read);
+    return transit;
   }
 
   async #unsubscribe(batch: Transit[]): Promise<void> {
     for (const transit of batch) {
-      transit.inFlight = true;
+      transit.busy = true;
       transit.unwanted = false;
     }
     const done = await this.#commands.unsubscribe(batch.map(({ key }) => key)).then(
@@ -111,15 +177,15 @@ export class Subscriptions {
     );
     for (const transit of batch) {
       // no retry here: when Redis can be reached again, the key may be wanted
-      if (!done && transit.subscribes.length === 0) transit.unwanted = true;
+      if (!done && transit.reads.size === 0) transit.unwanted = true;
       this.#settle(transit, done && transit.unwanted);
     }
   }
 
   /** A command for the key has finished. @param again whether to send another one at once */
   #settle(transit: Transit, again: boolean): void {
-    transit.inFlight = false;
-    if (again || transit.subscribes.length > 0) this.#markDue(transit);
+    transit.busy = false;
+    if (again || transit.reads.size > 0) this.#markDue(transit);
     else if (!transit.unwanted) this.#transits.delete(transit.key);
   }
 }
