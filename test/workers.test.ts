@@ -15,7 +15,9 @@ const WORKERS = 3;
 
 async function cluster(env: Record<string, string> = {}): Promise<Spawned> {
   const redis = await redisServer();
-  return spawned({ TAGWAIT_REDIS_URL: redis.url, TAGWAIT_WORKERS: String(WORKERS), ...env });
+  // no hold ends before its test, also on a busy machine
+  const more = { TAGWAIT_WORKERS: String(WORKERS), TAGWAIT_HOLD: '300' };
+  return spawned({ TAGWAIT_REDIS_URL: redis.url, ...more, ...env });
 }
 
 /** On a connection of its own, so that another worker may answer. */
@@ -75,6 +77,12 @@ const pids = (child: Pick<Spawned, 'output'>) => [
 const nodes = async (internalUrl: string) =>
   (JSON.parse((await fresh(`${internalUrl}/nodes`)).text) as { nodes: { id: string; held: number }[] }).nodes;
 const heldBy = async (internalUrl: string) => (await nodes(internalUrl)).map(({ held }) => held);
+/** Of every worker: one that is late to reply on a busy machine is missing in /nodes. */
+const spreadOf = (internalUrl: string): Promise<number[]> =>
+  until(async () => {
+    const spread = await heldBy(internalUrl);
+    return spread.length === WORKERS && spread;
+  });
 /** @param last of each page, what it was answered last */
 function allHeld(internalUrl: string, count: number, last: unknown[] = []): Promise<unknown> {
   let held: number[] = [];
@@ -107,8 +115,7 @@ describe('as one', () => {
       for (const given of pages) given.catch(() => {});
       if (page % WORKERS === WORKERS - 1) await allHeld(internalUrl, page + 1);
     }
-    const spread = await heldBy(internalUrl);
-    expect(spread).toHaveLength(WORKERS);
+    const spread = await spreadOf(internalUrl);
     // the questions of this test are dealt out too
     for (const held of spread) expect(held).toBeGreaterThan(count / WORKERS / 3);
 
@@ -159,8 +166,7 @@ describe('as one', () => {
       TAGWAIT_INTERNAL_PORT: String(internal),
     });
     await allHeld(internalUrl, 60, last);
-    const spread = await heldBy(internalUrl);
-    expect(spread).toHaveLength(WORKERS);
+    const spread = await spreadOf(internalUrl);
     for (const held of spread) expect(held, `${spread}`).toBeGreaterThan(60 / WORKERS / 3);
   });
 
@@ -181,10 +187,10 @@ describe('as one', () => {
     };
     for (let number = 0; number < 13; number++) void page(`k${number}`);
     await allHeld(internalUrl, 12);
-    expect(await heldBy(internalUrl)).toEqual([4, 4, 4]);
+    expect(await spreadOf(internalUrl)).toEqual([4, 4, 4]);
     const before = refused;
     await until(() => refused > before + 6);
-    expect(await heldBy(internalUrl)).toEqual([4, 4, 4]);
+    expect(await spreadOf(internalUrl)).toEqual([4, 4, 4]);
   });
 });
 
@@ -254,7 +260,7 @@ describe('a worker is killed', () => {
 
 describe.concurrent('a worker hangs', () => {
   test('it is named, killed and replaced; until then the others answer; a stopped primary kills none', async () => {
-    const service = await cluster({ TAGWAIT_WORKERS: '2', TAGWAIT_HOLD: '300' });
+    const service = await cluster({ TAGWAIT_WORKERS: '2' });
     const paused = await cluster({ TAGWAIT_WORKERS: '2' });
     const { publicUrl, internalUrl } = service;
     const { values, last, over } = pagesOf(publicUrl, 12);
