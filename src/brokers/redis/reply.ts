@@ -12,6 +12,9 @@ type Fields = [
   ...values: (string | null)[],
 ];
 
+/** Number of the fields before the values. */
+const HEAD = 6;
+
 /** @param reply of one key; empty: nothing is stored */
 export function readBacklog(reply: readonly (string | number | null)[]): Backlog {
   if (reply.length === 0) return { entries: [], lost: 0, cursor: '', final: false };
@@ -52,8 +55,8 @@ export function readBacklog(reply: readonly (string | number | null)[]): Backlog
 
 /** The offset to go on from, if the reply was full and has not all entries; otherwise undefined. */
 export function restOf(reply: readonly (string | number | null)[]): number | undefined {
-  const [last, , , , , first, ...values] = reply as Fields;
-  const next = first + values.length;
+  const [last, , , , , first] = reply as Fields;
+  const next = first + reply.length - HEAD;
   return next <= last ? next : undefined;
 }
 

@@ -149,13 +149,16 @@ export class Subscriptions {
 
   async #subscribe({ window, queue }: Lane): Promise<void> {
     const batch = this.#commands.take(queue);
-    const reads = batch.flatMap(transit => [...transit.reads.values()]);
-    for (const { reads } of batch) reads.clear();
+    const reads: Read[] = [];
+    for (const transit of batch) {
+      for (const read of transit.reads.values()) reads.push(read);
+      transit.reads.clear();
+    }
     const rest = await window.run(limit => this.#commands.subscribe(reads, limit));
     const unfinished = new Set(rest.map(read => this.#putBack(read)));
     queue.unshift(...unfinished);
     for (const transit of batch) if (!unfinished.has(transit)) this.#settle(transit, transit.unwanted);
-    this.#schedule();
+    if (queue.length > 0) this.#schedule();
   }
 
   /** Queues the rest of a read. A request for the same that came meanwhile joins it. */
