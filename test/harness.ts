@@ -68,11 +68,11 @@ export async function set(
   return { status: response.status, body: (await response.json()) as never };
 }
 
-/** How many requests are held for a key, over all nodes. */
-async function waiting(internalUrl: string, key: string): Promise<number> {
+/** How many requests are held for a key, over all nodes; undefined: Redis is away, or slow on a busy machine. */
+async function waiting(internalUrl: string, key: string): Promise<number | undefined> {
   const response = await fetch(`${internalUrl}/status/peek?key=${key}`);
-  const { waiters } = (await response.json()) as { waiters: Record<string, number> };
-  return Object.values(waiters).reduce((sum, one) => sum + one, 0);
+  const { waiters } = (await response.json()) as { waiters?: Record<string, number> };
+  return waiters && Object.values(waiters).reduce((sum, one) => sum + one, 0);
 }
 
 /** Waits until this many requests are held for a key, over all nodes. */

@@ -21,7 +21,7 @@ const IN_CHROMIUM = 20;
 /** s that a set waits for a receipt: longer than a client takes to come back after a restart */
 const RECEIPT = 10;
 /** ms that a proof takes, at most, from a client's handlers to the answer of the set, while no node is away */
-const PROOF = 3000;
+const PROOF = 7000;
 /** ms: on an idle machine a run takes a tenth of it */
 const PATIENT = 120_000;
 
