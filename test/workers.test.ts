@@ -186,11 +186,13 @@ describe('as one', () => {
       await page(key);
     };
     for (let number = 0; number < 13; number++) void page(`k${number}`);
-    await allHeld(internalUrl, 12);
-    expect(await spreadOf(internalUrl)).toEqual([4, 4, 4]);
+    // a refused one is counted too while Redis is asked for its key
+    const shared = () =>
+      until(async () => (await heldBy(internalUrl)).join() === '4,4,4', { seen: () => ({ refused }) });
+    await shared();
     const before = refused;
     await until(() => refused > before + 6);
-    expect(await spreadOf(internalUrl)).toEqual([4, 4, 4]);
+    await shared();
   });
 });
 
