@@ -132,6 +132,20 @@ test('Redis says nothing at the start: the node starts without it after 3 s', as
   ]);
 });
 
+test('Redis says nothing from some moment of the start on: the node starts after 3 s', async () => {
+  for (let moment = 0; moment < 10; moment++) {
+    const { clock, server, node } = world();
+    const one = node();
+    // each way takes a millisecond, so that each step of the start is between two others
+    one.line.delay = () => 1;
+    one.start();
+    await clock.runUntil(moment + 0.5);
+    server.pause(60_000);
+    await clock.runUntil(3001);
+    expect(one.state.started, `silent after ${moment} ms`).toBe(true);
+  }
+});
+
 test.each<[what: string, count: number, options: object, address: string]>([
   ['a server with TLS', 1, { tls: {} }, 'fake:7001'],
   ['a socket', 1, { path: '/run/redis.sock' }, '/run/redis.sock'],
