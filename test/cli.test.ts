@@ -195,18 +195,18 @@ describe('running', () => {
   test.each(['SIGTERM', 'SIGHUP'] as const)(
     '%s: not ready, held pages are moved on, exit 0 within the drain',
     async signal => {
-      const { publicUrl, internalUrl, process, ended } = await spawned({ TAGWAIT_DRAIN: '4' });
+      const { publicUrl, internalUrl, process, ended } = await spawned({ TAGWAIT_DRAIN: '10' });
       const pages = Array.from({ length: 8 }, (_, page) => poll(publicUrl, { key: `k${page % 4}` }));
       for (const key of ['k0', 'k1', 'k2', 'k3']) await held(internalUrl, key, 2);
       const began = performance.now();
       process.kill(signal);
       const replies = await Promise.all(pages);
       // at once, and not spread over the drain
-      expect(performance.now() - began).toBeLessThan(4000);
+      expect(performance.now() - began).toBeLessThan(6000);
       for (const reply of replies)
         expect(reply).toEqual({ code: -6, message: 'moved', retry: expect.any(Number) });
       const retries = replies.map(reply => reply.retry as number);
-      expect(Math.max(...retries)).toBeLessThanOrEqual(4000);
+      expect(Math.max(...retries)).toBeLessThanOrEqual(10_000);
       expect(new Set(retries).size).toBeGreaterThan(1);
       expect((await fetch(`${internalUrl}/readyz`)).status).toBe(503);
       expect((await fetch(`${internalUrl}/healthz`)).status).toBe(200);
@@ -214,7 +214,7 @@ describe('running', () => {
       expect((await set(internalUrl, { key: 'k0', value: 1 })).status).toBe(200);
       expect(await ended).toBe(0);
       // a hold is 25 s, and so would this be without a drain
-      expect(performance.now() - began).toBeLessThan(10_000);
+      expect(performance.now() - began).toBeLessThan(20_000);
     },
   );
 
