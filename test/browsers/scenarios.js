@@ -67,9 +67,11 @@ export const scenarios = [
       assert.deepEqual(texts(result), ['state waiting', 'value late', 'value later'], 'each reported once');
       // KHTML never runs a script whose element is gone: there the second poll brings both. So it does elsewhere on a
       // machine so busy that it arrives first.
-      const both = engine === 'KHTML' || sinces(result)[2] === 'c8';
+      const both = engine === 'KHTML' || !sinces(result).includes('c7');
       const wanted = both ? ['', '', 'c8'] : ['', '', 'c7', 'c8'];
-      assert.deepEqual(sinces(result).slice(0, wanted.length), wanted, 'the abandoned answer counts');
+      // nor do all polls after the second get their answers in time there
+      const asked = sinces(result).filter((since, at, all) => at < 2 || since !== all[at - 1]);
+      assert.deepEqual(asked.slice(0, wanted.length), wanted, 'the abandoned answer counts');
     }
   },
   {
