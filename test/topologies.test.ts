@@ -234,7 +234,7 @@ test.concurrent('redisWait: a set that the replica does not have is not acknowle
   const linked = async () => (await master.client.info('replication')).includes('state=online');
   await until(linked);
   const { publicUrl, internalUrl } = await service({ redisUrl: master.url, redisWait: 1 });
-  expect((await set(internalUrl, { key: 'a', value: 1 })).status).toBe(200);
+  await setUntilStored(internalUrl, { key: 'a', value: 1 });
   replica.process.kill('SIGSTOP');
   const refused = await set(internalUrl, { key: 'a', value: 2, id: 'x' });
   expect(refused).toMatchObject({
