@@ -1,14 +1,16 @@
 /** What is sent to Redis of subscriptions, against commands that the test answers: orders that a real one rarely shows. */
 import { expect, test } from 'vitest';
 import { Unavailable } from '../../src/brokers/broker.js';
+import { Keys } from '../../src/brokers/redis/keys.js';
 import { type Read, Subscriptions } from '../../src/brokers/redis/subscriptions.js';
 
 /** Twice: what one turn schedules is done in the next. */
 const settled = () => new Promise(resolve => setImmediate(() => setImmediate(resolve)));
 const NOTHING = { entries: [], lost: 0, cursor: '', final: false };
 
-/** @param server of a key @param most keys that one command takes */
-function scripted(server: (key: string) => string = () => '', most = 10) {
+/** @param server of a key @param most keys that one command takes @param clustered whether they must be of one slot */
+function scripted(server: (key: string) => string = () => '', most = 10, clustered = false) {
+  const keys = new Keys('tagwait', 0, clustered);
   const sent: string[] = [];
   const limits: number[] = [];
   /** what requests were answered: "key since entries", or "key since" and the error */
@@ -49,8 +51,8 @@ function scripted(server: (key: string) => string = () => '', most = 10) {
     {
       subscribe,
       unsubscribe,
-      batches: items => (items.length > 0 ? [[...items]] : []),
-      take: queue => queue.splice(0, most),
+      batches: items => keys.batches(items, most),
+      take: queue => keys.take(queue, most),
       server,
     },
     () => void setImmediate(() => subscriptions.flush(ready)),
@@ -140,6 +142,31 @@ test('one command for a key is under way at a time, and what was wanted last is 
   expect(sent).toEqual(['+a', '-a', '+a']);
 });
 
+test('a key that is given up again while it is unsubscribed is unsubscribed once', async () => {
+  const { sent, subscribe, unsubscribe, back, answer } = scripted();
+  subscribe('a');
+  await answer();
+  unsubscribe('a');
+  await settled();
+  unsubscribe('a');
+  await answer();
+  back();
+  await answer();
+  expect(sent).toEqual(['+a', '-a']);
+});
+
+test('a key that is asked for and given up while it is unsubscribed is read, then unsubscribed', async () => {
+  const { sent, subscribe, unsubscribe, answer } = scripted();
+  subscribe('a');
+  await answer();
+  unsubscribe('a');
+  await settled();
+  subscribe('a');
+  unsubscribe('a');
+  for (let count = 0; count < 4; count++) await answer();
+  expect(sent).toEqual(['+a', '-a', '+a', '-a']);
+});
+
 test('requests for the same are one read, those from another cursor are another one', async () => {
   const { sent, subscribe, answered, answer } = scripted();
   for (const since of ['', '1', '']) subscribe('a', since);
@@ -203,6 +230,14 @@ test('16 commands are on their way to a server; more wait for a reply, and go in
   expect(sent.slice(17)).toEqual(['+16,+17,+18,+19']);
   await answer();
   expect(sent).toHaveLength(18);
+});
+
+test('on a Cluster, the keys of one slot go in one command, whatever lies between them', async () => {
+  // a hash tag stands for the slot
+  const { subscribe, sent, answer } = scripted(() => '', 3, true);
+  for (const key of ['{a}1', '{b}1', '{a}2', '{b}2', '{a}3', '{b}3', '{a}4']) subscribe(key);
+  await answer();
+  expect(sent).toEqual(['+{a}1,+{a}2,+{a}3', '+{b}1,+{b}2,+{b}3', '+{a}4']);
 });
 
 test('while Redis is away, what cannot be sent now fails at once', async () => {

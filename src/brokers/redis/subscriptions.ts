@@ -53,7 +53,7 @@ export interface SubscriptionCommands {
   subscribe(reads: readonly Read[], limit: number): Promise<Read[]>;
   /** @throws when Redis did not confirm it */
   unsubscribe(keys: readonly string[]): Promise<void>;
-  /** Splits items into batches for one command. */
+  /** Splits items into batches for one command; those of one batch are on one server. */
   batches<T extends { readonly key: string }>(items: readonly T[]): T[][];
   /** Removes the first batch of a queue that is not empty. */
   take<T extends { readonly key: string }>(queue: T[]): T[];
@@ -78,29 +78,31 @@ export class Subscriptions {
 
   subscribe(pending: PendingSubscribe): void {
     const { key, since } = pending;
-    const transit = this.#transit(key);
-    transit.unwanted = false;
+    const transit = this.#transit(key, false);
     const same = transit.reads.get(since);
     if (same) same.requests.push(pending);
     else transit.reads.set(since, { key, since, from: since, entries: [], lost: 0, requests: [pending] });
   }
 
   unsubscribe(key: string): void {
-    this.#transit(key).unwanted = true;
+    this.#transit(key, true);
   }
 
   /** Sends the differences. What cannot be sent now is sent later. @param ready whether Redis can be reached */
   flush(ready: boolean): void {
     const due = [...this.#due];
     this.#due = new Set();
+    const reading: Transit[] = [];
     const unsubscribing: Transit[] = [];
     for (const transit of due) {
       if (transit.busy) continue;
       if (transit.reads.size > 0) {
         transit.busy = true;
-        this.#lane(transit.key).queue.push(transit);
+        reading.push(transit);
       } else if (transit.unwanted && ready) unsubscribing.push(transit);
     }
+    // side by side, those of one slot are taken for one command
+    for (const batch of this.#commands.batches(reading)) this.#lane(batch[0] as Transit).queue.push(...batch);
     for (const lane of this.#lanes.values()) this.#send(lane, ready);
     for (const batch of this.#commands.batches(unsubscribing)) void this.#unsubscribe(batch);
   }
@@ -110,10 +112,11 @@ export class Subscriptions {
     for (const transit of this.#transits.values()) this.#markDue(transit);
   }
 
-  #transit(key: string): Transit {
+  #transit(key: string, unwanted: boolean): Transit {
     let transit = this.#transits.get(key);
-    if (!transit) {
-      transit = { key, reads: new Map(), unwanted: false, busy: false };
+    if (transit) transit.unwanted = unwanted;
+    else {
+      transit = { key, reads: new Map(), unwanted, busy: false };
       this.#transits.set(key, transit);
     }
     this.#markDue(transit);
@@ -125,7 +128,7 @@ export class Subscriptions {
     this.#schedule();
   }
 
-  #lane(key: string): Lane {
+  #lane({ key }: Transit): Lane {
     const server = this.#commands.server(key);
     let lane = this.#lanes.get(server);
     if (!lane) {
@@ -170,18 +173,15 @@ export class Subscriptions {
   }
 
   async #unsubscribe(batch: Transit[]): Promise<void> {
-    for (const transit of batch) {
-      transit.busy = true;
-      transit.unwanted = false;
-    }
+    for (const transit of batch) transit.busy = true;
     const done = await this.#commands.unsubscribe(batch.map(({ key }) => key)).then(
       () => true,
       () => false,
     );
     for (const transit of batch) {
       // no retry here: when Redis can be reached again, the key may be wanted
-      if (!done && transit.reads.size === 0) transit.unwanted = true;
-      this.#settle(transit, done && transit.unwanted);
+      if (transit.reads.size === 0) transit.unwanted = !done;
+      this.#settle(transit, false);
     }
   }
 
