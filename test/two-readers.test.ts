@@ -194,6 +194,28 @@ describe('the fast path and the slow path give the same answer', () => {
   });
 
   test.each([
+    ['a length of 00, which is no body', ['Content-Length: 00'], 200, 'keep-alive'],
+    ['a body', ['Content-Length: 1'], 400, 'close'],
+  ])('a poll with %s', async (_, headers, status, connection) => {
+    const { publicUrl } = await service();
+    for (const more of [[], twice]) {
+      const { head } = await ask(raw(publicUrl), request('/status/get?key=k&hold=0', [...headers, ...more]));
+      expect(head).toMatch(new RegExp(`^HTTP/1.1 ${status} .*\r\nConnection: ${connection}(\r\n|$)`, 's'));
+    }
+  });
+
+  test('a # in the target, which may be an absolute URL', async () => {
+    const { publicUrl } = await service();
+    const targets = ['/status/get?key=k#a', '/client.js#a', '/#', '/status/events?key=k#a'];
+    for (const target of targets) {
+      const plain = await ask(raw(publicUrl), request(target));
+      const other = await ask(raw(publicUrl), request(`http://localhost${target}`));
+      expect(plain.head).toContain('HTTP/1.1 400 ');
+      expect(lines(plain)).toEqual(lines(other));
+    }
+  });
+
+  test.each([
     ['stored', '{"key":"a","value":1}', [], '200'],
     ['a bad one', '{"key":"ä","value":1}', [], '400'],
     ['a conflict', '{"key":"k","value":1,"expect":"x-1"}', [], '409'],

@@ -163,7 +163,7 @@ function wantedHold(exchange: Exchange, { hold, drop }: Query): number {
 function bodyFault(exchange: Exchange): BadParameter | undefined {
   if (
     exchange.header('transfer-encoding') === undefined &&
-    (exchange.header('content-length') ?? '0') === '0'
+    Number(exchange.header('content-length') ?? 0) === 0
   )
     return undefined;
   return new BadParameter('the body: give none', true);

@@ -5,7 +5,7 @@ import type { IncomingMessage } from 'node:http';
 const TARGET_BYTES = 4096;
 
 /** An absolute URL: its authority, and its path with the query. */
-const ABSOLUTE = /^https?:\/\/([^/?#]+)([^#]*)$/i;
+const ABSOLUTE = /^https?:\/\/([^/?#]+)(.*)$/i;
 /** A path with an optional query, or the `*` of OPTIONS; no fragment. */
 const PATH = /^(?:\/[^#]*|\*)$/;
 
