@@ -602,3 +602,59 @@ test.each(['GET', 'POST'] as const)(
   },
   timeout,
 );
+
+/** A body in chunks, with extensions and trailers, mostly valid ones. */
+const inChunks = fc
+  .record({
+    method: mostly(['POST'], ['PUT', 'HEAD', 'DELETE'], 4),
+    target: mostly(['/a', '/a?x=1'], ['/b', '//'], 3),
+    coding: mostly(['chunked'], ['Chunked', 'gzip, chunked', ''], 8),
+    version: mostly(['1.1'], ['1.0']),
+    sizes: fc.array(
+      fc.tuple(
+        mostly(['1', '01', '00000000001'], ['2', ' 1', '1 ', '-1', '']),
+        mostly(['', ';a', ';a=b', ';a="b c";d'], ['; a', ';a\n', ';\t', ';a\rb']),
+        mostly(['\r\n'], ['\n', '\r']),
+      ),
+      { maxLength: 3 },
+    ),
+    trailers: fc.array(
+      mostly(['X: y\r\n', 'Z:\r\n'], ['X: y\n', 'X y\r\n', 'Content-Length: 3\r\n', ' X\r\n']),
+      {
+        maxLength: 2,
+      },
+    ),
+    end: mostly(['\r\n'], ['\n', '']),
+  })
+  .map(({ method, target, coding, version, sizes, trailers, end }) => {
+    const chunks = sizes.map(([size, extension, lineEnd]) => `${size}${extension}${lineEnd}x\r\n`);
+    const head = `${method} ${target} HTTP/${version}\r\nHost: h\r\nTransfer-Encoding: ${coding}\r\n\r\n`;
+    return `${head}${chunks.join('')}0\r\n${trailers.join('')}${end}`;
+  });
+
+test(
+  'a request that was read whole is answered, whatever its chunks are, what follows, and how the bytes are cut',
+  async () => {
+    const { ours, open } = readers('POST');
+    let whole = 0;
+    let closings = 0;
+    const stream = streamOf(
+      fc.oneof({ weight: 2, arbitrary: inChunks }, cleanRequest, fc.constant('nonsense')),
+    );
+    await fc.assert(
+      fc.asyncProperty(stream, async ({ requests, cuts, between }) => {
+        const { seen, text, closed } = await ours(piecesOf(requests.join(''), cuts), between);
+        const read = seen.filter(({ body }) => body !== undefined).length;
+        expect(text.match(/HTTP\/1\.1 200 /g)?.length ?? 0).toBe(read);
+        // a client may send on a connection that the response keeps
+        if (closed) expect(text.match(/^Connection: [\w-]+/gm)?.at(-1)).toBe('Connection: close');
+        expect(open()).toBe(0);
+        whole += read;
+        closings += Number(closed);
+      }),
+      runs(2),
+    );
+    expect(Math.min(whole, closings)).toBeGreaterThan(RUNS / 8);
+  },
+  timeout,
+);

@@ -320,15 +320,48 @@ describe('a connection', () => {
     await until(() => connection.text.length > 16_000_000);
   });
 
-  test.each([
-    ['an extension of a chunk', '1;a=b\r\n{\r\n0\r\n\r\n'],
-    ['a trailer', '1\r\n{\r\n0\r\nX: y\r\n\r\n'],
-  ])('whose body has %s is answered with `Connection: close`, and closed', async (_, body) => {
-    const { internalUrl } = await service();
+  describe.each([
+    ['an extension of a chunk', (body: string) => `${body.length.toString(16)};a=b\r\n${body}\r\n0\r\n\r\n`],
+    ['a trailer', (body: string) => `${body.length.toString(16)}\r\n${body}\r\n0\r\nX: y\r\n\r\n`],
+  ])('whose body has %s is answered with `Connection: close`, and closed', (_, framed) => {
+    const body = framed('{"key":"k","value":1}');
     const headers = ['Content-Type: application/json', 'Transfer-Encoding: chunked'];
-    const connection = raw(internalUrl, request('/status/set', headers, 'POST') + body);
-    await connection.ended;
-    expect(connection.text).toMatch(/^HTTP\/1\.1 400 .*\r\nConnection: close\r\n/is);
+    const head = request('/status/set', headers, 'POST');
+    test.each([
+      ['alone', [head + body]],
+      ['with another set behind it', [head + body + SET]],
+      ['in two packets', [head, body]],
+      ['in two packets, with another set behind it', [head, body + SET]],
+      ['in packets of a byte, with what is no request behind it', [...head, ...`${body}nonsense`]],
+    ])('%s', async (__, packets) => {
+      const { internalUrl } = await service();
+      const connection = raw(internalUrl);
+      connection.socket.setNoDelay();
+      for (const packet of packets) {
+        connection.socket.write(packet);
+        await new Promise(setImmediate);
+      }
+      await connection.ended;
+      expect(connection.text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200']);
+      expect(connection.text).toMatch(/\r\nConnection: close\r\n.*"code":0/is);
+      const peek = await ask(raw(internalUrl), request('/status/peek?key=k'));
+      expect(JSON.parse(peek.body).entries).toMatchObject([{ value: 1 }]);
+    });
+  });
+
+  test.each([
+    ['two codings', ['Transfer-Encoding: gzip, chunked'], '15\r\n{"key":"k","value":1}\r\n0\r\n\r\n'],
+    ['invalid chunks', ['Transfer-Encoding: chunked'], '15\r\n{"key":"k","value":1}\n0\r\n\r\n'],
+  ])('whose body has %s is refused, and nothing is stored', async (_, lengths, body) => {
+    const { internalUrl } = await service();
+    const head = request('/status/set', ['Content-Type: application/json', ...lengths], 'POST');
+    for (const bytes of [head + body, `${head}${body}${SET}`]) {
+      const connection = raw(internalUrl, bytes);
+      await connection.ended;
+      expect(connection.text).toMatch(/^HTTP\/1\.1 400 .*\r\nConnection: close\r\n.*the request: give /is);
+    }
+    const peek = await ask(raw(internalUrl), request('/status/peek?key=k'));
+    expect(JSON.parse(peek.body).entries).toEqual([]);
   });
 
   // the first on the fast path, the second by Koa

@@ -6,7 +6,7 @@ import { type Head, headerOf } from './fast-path.js';
 import type { Owner } from './options.js';
 import { Reader, type State } from './reader.js';
 import { Relay, type RelayOwner } from './relay.js';
-import { responseOf, TOO_MANY_HEADERS } from './response.js';
+import { responseOf, TOO_LARGE } from './response.js';
 import type { Upgrades } from './upgrades.js';
 
 const NOTHING: Buffer = Buffer.alloc(0);
@@ -125,7 +125,7 @@ export class Connection extends Reader implements Exchange, RelayOwner {
     if (head.slow && upgrades?.takes(head, bytes)) return this.#handOff(upgrades, bytes);
     if (head.slow) this.options.onSlowPath(head.slow);
     if (head.slow === 'many_headers') {
-      this.socket.write(TOO_MANY_HEADERS);
+      this.socket.write(TOO_LARGE);
       return this.end();
     }
     const relay = new Relay(this.socket, head, this);

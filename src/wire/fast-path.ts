@@ -89,7 +89,8 @@ for (const name of [...HEADER_INDEX.keys(), ...FRAMING_HEADERS.keys()])
 /** Bit that makes an ASCII letter lower case, and does not change a dash. */
 const SMALL = 32;
 const BODY_HEADERS = /\r\n(content-length|transfer-encoding):([^\r]*)/gi;
-const LENGTH = /^\d{1,9}$/;
+/** At most 15 digits: an exact number. */
+const LENGTH = /^\d{1,15}$/;
 /** Limit of headers. Browsers send 20, chains of proxies add 20. */
 const MAX_HEADERS = 256;
 /** Length of the shortest header, bytes: `a:` and CRLF. */
@@ -212,7 +213,7 @@ function bodyOf(text: string, minor: string): Body {
   return value.toLowerCase() === 'chunked' && minor === '1' ? 'chunked' : 'unclear';
 }
 
-/** No valid head: all following bytes go to Node's HTTP server, and the connection closes after its answer. */
+/** No valid head: Node's HTTP server says what is wrong with it; one that it accepts is refused. */
 const unclear = (slow: SlowReason): Head => ({
   method: '',
   url: '',

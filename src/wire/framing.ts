@@ -5,29 +5,61 @@ export type Body = number | 'chunked' | 'unclear';
 
 const CR = 13;
 const LF = 10;
-/** Limit of hexadecimal digits in a chunk's size: 4 GiB. */
-const SIZE_DIGITS = 8;
+const SEMICOLON = 59;
+const COLON = 58;
+/** Limit of hexadecimal digits in a chunk's size, for clients that pad it with zeros; and limit of the size, bytes. */
+const SIZE_DIGITS = 16;
+const CHUNK_BYTES = 0xffff_ffff;
 /** After 256 chunks, their average must be 64 bytes: Node's HTTP server takes 2 µs per chunk. */
 const FINE_CHUNKS = 256;
 const MIN_CHUNK = 64;
 
+/** The bytes of a header's name. */
+const NAME = bytesOf(/[\w!#$%&'*+.^`|~-]/);
+/** The bytes of a header's value, and of a chunk's extension. A single CR or LF ends a line for some servers. */
+const VALUE = bytesOf(/[\t -~\x80-\xff]/);
+const EXTENSION = bytesOf(/[ -~]/);
+
+/** Which bytes match. */
+function bytesOf(pattern: RegExp): boolean[] {
+  return Array.from({ length: 256 }, (_, byte) => pattern.test(String.fromCharCode(byte)));
+}
+
 /**
- * Counts only chunks that all servers read in the same way: a size in hex digits, no extensions, no trailers. With
- * anything else the end is unclear.
+ * counting: in the head, and in a body with a length; size, extension, sizeEnd: in the size line of a chunk; chunk: in its
+ * data; dataEnd, dataCr: in the CRLF after the data; last: at the start of a line after the last chunk; name, value,
+ * trailerEnd: in a trailer; lastEnd: before the last LF; invalid: the chunks are in a form that servers read in different
+ * ways; unclear: the head is
  */
+type State =
+  | 'counting'
+  | 'size'
+  | 'extension'
+  | 'sizeEnd'
+  | 'chunk'
+  | 'dataEnd'
+  | 'dataCr'
+  | 'last'
+  | 'name'
+  | 'value'
+  | 'trailerEnd'
+  | 'lastEnd'
+  | 'done'
+  | 'invalid'
+  | 'unclear';
+
+/** Counts chunks in the form of RFC 9112 §7.1, with CRLF only: all servers read that in the same way. */
 export class Framing {
   /** bytes left: of the head, of a body with a length, or of a chunk */
   #left: number;
-  /** size, sizeEnd: in a chunk's size, before its LF; last, lastEnd: before the CR and LF after the last chunk */
-  #state: 'counting' | 'chunk' | 'size' | 'sizeEnd' | 'last' | 'lastEnd' | 'done' | 'unclear';
+  #state: State;
   readonly #chunked: boolean;
   #size = 0;
   #digits = 0;
   /** number of chunks so far, and their total size, bytes */
   #chunks = 0;
   #total = 0;
-  /** bytes of the present chunk's CRLF read */
-  #ending = 0;
+  #unusual = false;
 
   /** @param head length of the head, bytes */
   constructor(head: number, body: Body) {
@@ -41,8 +73,19 @@ export class Framing {
     return this.#state === 'done';
   }
 
+  /** The head does not say where the request ends. */
   get unclear(): boolean {
     return this.#state === 'unclear';
+  }
+
+  /** The body has an extension of a chunk, or a trailer. Few clients send them, and some servers misread them. */
+  get unusual(): boolean {
+    return this.#unusual;
+  }
+
+  /** The body is to be refused: its chunks are invalid, or too many are small. */
+  get refused(): boolean {
+    return this.#state === 'invalid' || this.tooFine;
   }
 
   /** The body has too many small chunks. */
@@ -54,9 +97,9 @@ export class Framing {
   take(bytes: Buffer): number {
     let at = 0;
     while (at < bytes.length && this.#state !== 'done') {
-      if (this.#state === 'unclear') return bytes.length;
-      at =
-        this.#state === 'counting' || this.#state === 'chunk' ? this.#skip(bytes, at) : this.#step(bytes, at);
+      if (this.#state === 'unclear' || this.#state === 'invalid') return bytes.length;
+      if (this.#state === 'counting' || this.#state === 'chunk') at = this.#skip(bytes, at);
+      else this.#state = this.#after(bytes[at++] as number);
     }
     return at;
   }
@@ -65,52 +108,60 @@ export class Framing {
     const taken = Math.min(this.#left, bytes.length - at);
     this.#left -= taken;
     if (this.#left > 0) return at + taken;
-    if (this.#state === 'chunk') return this.#endChunk(bytes, at + taken);
-    this.#state = this.#chunked ? 'size' : 'done';
+    this.#state = this.#state === 'chunk' ? 'dataEnd' : this.#chunked ? 'size' : 'done';
     return at + taken;
   }
 
-  /** Reads the CRLF after a chunk's data. */
-  #endChunk(bytes: Buffer, start: number): number {
-    let at = start;
-    while (at < bytes.length && this.#ending < 2) {
-      if (bytes[at] !== (this.#ending === 0 ? CR : LF)) this.#state = 'unclear';
-      at++;
-      this.#ending++;
+  /** @returns the state after a byte of a line */
+  #after(byte: number): State {
+    switch (this.#state) {
+      case 'size':
+        return this.#afterSize(byte);
+      case 'extension':
+        return byte === CR ? 'sizeEnd' : EXTENSION[byte] ? 'extension' : 'invalid';
+      case 'sizeEnd':
+        return byte === LF ? this.#beginChunk() : 'invalid';
+      case 'last':
+        return byte === CR ? 'lastEnd' : this.#afterName(byte);
+      case 'name':
+        return byte === COLON ? 'value' : this.#afterName(byte);
+      case 'value':
+        return byte === CR ? 'trailerEnd' : VALUE[byte] ? 'value' : 'invalid';
+      case 'trailerEnd':
+        return byte === LF ? 'last' : 'invalid';
+      case 'lastEnd':
+        return byte === LF ? 'done' : 'invalid';
+      case 'dataEnd':
+        return byte === CR ? 'dataCr' : 'invalid';
+      default:
+        return byte === LF ? 'size' : 'invalid';
     }
-    if (this.#ending === 2 && this.#state === 'chunk') {
-      this.#ending = 0;
-      this.#state = 'size';
-    }
-    return at;
   }
 
-  /** Reads one byte of a chunk's size line, or after the last chunk. */
-  #step(bytes: Buffer, at: number): number {
-    const byte = bytes[at] as number;
-    if (this.#state === 'size' && byte !== CR) this.#addDigit(byte);
-    else if (this.#state === 'size' && this.#digits > 0) this.#state = 'sizeEnd';
-    else if (this.#state === 'sizeEnd' && byte === LF) this.#beginChunk();
-    else if (this.#state === 'last' && byte === CR) this.#state = 'lastEnd';
-    else if (this.#state === 'lastEnd' && byte === LF) this.#state = 'done';
-    else this.#state = 'unclear';
-    return at + 1;
+  #afterName(byte: number): State {
+    this.#unusual = true;
+    return NAME[byte] ? 'name' : 'invalid';
   }
 
-  #addDigit(byte: number): void {
+  #afterSize(byte: number): State {
+    if (this.#digits > 0 && byte === CR) return 'sizeEnd';
+    if (this.#digits > 0 && byte === SEMICOLON) {
+      this.#unusual = true;
+      return 'extension';
+    }
     const letter = (byte | 32) - 87;
     const digit = byte >= 48 && byte <= 57 ? byte - 48 : letter >= 10 && letter <= 15 ? letter : -1;
     this.#digits++;
-    if (digit < 0 || this.#digits > SIZE_DIGITS) this.#state = 'unclear';
-    else this.#size = this.#size * 16 + digit;
+    this.#size = this.#size * 16 + digit;
+    return digit < 0 || this.#digits > SIZE_DIGITS || this.#size > CHUNK_BYTES ? 'invalid' : 'size';
   }
 
-  #beginChunk(): void {
+  #beginChunk(): State {
     this.#left = this.#size;
     this.#chunks++;
     this.#total += this.#size;
-    this.#state = this.#size > 0 ? 'chunk' : 'last';
     this.#size = 0;
     this.#digits = 0;
+    return this.#left > 0 ? 'chunk' : 'last';
   }
 }

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import type { Head } from './fast-path.js';
 import { Framing } from './framing.js';
-import { TOO_FINE } from './response.js';
+import { refusal, TOO_LARGE } from './response.js';
 
 /** The connection of a relay. */
 export interface RelayOwner {
@@ -23,7 +23,10 @@ export class Relay extends Duplex {
   readonly #socket: Socket;
   readonly #owner: RelayOwner;
   readonly #framing: Framing;
+  /** the head is larger than ours may be, which Node's HTTP server measures in another way */
+  readonly #large: boolean;
   #request: IncomingMessage | undefined;
+  #response: ServerResponse | undefined;
   #state: 'open' | 'responded' | 'over' = 'open';
   /** a client that ends its side of the connection counts as disconnected */
   #endsWithClient = false;
@@ -33,6 +36,7 @@ export class Relay extends Duplex {
     this.#socket = socket;
     this.#owner = owner;
     this.#framing = new Framing(head.length, head.body);
+    this.#large = head.slow === 'large_head';
   }
 
   /** All bytes of the request have arrived. */
@@ -65,18 +69,30 @@ export class Relay extends Duplex {
   }
 
   /**
-   * Passes bytes on, or closes the connection if its chunks are too small. @returns the bytes that follow the request,
-   * if any
+   * Passes bytes on, or refuses the request because of its chunks: its body is not complete, so nothing was done for it.
+   * @returns the bytes that follow the request, if any
    */
   pass(bytes: Buffer): Buffer | undefined {
     const length = this.#framing.take(bytes);
-    if (this.#framing.tooFine) {
-      if (!this.#request) this.#socket.write(TOO_FINE);
-      this.#owner.end();
+    if (this.#framing.refused) {
+      this.#refuse();
       return undefined;
     }
+    if (this.#framing.unusual) this.#closeAfterResponse();
     if (length > 0 && !this.push(bytes.subarray(0, length)) && !this.#framing.done) this.#socket.pause();
     return length < bytes.length ? bytes.subarray(length) : undefined;
+  }
+
+  /** Answers 400 or 431, unless a response has begun, and closes the connection. */
+  #refuse(): void {
+    const answer = this.#large ? TOO_LARGE : refusal(this.#request?.method === 'HEAD');
+    if (!this.#response?.headersSent) this.#socket.write(answer);
+    this.#owner.end();
+  }
+
+  /** Against request smuggling: what follows the request is not read. Does nothing once the response has begun. */
+  #closeAfterResponse(): void {
+    if (this.#response?.headersSent === false) this.#response.setHeader('Connection', 'close');
   }
 
   /** The client has ended its side of the connection. */
@@ -92,7 +108,13 @@ export class Relay extends Duplex {
       return false;
     }
     this.#request = request;
-    if (this.#framing.unclear) response.setHeader('Connection', 'close');
+    this.#response = response;
+    if (this.#framing.unclear) {
+      // where it ends is for Node's HTTP server to say, which then also begins with what follows, or refuses that
+      this.#refuse();
+      return false;
+    }
+    if (this.#framing.unusual) this.#closeAfterResponse();
     response.on('close', () => {
       if (this.#state === 'open') this.#state = 'responded';
       this.#release();

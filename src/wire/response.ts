@@ -1,14 +1,24 @@
 /** Formats responses. */
 import { STATUS_CODES } from 'node:http';
-import type { HeaderBlock } from './exchange.js';
+import { HeaderBlock } from './exchange.js';
 
 /** For a client that is too slow with its request; the same text as Node's HTTP server. */
 export const TIMED_OUT = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n';
-/** For a request with too many headers. */
-export const TOO_MANY_HEADERS = 'HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n';
+/** For a head that is too large, or has too many headers. */
+export const TOO_LARGE = 'HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n';
 
-/** For a body in too many small chunks. */
-export const TOO_FINE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n';
+const UNREADABLE =
+  'the request: give a head as in RFC 9112, and a body with one Content-Length, or with Transfer-Encoding: chunked and no tiny chunks\n';
+/** Headers of the answer to a request that servers may read in different ways. */
+const REFUSED = new HeaderBlock({
+  'Content-Type': 'text/plain; charset=utf-8',
+  'X-Content-Type-Options': 'nosniff',
+  'Cache-Control': 'no-store',
+});
+
+/** Such an answer. @param bodiless true for HEAD */
+export const refusal = (bodiless: boolean): string =>
+  responseOf(400, REFUSED, UNREADABLE, undefined, bodiless);
 
 /**
  * @param text ASCII

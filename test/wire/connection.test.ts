@@ -555,25 +555,75 @@ describe('requests that the fast path does not read', () => {
   const chunked = (body: string) =>
     get('/never', ['Transfer-Encoding: chunked']).replace('GET', 'POST') + body;
   const fine = '1\r\na\r\n'.repeat(300);
-  const TOO_FINE = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n';
-  test('chunks that are too small end the connection, with an answer if nothing has begun', async () => {
+  /** 400 with `Connection: close` and a text that says what to give */
+  const REFUSED = /^HTTP\/1\.1 400 Bad Request\r\n.*\r\nConnection: close\r\n\r\nthe request: give .*\n$/s;
+  test('chunks that are too small are refused, whether the request was read or not', async () => {
     const { connect, others } = wired();
     const line = connect(chunked(fine));
     await soon(() => line.destroyed);
-    expect([line.text, others]).toEqual([TOO_FINE, []]);
+    expect(line.text).toMatch(REFUSED);
+    expect(others).toEqual([]);
     const later = connect(chunked(''));
     await soon(() => others.length === 1);
     later.send(fine);
     await soon(() => later.destroyed);
-    expect(later.text).toBe('');
+    expect(later.text).toMatch(REFUSED);
   });
 
-  test('one whose end is unclear is answered with Connection: close, and closed', async () => {
+  test('invalid chunks end the connection, without a second answer to a request that was answered', async () => {
     const { connect } = wired();
-    const line = connect(chunked('1;x=y\r\na\r\n0\r\n\r\n').replace('/never', '/b') + get('/a?now'));
+    const line = connect(chunked('').replace('/never', '/b'));
+    await soon(() => line.text.endsWith('/b'));
+    line.send('no chunk');
     await soon(() => line.destroyed);
-    expect(line.text).toMatch(/^HTTP\/1\.1 200 .*\r\nConnection: close\r\n/is);
-    expect(line.text).not.toMatch(/now$/);
+    expect(line.text.match(/^HTTP/gm)).toHaveLength(1);
+  });
+
+  test.each([
+    ['an extension', '1;x=y\r\na\r\n0\r\n\r\n'],
+    ['a trailer', '1\r\na\r\n0\r\nX: y\r\n\r\n'],
+  ])('one whose body has %s is answered with Connection: close, and closed', async (_, body) => {
+    const { connect, asked } = wired();
+    const line = connect(chunked(body).replace('/never', '/b') + get('/a?now'));
+    await soon(() => line.destroyed);
+    expect(line.text).toMatch(/^HTTP\/1\.1 200 .*\r\nConnection: close\r\n.*\/b$/is);
+    expect(asked).toEqual([]);
+  });
+
+  test('one that was answered before its trailer came keeps the connection, as the answer says', async () => {
+    const { connect } = wired();
+    const line = connect(chunked('1\r\na\r\n').replace('/never', '/b'));
+    await soon(() => line.text.endsWith('/b'));
+    expect(line.text).toMatch(/\r\nConnection: keep-alive\r\n/i);
+    expect(await answered(line, `0\r\nX: y\r\n\r\n${get('/a?now')}`, 'now')).toMatch(KEEP);
+  });
+
+  test.each([
+    ['two spaces', get('/b').replace(' /b', '  /b')],
+    ['two codings', get('/b', ['Transfer-Encoding: gzip, chunked']).replace('GET', 'POST')],
+    ['no coding', get('/b', ['Transfer-Encoding: ']).replace('GET', 'POST')],
+    ['chunks of HTTP/1.0', get('/b', ['Transfer-Encoding: chunked']).replace('1.1', '1.0')],
+  ])("one with %s, which Node's HTTP server would accept, is refused", async (_, bytes) => {
+    for (const next of ['', get('/a?now'), 'no request']) {
+      const { connect, others, asked } = wired();
+      const line = connect(bytes + next);
+      await soon(() => line.destroyed);
+      expect(line.text).toMatch(REFUSED);
+      expect([others, asked]).toEqual([[], []]);
+    }
+    const head = bytes.replace(/^\w+/, 'HEAD');
+    const { connect } = wired();
+    const line = connect(head);
+    await soon(() => line.destroyed);
+    expect(line.text).toMatch(/^HTTP\/1\.1 400 .*\r\n\r\n$/s);
+  });
+
+  test("a head above 16 KiB that Node's HTTP server would accept is refused as such", async () => {
+    const { connect, others } = wired();
+    const line = connect(get('/b', Array(102).fill(`X: ${'x'.repeat(157)}`)));
+    await soon(() => line.destroyed);
+    expect(line.text).toBe('HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n');
+    expect(others).toEqual([]);
   });
 
   test('a client that goes away while one is answered leaves nothing', async () => {
@@ -633,10 +683,10 @@ describe('requests that the fast path does not read', () => {
     expect(await answered(line, `y${get('/a?now')}`, 'now')).toMatch(KEEP);
   });
 
-  test('one without an end that is clear is the only one of its connection', async () => {
+  test('one whose body has an extension is the only one of its connection', async () => {
     const { connect, asked, others } = wired();
     const line = connect(`${chunked('1;x=y\r\na\r\n0\r\n\r\n')}${get('/b')}${get('/a?now')}`);
-    await soon(() => line.destroyed || line.text);
+    await soon(() => others.length === 1);
     await turns();
     expect([others, asked.length]).toEqual([['/never'], 0]);
     line.destroy();

@@ -106,7 +106,7 @@ const READ: [text: string, slow: string | undefined, body: unknown][] = [
   [get('/').replace('GET', 'POST'), 'body', 0],
   [get('/', ['Content-Length:']).replace('GET', 'POST'), 'body', 'unclear'],
   [get('/', ['Content-Length: 123456789']).replace('GET', 'POST'), undefined, 123_456_789],
-  [get('/', ['Content-Length: 1234567890']).replace('GET', 'POST'), 'body', 'unclear'],
+  [get('/', [`Content-Length: ${'1'.repeat(16)}`]).replace('GET', 'POST'), 'body', 'unclear'],
   [get('/', ['Content-Length: 1 2']).replace('GET', 'POST'), 'body', 'unclear'],
   [get('/', ['Content-Length: 5']).replace('GET', 'PUT'), 'method', 5],
   [get('/', ['content-LENGTH:5 ']).replace('GET', 'PUT'), 'method', 5],

@@ -8,7 +8,7 @@ import { retryEventSource } from '../../src/wire/event-source.js';
 import { HeaderBlock, isFor } from '../../src/wire/exchange.js';
 import { type Body, Framing } from '../../src/wire/framing.js';
 import { HttpExchange } from '../../src/wire/http.js';
-import { responseOf, TIMED_OUT, TOO_FINE, TOO_MANY_HEADERS } from '../../src/wire/response.js';
+import { responseOf, TIMED_OUT, TOO_LARGE } from '../../src/wire/response.js';
 import { RoundRobin } from '../../src/wire/round-robin.js';
 import { hasTwoHosts, malformed, toOriginForm } from '../../src/wire/target.js';
 import { Line, turns } from './wired.js';
@@ -197,8 +197,7 @@ describe('a response', () => {
 
   test.each([
     [TIMED_OUT, '408 Request Timeout'],
-    [TOO_MANY_HEADERS, '431 Request Header Fields Too Large'],
-    [TOO_FINE, '400 Bad Request'],
+    [TOO_LARGE, '431 Request Header Fields Too Large'],
   ])('without a body: %j', (text, status) => {
     expect(text).toBe(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`);
   });
@@ -311,7 +310,8 @@ describe('the end of a request', () => {
       taken += framing.take(piece);
       at += piece.length;
     }
-    const state = framing.done ? 'done' : framing.unclear ? 'unclear' : 'open';
+    const named = framing.done ? 'done' : framing.unclear ? 'unclear' : framing.refused ? 'refused' : 'open';
+    const state = framing.unusual && named === 'done' ? 'unusual' : named;
     return [state, taken - HEAD, framing.tooFine];
   };
 
@@ -331,26 +331,49 @@ describe('the end of a request', () => {
     ['chunked', 'F\r\n0123456789abcde\r\n0\r\n\r\nnext', 'done', 25],
     ['chunked', '10\r\n0123456789abcdef\r\n0\r\n\r\nnext', 'done', 27],
     ['chunked', '0000000a\r\n0123456789\r\n0\r\n\r\nnext', 'done', 27],
-    ['chunked', '000000010\r\n', 'unclear', 'all'],
-    ['chunked', '00000001\r\nab', 'unclear', 'all'],
+    ['chunked', '000000000000000a\r\n0123456789\r\n0\r\n\r\nnext', 'done', 35],
+    ['chunked', '0000000000000000a\r\n', 'refused', 'all'],
+    ['chunked', 'ffffffff\r\nab', 'open', 12],
+    ['chunked', '100000000\r\nab', 'refused', 'all'],
     ['chunked', '3', 'open', 1],
     ['chunked', '3\r', 'open', 2],
     ['chunked', '3\r\nab', 'open', 5],
     ['chunked', '3\r\nabc\r', 'open', 7],
     ['chunked', '3\r\nabc\r\n0\r\n\r', 'open', 12],
+    // extensions and trailers
+    ['chunked', '3;a=b\r\nabc\r\n0\r\n\r\nnext', 'unusual', 17],
+    ['chunked', '3;a="b; c";d\r\nabc\r\n0;e~\r\n\r\nnext', 'unusual', 27],
+    ['chunked', '3\r\nabc\r\n0\r\nX: y\r\n\r\nnext', 'unusual', 19],
+    ['chunked', "0\r\n!#$%&'*+-.^_`|~09azAZ:\t\xff y\r\nZ:\r\n\r\nnext", 'unusual', 37],
+    ['chunked', '3;a', 'open', 3],
+    ['chunked', '0\r\nX', 'open', 4],
+    ['chunked', '0\r\nX: y\r\n', 'open', 9],
     // what servers read in different ways
-    ['chunked', '\r\n0\r\n\r\n', 'unclear', 'all'],
-    ['chunked', '3;a=b\r\nabc\r\n0\r\n\r\n', 'unclear', 'all'],
-    ['chunked', '3 \r\nabc\r\n0\r\n\r\n', 'unclear', 'all'],
-    ['chunked', '+3\r\nabc\r\n0\r\n\r\n', 'unclear', 'all'],
-    ['chunked', '3\nabc\r\n0\r\n\r\n', 'unclear', 'all'],
-    ['chunked', '3\r\rabc\r\n0\r\n\r\n', 'unclear', 'all'],
-    ['chunked', '3\r\nabc\n0\r\n\r\n', 'unclear', 'all'],
-    ['chunked', '3\r\nabc\r\r0\r\n\r\n', 'unclear', 'all'],
-    ['chunked', '3\r\nabcd\r\n0\r\n\r\n', 'unclear', 'all'],
-    ['chunked', '0\r\nX: y\r\n\r\n', 'unclear', 'all'],
-    ['chunked', '0\r\n\n', 'unclear', 'all'],
-    ['chunked', '0\r\n\r\r', 'unclear', 'all'],
+    ['chunked', '\r\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', ';a=b\r\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '3 \r\nabc\r\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '3 ;a\r\nabc\r\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '3;a\nabc\r\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '3;a\rb\r\nabc\r\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '3;a="\r\n"\r\nabc\r\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '3;a\tb\r\nabc\r\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '3;\xe9\r\nabc\r\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '+3\r\nabc\r\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '3\nabc\r\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '3\r\rabc\r\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '3\r\nabc\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '3\r\nabc\r\r0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '3\r\nabcd\r\n0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '0\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n', 'refused', 'all'],
+    ['chunked', '0\r\nX : y\r\n\r\n', 'refused', 'all'],
+    ['chunked', '0\r\n X: y\r\n\r\n', 'refused', 'all'],
+    ['chunked', '0\r\nX: y\r\n z\r\n\r\n', 'refused', 'all'],
+    ['chunked', '0\r\nX\r\n\r\n', 'refused', 'all'],
+    ['chunked', '0\r\nX: y\n\r\n', 'refused', 'all'],
+    ['chunked', '0\r\nX: y\rZ: y\r\n\r\n', 'refused', 'all'],
+    ['chunked', '0\r\nX: \0\r\n\r\n', 'refused', 'all'],
+    ['chunked', '0\r\n\n', 'refused', 'all'],
+    ['chunked', '0\r\n\r\r', 'refused', 'all'],
   ])('%s %j is %s after %s bytes, in one piece and in any', (body, text, state, end) => {
     for (const size of [Number.POSITIVE_INFINITY, 1, 2, 3, 5, 7])
       expect(counted(body, text, size), `in pieces of ${size}`).toEqual([
@@ -369,7 +392,7 @@ describe('the end of a request', () => {
         `${digit}\r\n${'x'.repeat(Math.max(value, 0))}\r\n0\r\n\r\nnext`,
       );
       if (value > 0) expect([state, end], digit).toEqual(['done', value + 10]);
-      else if (value < 0) expect(state, digit).toBe('unclear');
+      else if (value < 0) expect(state, digit).toBe('refused');
     }
   });
 
