@@ -51,8 +51,14 @@ test('set stores JSON or text, and prints the answer', async () => {
   expect(await stored('{"state":"scanned"}', '--id', 'x')).toMatchObject({ repeated: true });
   await stored('007', '--url', `${internalUrl}/`);
   await stored('--', '-5');
+  await stored('[urgent] call me');
   const { entries } = await tagwait.peek('a');
-  expect(entries.map(({ value }) => value)).toEqual(['{"state":"scanned"}', '"007"', '-5']);
+  expect(entries.map(({ value }) => value)).toEqual([
+    '{"state":"scanned"}',
+    '"007"',
+    '-5',
+    '"[urgent] call me"',
+  ]);
   expect(entries[0]?.cursor).toBe(first.cursor);
   await stored('true', '--final');
   expect((await tagwait.peek('a')).final).toBe(true);

@@ -154,7 +154,6 @@ describe('POST /status/set', () => {
       ['application/x-www-form-urlencoded', `key=a&value=[${LOST}]`, 400, 'value: holds an integer'],
       ['application/x-www-form-urlencoded', 'key=a&value=%ff', 400, 'UTF-8'],
       ['application/x-www-form-urlencoded', 'key=a&key=b&value=1', 400, 'each field once'],
-      ['application/x-www-form-urlencoded', 'key=a&value={"a":', 400, 'value: give JSON'],
       ['text/plain', 'key=a&value=1', 415, 'application/json or application/x-www-form-urlencoded'],
       ['application/json', JSON.stringify({ key: 'a', value: 'x'.repeat(16383) }), 413, '16384 bytes'],
       ['application/json', JSON.stringify({ key: 'a', value: 'x'.repeat(200_000) }), 413, '16384 bytes'],

@@ -55,7 +55,7 @@ export async function readBody(exchange: Exchange, maxValueBytes: number, field 
   if (!type) throw unsupported();
   const text = decode(bytes);
   if (text === '') return {};
-  return type === JSON_TYPE ? parse(text, 'the body', 'give JSON') : fieldsOfForm(text);
+  return type === JSON_TYPE ? parse(text) : fieldsOfForm(text);
 }
 
 function decode(bytes: Buffer): string {
@@ -69,19 +69,20 @@ function decode(bytes: Buffer): string {
 /** Fields that take any JSON. */
 const JSON_FIELDS = ['value', 'show', 'user'];
 
-/** @param name the field, or `the body` @param allowed for the error: what may be given */
-function parse(text: string, name: string, allowed: string): unknown {
+function parse(text: string): unknown {
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
   } catch {
-    throw badRequest(`${name}: ${allowed}`);
+    throw badRequest('the body: give JSON');
   }
   const lost = losesDigits(text);
-  if (lost === undefined) return parsed;
-  const field = name === 'the body' ? (fieldAt(text, lost) ?? name) : name;
-  throw badRequest(`${field}: holds an integer that a double cannot hold exactly; give it as a string`);
+  if (lost !== undefined) throw inexact(fieldAt(text, lost) ?? 'the body');
+  return parsed;
 }
+
+const inexact = (name: string) =>
+  badRequest(`${name}: holds an integer that a double cannot hold exactly; give it as a string`);
 
 const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\]]/g;
 
@@ -131,12 +132,19 @@ const WORDS = new Map<string, unknown>([
 
 /**
  * A value in a form. It is JSON if it is an object, an array, a quoted string, `true`, `false`, `null`, or a number that
- * JavaScript prints exactly as given. Everything else is a string: `scanned`, `1.10`, `007`, an account number of 28 digits.
+ * JavaScript prints exactly as given. Everything else is a string: `scanned`, `1.10`, `[urgent] call me`, an account
+ * number of 28 digits. So is JSON that is cut off: a body in JSON is refused then.
  */
 function valueOfForm(name: string, text: string): unknown {
-  if (/^\s*["[{]/.test(text))
-    return parse(text, name, 'give JSON, or text that does not begin with " [ or {');
-  return WORDS.has(text) ? WORDS.get(text) : (writtenNumber(text) ?? text);
+  if (!/^\s*["[{]/.test(text)) return WORDS.has(text) ? WORDS.get(text) : (writtenNumber(text) ?? text);
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    return text;
+  }
+  if (losesDigits(text) !== undefined) throw inexact(name);
+  return parsed;
 }
 
 const LONGEST_TTL = 31_536_000;

@@ -84,8 +84,6 @@ describe('POST /status/set', () => {
     [LOST, 400, `the body: ${DIGITS}`],
     [own({ value: 'x'.repeat(99) }), 413, 'value: give at most 100 bytes of JSON (TAGWAIT_MAX_VALUE_BYTES)'],
     ['{"key":"k","value":1e400}', 400, 'value: holds a number too large for a double'],
-    ['key=k&value=[', 400, 'value: give JSON, or text that does not begin with " [ or {', FORM_BODY],
-    ['key=k&value= {', 400, 'value: give JSON, or text that does not begin with " [ or {', FORM_BODY],
     [`key=k&value=[${LOST}]`, 400, `value: ${DIGITS}`, FORM_BODY],
     [`key=k&value={"user":${LOST}}`, 400, `value: ${DIGITS}`, FORM_BODY],
     ['=1&=2', 400, 'the body: give each field once', FORM_BODY],
