@@ -19,7 +19,7 @@ class Failed extends Error {}
 const COMMANDS = ['set', 'watch', 'peek', 'new', 'check'];
 const SECONDS = 'seconds';
 const SINGLE_DASH =
-  'error: options begin with two dashes; give a key or value that begins with a dash after --, as in: tagwait peek -- -key';
+  'options begin with two dashes; give a key or value that begins with a dash after --, as in: tagwait peek -- -key';
 const EXAMPLES = `
 Settings are read from the environment variables of the service: its ports, and the first of TAGWAIT_SET_TOKENS.
 
@@ -62,8 +62,7 @@ function programOf(context: CommandContext, exit: (code: number) => void): Comma
     .configureOutput({
       writeOut: text => context.out(text.trimEnd()),
       writeErr: text => context.err(text.trimEnd()),
-      // what was given is not repeated: it may be a value
-      outputError: (text, write) => write(/unknown option '-[^-]/.test(text) ? SINGLE_DASH : text),
+      outputError: (text, write) => write(`tagwait: ${mistakeOf(text)}`),
     });
   const command = (usage: string, description: string, port: 'internal' | 'public') =>
     program
@@ -102,6 +101,14 @@ function programOf(context: CommandContext, exit: (code: number) => void): Comma
     .allowExcessArguments()
     .action(async (_, { args }: Command) => exit(await check(args, context)));
   return program;
+}
+
+/** What is wrong with the arguments, in one line. Does not repeat what may be a value. @param text of Commander */
+function mistakeOf(text: string): string {
+  if (/unknown option '-[^-]/.test(text)) return SINGLE_DASH;
+  const withValue = /unknown option '(--[\w-]+)=/.exec(text)?.[1];
+  if (withValue) return withValue === '--final' ? '--final: takes no value' : `unknown option '${withValue}'`;
+  return text.replace('error: ', '').trimEnd().replaceAll('\n', ' ');
 }
 
 /** Runs the command of this process, and ends it. */

@@ -46,8 +46,7 @@ type Given = Partial<Record<Name, { text: unknown; from: string }>>;
 export function readConfig(argv: readonly string[], env: NodeJS.ProcessEnv, version: string): Config {
   const command = commandOf(version).parse(argv, { from: 'user' });
 
-  // names only the flag: the text after a mistyped one may be a secret
-  const faults = command.args.map(word => unknownOption(/^--?[\w-]+/.exec(word)?.[0] ?? 'an argument'));
+  const faults = unknownOptions(command.args);
   const { settings, ...environment } = readEnvironment(env);
   faults.push(...environment.faults);
   const given: Given = {};
@@ -61,6 +60,17 @@ export function readConfig(argv: readonly string[], env: NodeJS.ProcessEnv, vers
   }
   return check(given, envOf, faults);
 }
+
+/** A fault for each option that there is not. Names only the flag: the text after a mistyped one may be a secret. */
+function unknownOptions(words: readonly string[]): string[] {
+  const isValue = (index: number) => isFlag(words[index - 1]) && !isFlag(words[index]);
+  return words
+    .filter((_, index) => !isValue(index))
+    .map(word => unknownOption(/^--?[\w-]+/.exec(word)?.[0] ?? 'an argument'));
+}
+
+/** Whether the next word may be its value. */
+const isFlag = (word: string | undefined) => /^-[^=]*$/.test(word ?? '');
 
 const FLAGS = [...NAMES.map(flagOf), '--help', '--version'];
 

@@ -169,7 +169,12 @@ test('check prints the warnings of the service, and exits with 0', async () => {
 
 test.each([
   [['hunter2'], 2, /^tagwait: not a command; there are set, watch, peek, new, check, /],
-  [['set', 'a'], 1, /missing required argument 'value'/],
+  [['set', 'a'], 1, /^tagwait: missing required argument 'value'$/],
+  [['set', 'a', '1', '--final=hunter2'], 1, /^tagwait: --final: takes no value$/],
+  [['set', 'a', '1', '--bogus=hunter2'], 1, /^tagwait: unknown option '--bogus'$/],
+  [['set', 'a', '1', '--ttll', '1'], 1, /^tagwait: unknown option '--ttll' \(Did you mean --ttl\?\)$/],
+  [['new', '--ttl'], 1, /^tagwait: option '--ttl <seconds>' argument missing$/],
+  [['peek', 'a', 'b'], 1, /^tagwait: too many arguments/],
   [['peek', 'a', '--bogus'], 1, /unknown option '--bogus'/],
   [['set', 'a', '-hunter2'], 1, /begins with a dash after --/],
   [['watch', '-hunter2'], 1, /begins with a dash after --/],

@@ -146,6 +146,18 @@ describe('names', () => {
     expect(new Set(lines.map(({ node }) => node)).size, 'all lines name one node').toBe(1);
   });
 
+  test.each<[string, string[], string[]]>([
+    ['its value', ['--port', 'hunter2'], ['--port']],
+    ['the values of two', ['--port', '1', '--bogus', '2'], ['--port', '--bogus']],
+    ['a flag that there is', ['--port', '--hold', '1'], ['--port']],
+    ['a word too many', ['--port=1', '2'], ['--port', 'an argument']],
+    ['two words too many', ['1', '2'], ['an argument', 'an argument']],
+  ])('an option that there is not is one fault, with %s', (_, words, named) => {
+    expect(faultsOf({}, words)).toEqual(
+      named.map(name => `${name}: not an option; tagwait --help lists them`),
+    );
+  });
+
   test.each([
     ['--hodl', '--hold'],
     ['--secert=hunter2', '--secret'],
