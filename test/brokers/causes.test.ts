@@ -6,7 +6,7 @@ import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import type { Store } from '../../src/brokers/redis/store.js';
 import { until } from '../harness.js';
 import { listenOnFree } from '../ports.js';
-import { freePort, redisCluster } from '../redis.js';
+import { freePort, redisCluster, redisServer } from '../redis.js';
 import { speaker } from '../resp.js';
 
 /** A broker, and each cause that it has logged. */
@@ -57,6 +57,36 @@ test('a port that speaks HTTP', async () => {
   await start();
   expect(broker.status().cause).toBe(`127.0.0.1:${port}: this is not a Redis server`);
   expect(causes.join()).not.toContain('RESP');
+});
+
+test('a server that takes no more connections', async () => {
+  const { port, client } = await redisServer();
+  const { broker, causes, start } = brokerOf(server(port));
+  await start();
+  await until(() => broker.status().up);
+  await client.config('SET', 'maxclients', '1');
+  await client.call('CLIENT', 'KILL', 'SKIPME', 'yes');
+  await until(() => !broker.status().up);
+  const refused = `127.0.0.1:${port}: ERR max number of clients reached`;
+  await until(() => causes.includes(refused));
+  await until(() => broker.status().cause === refused);
+  expect(causes.join()).not.toContain('Command queue');
+  await client.config('SET', 'maxclients', '100');
+  await until(() => broker.status().up);
+});
+
+test.each(['a server', 'a Sentinel'])('%s that refuses each connection before it is asked', async which => {
+  const refusing = createServer(socket => {
+    socket.on('error', () => {}).end('-ERR max number of clients reached\r\n');
+  });
+  const port = await listenOnFree(refusing as never);
+  onTestFinished(() => void refusing.close());
+  const sentinel: Store = { kind: 'sentinel', sentinels: [`127.0.0.1:${port}`], master: 'm' };
+  const { causes, start } = brokerOf(which === 'a server' ? server(port) : sentinel);
+  await start();
+  await until(() => causes.length > 0);
+  const before = which === 'a server' ? '' : 'm: no Sentinel names the master: ';
+  expect(causes[0]).toBe(`${before}127.0.0.1:${port}: ERR max number of clients reached`);
 });
 
 test('a Cluster of which no server can be reached, at the start', async () => {

@@ -2,6 +2,7 @@
 import slotOf from 'cluster-key-slot';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { Access, Address } from './address.js';
+import { cleanMessage } from './error-text.js';
 import { ANOTHER_MASTER, Refusals } from './refusals.js';
 import { scripts } from './scripts.js';
 import { Sentinels } from './sentinels.js';
@@ -174,16 +175,6 @@ const access = ({ username, password, tls }: Access): RedisOptions => ({
   password,
   ...(tls ? { tls: {}, Connector } : {}),
 });
-
-/** Makes the message of an error safe to log: Redis repeats the arguments of an unknown command. */
-function cleanMessage(error: Error & { lastNodeError?: Error; errors?: Error[] }): void {
-  if (error.lastNodeError) cleanMessage(error.lastNodeError);
-  // AggregateError: the host name has several addresses and none of them answers
-  error.message ||= (error.errors ?? []).map(({ message }) => message).join(', ') || error.name;
-  error.message = error.message
-    .replace(/,? with args beginning with.*/s, '')
-    .replace(/^.*Unknown RESP type.*$/s, 'this is not a Redis server');
-}
 
 /** ioredis does not handle the rejection of its own ASKING, which would end the process. */
 function ignoreAskingErrors(node: Redis): void {

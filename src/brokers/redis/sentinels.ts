@@ -7,6 +7,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import type { Address } from './address.js';
+import { cleanMessage } from './error-text.js';
 import { Connector } from './stream.js';
 
 export interface SentinelsOptions {
@@ -114,6 +115,7 @@ export class Sentinels {
   async #ask(sentinel: Address): Promise<Address> {
     const client = this.#client(sentinel);
     let cause: Error | undefined;
+    client.on('error', cleanMessage);
     client.on('error', error => {
       cause ??= error;
     });
