@@ -139,6 +139,10 @@ test.concurrent('scan-login: the phone confirms, and only this browser is signed
     body: `key=${key}&code=${'x'.repeat(22)}`,
   });
   expect(late.status).toBe(403);
+  for (const call of ['scan', 'approve', 'deny', 'redeem'])
+    expect((await fetch(`${url}/login/${call}`, { method: 'POST' })).status, `${call} without a body`).toBe(
+      400,
+    );
   expect(faults).toEqual([]);
 });
 
@@ -196,5 +200,6 @@ test.concurrent('notifications: what is sent arrives, also at a page that was cl
   await shows(back, 'h1', 'Ada: 2 new');
   expect(await axeFaults(back)).toEqual([]);
   expect((await post('/send', JSON.stringify({ to: 'nobody', text: 'x' }), json)).status).toBe(404);
+  expect((await fetch(new URL('/send', back.url()), { method: 'POST' })).status, 'without a body').toBe(404);
   expect(faults).toEqual([]);
 });

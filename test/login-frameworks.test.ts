@@ -104,15 +104,15 @@ class Browser {
     return this.page;
   }
 
-  /** As `post` of client/login/tag.js. @param token without it: as a page of another site would */
-  async post(path: string, fields: Record<string, string>, token = true) {
+  /** As `post` of client/login/tag.js. @param fields undefined: no body @param token without it: as a page of another site would */
+  async post(path: string, fields: Record<string, string> | undefined, token = true) {
     const option = (name: string) => new RegExp(`data-${name}="([^"]*)"`).exec(this.page)?.[1];
     const csrf = this.cookies.get(option('csrf-cookie') ?? '') ?? option('csrf');
     const header = option('csrf-header') ?? 'X-CSRF-Token';
     const response = await this.#fetch(path, {
       method: 'POST',
       headers: token && csrf ? { [header]: csrf } : {},
-      body: new URLSearchParams(fields),
+      ...(fields && { body: new URLSearchParams(fields) }),
     });
     const text = await response.text();
     const body = text.startsWith('{') ? (JSON.parse(text) as Record<string, string>) : {};
@@ -179,6 +179,8 @@ describe.each(Object.entries(FRAMEWORKS))('%s', (name, { files, run, session, he
     const thief = new Browser(site);
     await thief.open('/');
     expect((await thief.post('/login/redeem', { key, code })).status, 'another browser').toBe(403);
+    expect((await thief.post('/login/redeem', undefined)).status, 'redeem without a body').toBe(400);
+    expect((await phone.post('/login/scan', undefined)).status, 'scan without a body').toBe(400);
     const late = screen.copy();
     expect((await screen.post('/login/redeem', { key, code })).status).toBe(200);
     expect((await late.post('/login/redeem', { key, code })).status, 'the first answer was lost').toBe(200);

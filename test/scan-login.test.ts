@@ -400,5 +400,9 @@ test("the README's app signs in: a page, and a second browser that plays the pho
   });
   expect(new Set(sessions.filter(Boolean)).size).toBe(2);
   expect((await redeem('visitor=eve')).status, 'another browser').toBe(403);
+  for (const call of ['scan', 'approve', 'deny', 'redeem']) {
+    const { status } = await fetch(`${url}/login/${call}`, { method: 'POST', headers: { Cookie: hand } });
+    expect([call, status], 'without a body').toEqual([call, 400]);
+  }
   expect((await post(`${url}/login/approve`, { key }, '')).status, 'a phone that is not signed in').toBe(401);
 }, 90_000);

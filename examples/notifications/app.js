@@ -34,7 +34,7 @@ app.get('/inbox/:user', ({ params: { user } }, reply) => {
     .header('Cache-Control', 'no-store')
     .send(page.replace('{{events}}', `/status/events?key=${key}&proof=${proof}`));
 });
-app.post('/send', async ({ body: { to, text } }, reply) => {
+app.post('/send', async ({ body: { to, text } = {} }, reply) => {
   if (!tickets.has(to)) return reply.code(404).send();
   await tagwait.set(ticketOf(to).key, { text: String(text).slice(0, 200), at: Date.now() });
   return reply.code(204).send();

@@ -37,21 +37,21 @@ const calls = {
     const ticket = await tagwait.login.new({ visitor: request.session.visitor, show });
     return { ...ticket, link: `http://${request.get('Host')}/scan?key=${ticket.key}` };
   },
-  async redeem({ body: { key, code }, session }) {
+  async redeem({ body: { key, code } = {}, session }) {
     const { user } = await tagwait.login.redeem({ key, code, visitor: session.visitor, id: code });
     session.user = user; // an app of yours calls session.regenerate() here
   },
-  scan: ({ body: { key } }) => tagwait.login.scan({ key, phone }),
-  approve: ({ body: { key } }) => tagwait.login.approve({ key, phone, user: 'Ada' }),
-  deny: ({ body: { key } }) => tagwait.login.deny({ key, phone }),
+  scan: ({ body: { key } = {} }) => tagwait.login.scan({ key, phone }),
+  approve: ({ body: { key } = {} }) => tagwait.login.approve({ key, phone, user: 'Ada' }),
+  deny: ({ body: { key } = {} }) => tagwait.login.deny({ key, phone }),
 };
-const STATUSES = { unknown: 404, expired: 410, decided: 410, wrong: 403, tries: 429 };
+const STATUSES = { unknown: 404, expired: 410, decided: 410, wrong: 403, tries: 429, TypeError: 400 };
 for (const [name, call] of Object.entries(calls))
   app.post(`/login/${name}`, async (request, response) => {
     try {
       response.json((await call(request)) ?? {});
     } catch (error) {
-      response.status(error.name === 'LoginError' ? (STATUSES[error.reason] ?? 409) : 503).json({});
+      response.status(STATUSES[error.reason ?? error.name] ?? (error.reason ? 409 : 503)).json({});
     }
   });
 app.listen(PORT, error => {
