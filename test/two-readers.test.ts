@@ -335,11 +335,14 @@ describe('a connection', () => {
       ['in packets of a byte, with what is no request behind it', [...head, ...`${body}nonsense`]],
     ])('%s', async (__, packets) => {
       const { internalUrl } = await service();
+      const seen = readByNode();
       const connection = raw(internalUrl);
       connection.socket.setNoDelay();
       for (const packet of packets) {
         connection.socket.write(packet);
         await new Promise(setImmediate);
+        // the request has begun
+        if (packet === head) await until(() => seen.length > 0);
       }
       await connection.ended;
       expect(connection.text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200']);
