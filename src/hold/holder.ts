@@ -105,9 +105,10 @@ export class Holder {
   }
 
   #answerWith(waiter: Waiter, entries: readonly Entry[], lost: number): void {
-    const newest = entries[entries.length - 1] as Entry;
     if (lost > 0) this.#observer?.lost(lost);
-    this.finish(waiter, { kind: 'success', entries, lost, cursor: advance(waiter.since, newest.cursor) });
+    // one after the other: they may be of several epochs
+    const cursor = entries.reduce((since, entry) => advance(since, entry.cursor), waiter.since);
+    this.finish(waiter, { kind: 'success', entries, lost, cursor });
   }
 
   /** Removes a waiter and answers it, unless it was removed before. */

@@ -97,7 +97,8 @@ class EventStream implements Responder {
     for (const entry of entries) {
       // `final` is for tagwait/subscribe; an EventSource ignores it
       const final = entry.final ? 'final: true\n' : '';
-      text += `id: ${advance(this.#since, entry.cursor)}\nevent: value\n${final}data: ${entry.value}\n\n`;
+      this.#since = advance(this.#since, entry.cursor);
+      text += `id: ${this.#since}\nevent: value\n${final}data: ${entry.value}\n\n`;
     }
     this.#since = cursor;
     this.#open();

@@ -1,11 +1,13 @@
 /** When a key begins another epoch in a real Redis, and what a cursor of the one before is worth then. */
 import { expect, onTestFinished, test } from 'vitest';
-import { Conflict } from '../../src/brokers/broker.js';
+import { advance, Conflict } from '../../src/brokers/broker.js';
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
+import { Random } from '../chaos/random.js';
 import { until } from '../harness.js';
 import { type RedisServer, redisServer } from '../redis.js';
 
 const log = { info() {}, warn() {} };
+const SEED = Number(process.env.EPOCHS_SEED ?? Date.now() % 1_000_000);
 const TTL = 600_000;
 const QUICK = ['--repl-diskless-sync-delay', '0'];
 
@@ -116,3 +118,54 @@ test.each([1, 2, 3])(
     expect(await after(broker, kept)).toEqual({ values: since, lost: 0 });
   },
 );
+
+test('a cursor beyond the newest value hears what is stored next, wherever the page was when it was stored', async () => {
+  const broker = await brokerOf(await redisServer(QUICK));
+  const newest = await stored(broker, 'v1');
+  let since = `${epochOf(newest)}-999`;
+  for (const value of ['v2', 'v3']) {
+    const { entries, cursor } = await broker.subscribe('k', since);
+    expect(entries).toEqual([]);
+    since = advance(since, cursor);
+    await stored(broker, value);
+    expect(await after(broker, since)).toEqual({ values: [value], lost: 0 });
+    since = advance(since, (await broker.subscribe('k', since)).cursor);
+  }
+});
+
+test(`two masters at once: whichever a page asks next, it hears each value once (EPOCHS_SEED=${SEED})`, async () => {
+  const random = new Random(SEED);
+  const [one, two] = [await redisServer(QUICK), await redisServer(QUICK)];
+  await follow(two, one);
+  const masters = [{ broker: await brokerOf(one), values: new Map<string, string[]>() }];
+  let count = 0;
+  const set = async ({ broker, values }: (typeof masters)[number], key: string) => {
+    const value = `v${++count}`;
+    await until(() => broker.set(key, value, { ttl: TTL }).catch(() => undefined));
+    values.set(key, [...(values.get(key) ?? []), value]);
+  };
+  const keys = Array.from({ length: 30 }, (_, number) => `k${number}`);
+  for (const key of keys)
+    for (let left = random.pick([0, 1, 2, 3]); left > 0; left--)
+      await set(masters[0] as (typeof masters)[number], key);
+  await one.client.wait(1, 5000);
+  await promote(two);
+  masters.push({ broker: await brokerOf(two), values: new Map(masters[0]?.values) });
+
+  for (const key of keys) {
+    const heard: string[] = [];
+    const path: string[] = [];
+    let since = '';
+    for (let step = 0; step < 10; step++) {
+      const at = random.pick(masters);
+      for (let left = random.pick([0, 1, 2]); left > 0; left--) await set(at, key);
+      const { entries, cursor } = await at.broker.subscribe(key, since);
+      path.push(`${masters.indexOf(at)} since=${since} ${entries.map(({ value }) => value)}`);
+      heard.push(...entries.map(({ value }) => value));
+      for (const entry of entries) since = advance(since, entry.cursor);
+      since = advance(since, cursor);
+      expect(heard, path.join('\n')).toHaveLength(new Set(heard).size);
+      expect(heard, path.join('\n')).toEqual(expect.arrayContaining(at.values.get(key) ?? []));
+    }
+  }
+});

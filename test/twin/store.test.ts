@@ -124,8 +124,11 @@ test('the store of the deterministic run does what the scripts do in a real Redi
     const replies = await act(both, random, cursors, count);
     counts.set(name, (counts.get(name) ?? 0) + 1);
     if (replies) same(replies[1], replies[0], said);
-    if (name === 'set' && Array.isArray(replies?.[0]))
+    if (name === 'set' && Array.isArray(replies?.[0])) {
       for (const reply of replies[0]) if (Array.isArray(reply)) cursors.push(String(reply[1]));
+      // of two positions, also of one epoch
+      cursors.push(`${random.pick(cursors)}.${random.pick(cursors)}`.slice(0, 64));
+    }
     if (cursors.length > 40) cursors.splice(3, 20);
     const key = random.pick([...KEYS.flatMap(key => [entries(key), watchers(key)]), ...NODES.map(marker)]);
     const [real, kept] = await both.state(key);

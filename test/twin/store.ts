@@ -322,15 +322,20 @@ export class Store {
   #seconds = () => Math.floor(this.#around.now() / 1000);
 }
 
-/** How many entries a cursor has seen: up to the end of its epoch here. */
+/** How many entries a cursor has seen, as subscribe.lua counts it. */
 function seenBy(cursor: string, epochs: string, n: number): number {
-  for (const [, id, number] of cursor.matchAll(/([^.-]+)-(\d+)/g)) {
-    let seen: number | undefined;
-    for (const [, epoch, first] of epochs.matchAll(/([^ @]+)@(\d+)/g)) {
-      if (seen !== undefined) return Math.min(seen, Number(first) - 1);
-      if (epoch === id) seen = Number(number);
-    }
-    if (seen !== undefined) return Math.min(seen, n);
+  const starts = [...epochs.matchAll(/([^ @]+)@(\d+)/g)].map(([, epoch, first]) => ({
+    epoch,
+    first: Number(first),
+  }));
+  const counted = new Set<string | undefined>();
+  let most = 0;
+  for (const [, id, position] of cursor.matchAll(/([^.-]+)-(\d+)/g)) {
+    const at = starts.findIndex(({ epoch }) => epoch === id);
+    const last = (starts[at + 1]?.first ?? n + 1) - 1;
+    const offset = Number(position);
+    if (at >= 0 && (offset <= last || !counted.has(id))) most = Math.max(most, Math.min(offset, last));
+    counted.add(id);
   }
-  return 0;
+  return most;
 }

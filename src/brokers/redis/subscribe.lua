@@ -27,18 +27,22 @@ local function join(watchers, position, others)
   if #names > 1 then redis.call('SET', watchers, position .. '|' .. table.concat(names, ' '), 'PX', lease) end
 end
 
--- How many entries a cursor has seen: its offset, but at most the end of its epoch here. A cursor may have several
--- positions, newest first, divided by dots: the first one with a known epoch counts. 0 if none is known.
+-- How many entries a cursor has seen. A cursor may have several positions, newest first, divided by dots. Each is true by
+-- itself, so the one that has seen the most counts, but at most up to the end of its epoch here. An older position of the
+-- same epoch beyond that end says nothing here: a server that was asked before had fallen back. 0 if no epoch is known.
 local function seen_by(cursor, epochs, n)
-  for id, offset in string.gmatch(cursor, '([^.-]+)%-(%d+)') do
-    local seen
-    for epoch, first in string.gmatch(epochs, '([^ @]+)@(%d+)') do
-      if seen then return math.min(seen, tonumber(first) - 1) end
-      if epoch == id then seen = tonumber(offset) end
-    end
-    if seen then return math.min(seen, n) end
+  local last_of, before = {}, nil
+  for epoch, first in string.gmatch(epochs, '([^ @]+)@(%d+)') do
+    if before then last_of[before] = tonumber(first) - 1 end
+    last_of[epoch], before = n, epoch
   end
-  return 0
+  local most, counted = 0, {}
+  for id, position in string.gmatch(cursor, '([^.-]+)%-(%d+)') do
+    local offset, last = tonumber(position), last_of[id]
+    if last and (offset <= last or not counted[id]) then most = math.max(most, math.min(offset, last)) end
+    counted[id] = true
+  end
+  return most
 end
 
 local replies = {}
