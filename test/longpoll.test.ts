@@ -57,6 +57,26 @@ test('holds that end together cost one timer, gone the moment the last ends, wha
   over('drained');
 });
 
+test('a history that is longer than a text of V8 can be is answered in parts', async () => {
+  const longpoll = await started(new MemoryBroker({ history: 40 }));
+  const stored: string[] = [];
+  const heard: string[] = [];
+  const value = `"${'x'.repeat(20_000_000)}"`;
+  for (let count = 0; count < 40; count++)
+    stored.push((await longpoll.setRendered('a', value, { ttl: 60_000, final: count === 39 })).cursor);
+  for (let since = ''; heard.length < stored.length; ) {
+    const { answers } = ask(longpoll, since, 0);
+    const answer = await until(() => answers[0]);
+    if (answer.kind !== 'success') throw new Error(answer.kind);
+    expect(textOf(answer).endsWith(',"final":true}')).toBe(
+      heard.length + answer.entries.length === stored.length,
+    );
+    heard.push(...answer.entries.map(({ cursor }) => cursor));
+    since = answer.cursor;
+  }
+  expect(heard).toEqual(stored);
+});
+
 test('an answer comes once: leaving, draining and sets after it change nothing', async () => {
   const longpoll = await started(new MemoryBroker({ history: 4 }));
   const page = ask(longpoll);

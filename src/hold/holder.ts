@@ -1,6 +1,6 @@
 /** Answers the held requests of this node: with entries as they arrive or are read from the broker, or with a time-out. */
 import { advance, type Backlog, type Broker, type Entry, isAt, Unavailable } from '../brokers/broker.js';
-import { type Answer, EXPIRED } from '../protocol/answers.js';
+import { type Answer, EXPIRED, fitting } from '../protocol/answers.js';
 import { Hub, isKnown, type Responder, type Waiter, type Watch, waitersOf } from './hub.js';
 import type { LongPollOptions, Observer, Question } from './options.js';
 import { Receipts } from './receipts.js';
@@ -104,7 +104,8 @@ export class Holder {
     }
   }
 
-  #answerWith(waiter: Waiter, entries: readonly Entry[], lost: number): void {
+  #answerWith(waiter: Waiter, newer: readonly Entry[], lost: number): void {
+    const entries = fitting(newer);
     if (lost > 0) this.#observer?.lost(lost);
     // one after the other: they may be of several epochs
     const cursor = entries.reduce((since, entry) => advance(since, entry.cursor), waiter.since);

@@ -27,6 +27,19 @@ export type Answer =
   /** `retry`: milliseconds until the client asks again */
   | { kind: 'busy' | 'moved' | 'unavailable'; retry: number };
 
+/** Characters of values in one answer. V8 makes no text of more than 2^29 of them. */
+export const MAX_ANSWER = 64 * 1024 * 1024;
+
+/** The oldest entries, as many as one answer takes: at least one. The page asks again for those after them. */
+export function fitting(entries: readonly Entry[]): readonly Entry[] {
+  let room = MAX_ANSWER;
+  const over = entries.findIndex(({ value }, index) => {
+    room -= value.length;
+    return room < 0 && index > 0;
+  });
+  return over < 0 ? entries : entries.slice(0, over);
+}
+
 export const EXPIRED: Answer = { kind: 'expired' };
 export const FORBIDDEN: Answer = { kind: 'forbidden' };
 

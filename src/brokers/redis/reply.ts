@@ -1,4 +1,5 @@
 /** Decodes the replies of subscribe.lua and peek.lua. */
+import { fitting } from '../../protocol/answers.js';
 import type { Backlog, Entry } from '../broker.js';
 import type { Read } from './subscriptions.js';
 
@@ -61,14 +62,15 @@ export function restOf(reply: readonly (string | number | null)[]): number | und
 }
 
 /**
- * Adds the reply of a command to a read, and resolves its requests when nothing is left to read.
+ * Adds the reply of a command to a read, and resolves its requests when nothing is left to read, or an answer is full.
  * @returns false: the reply was full, the read goes on after its last entry
  */
 export function addReply(read: Read, reply: readonly (string | number | null)[]): boolean {
   const backlog = readBacklog(reply);
   read.entries.push(...backlog.entries);
   read.lost += backlog.lost;
-  if (restOf(reply) !== undefined) {
+  const full = fitting(read.entries).length < read.entries.length;
+  if (restOf(reply) !== undefined && !full) {
     // the value that filled the reply; without it the script has not sent this
     read.from = (backlog.entries.at(-1) as Entry).cursor;
     return false;
