@@ -1,6 +1,6 @@
 /** The protocol as functions, without a server: a query is read, a name is allowed, an answer is written, to the letter. */
 import { describe, expect, test } from 'vitest';
-import { type Answer, EXPIRED, FORBIDDEN, textOf } from '../src/protocol/answers.js';
+import { type Answer, EXPIRED, FORBIDDEN, fitting, MAX_ANSWER, textOf } from '../src/protocol/answers.js';
 import { assign, call, render } from '../src/protocol/jsonp.js';
 import { isName, isNamePattern, NAME_ALLOWED, Names } from '../src/protocol/names.js';
 import {
@@ -265,6 +265,10 @@ describe('answers', () => {
       { kind: 'success', entries: [entry('1', true), entry('2')], lost: 1, cursor: 'e-2' },
       '{"code":0,"message":"success","data":2,"cursor":"e-2","earlier":[1],"lost":1}',
     ],
+    [
+      { kind: 'success', entries: [{ ...entry('1', true), receipt: true }], lost: 0, cursor: 'e-1' },
+      '{"code":0,"message":"success","data":1,"cursor":"e-1","final":true,"receipt":true}',
+    ],
     [{ kind: 'timeout', cursor: 'e-1' }, '{"code":-1,"message":"timeout","cursor":"e-1"}'],
     [EXPIRED, '{"code":-2,"message":"expired"}'],
     [{ kind: 'busy', retry: 1000.6 }, '{"code":-3,"message":"busy","retry":1001}'],
@@ -277,4 +281,26 @@ describe('answers', () => {
     [{ kind: 'moved', retry: 0 }, '{"code":-6,"message":"moved","retry":1}'],
     [{ kind: 'unavailable', retry: 3 }, '{"code":-7,"message":"unavailable","retry":3}'],
   ])('%j', (answer, text) => expect(textOf(answer)).toBe(text));
+
+  test('with what is left of a ticket, and the key that it is for', () => {
+    const answer: Answer = { kind: 'timeout', cursor: 'e-1' };
+    expect(textOf(answer, 1.5, 'k')).toBe(
+      '{"code":-1,"message":"timeout","key":"k","cursor":"e-1","left":1.5}',
+    );
+    expect(textOf(EXPIRED, 0, 'k')).toBe('{"code":-2,"message":"expired","key":"k"}');
+  });
+
+  const quarter = MAX_ANSWER / 4;
+  test.each([
+    [[quarter, quarter, quarter, quarter], 4],
+    [[quarter, quarter, quarter, quarter, 1], 4],
+    [[quarter, quarter, quarter, quarter + 1], 3],
+    [[5 * quarter], 1],
+    [[5 * quarter, 1], 1],
+    [[1, 5 * quarter], 1],
+    [[], 0],
+  ])('of values of %j characters, an answer has the first %i', (lengths, count) => {
+    const entries = lengths.map(length => entry('x'.repeat(length)));
+    expect(fitting(entries)).toEqual(entries.slice(0, count));
+  });
 });

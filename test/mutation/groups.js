@@ -70,6 +70,7 @@ export const GROUPS = {
         'guarded',
         'memory',
         'messages',
+        'reply',
         'address',
         'connections',
         'sentinels',
