@@ -6,7 +6,7 @@ import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import type { Store } from '../../src/brokers/redis/store.js';
 import { until } from '../harness.js';
 import { listenOnFree } from '../ports.js';
-import { freePort, redisCluster, redisServer } from '../redis.js';
+import { freePort, type RedisServer, redisCluster, redisServer } from '../redis.js';
 import { speaker } from '../resp.js';
 
 /** A broker, and each cause that it has logged. */
@@ -114,4 +114,33 @@ test('a Cluster whose servers end, one after the other', async () => {
   for (const cause of causes)
     for (const [, refused] of cause.matchAll(/ECONNREFUSED (\S+)/g))
       expect(cause.split(': ')[0]).toBe(refused);
+});
+
+/** The connections that are subscribed, by server and id. */
+async function subscribersOf(servers: RedisServer[]): Promise<string[]> {
+  const lists = servers.map(async ({ port, client }) => {
+    const list = (await client.call('CLIENT', 'LIST', 'TYPE', 'pubsub')) as string;
+    return [...list.matchAll(/^id=(\d+)/gm)].map(([, id]) => `${port} ${id}`);
+  });
+  return (await Promise.all(lists)).flat();
+}
+
+test('a Cluster of which one server hangs, whichever it is: it alone is named', async () => {
+  const { nodes, setting } = await redisCluster(0, onTestFinished, ['--cluster-require-full-coverage', 'no']);
+  const { broker, causes, start } = brokerOf({ kind: 'cluster', nodes: setting.split(',') });
+  await start();
+  for (const node of nodes) {
+    await until(() => broker.status().up);
+    causes.length = 0;
+    const others = nodes.filter(other => other !== node);
+    const before = await subscribersOf(others);
+    node.process.kill('SIGSTOP');
+    await until(() => !broker.status().up);
+    const first = broker.status().cause;
+    // the subscriber connects again, perhaps to the server that hangs before it tries another one
+    await until(async () => (await subscribersOf(others)).some(id => !before.includes(id)));
+    for (const cause of [first, broker.status().cause, ...causes.filter(Boolean)])
+      expect(cause).toMatch(new RegExp(`^127\\.0\\.0\\.1:${node.port}: (?!MOVED)`));
+    node.process.kill('SIGCONT');
+  }
 });

@@ -53,15 +53,16 @@ const clientOptions = {
   lazyConnect: true,
 } satisfies RedisOptions;
 
+export const NO_CONNECTION = 'there is no connection';
 /** What went wrong with a command, without the names of ioredis's options, which are none of ours. */
-export const wordsOf = ({ message }: Error): string =>
-  /maxRetriesPerRequest|enableOfflineQueue/.test(message) ? 'there is no connection' : message;
+export const wordsOf = ({ message }: Pick<Error, 'message'>): string =>
+  /maxRetriesPerRequest|enableOfflineQueue/.test(message) ? NO_CONNECTION : message;
 
 /**
  * Whether a command was sent to a server that does not have its slot: nothing was done. ioredis follows a redirection of
  * a command by itself, and of a pipeline only if each of its commands was refused alike.
  */
-export const isRedirection = ({ message }: Error): boolean =>
+export const isRedirection = ({ message }: Pick<Error, 'message'>): boolean =>
   /^(?:MOVED|ASK) |same slots allocation group/.test(message);
 
 /**
@@ -130,6 +131,8 @@ function cluster(store: Extract<Store, { kind: 'cluster' }>, wait: number): Conn
       enableAutoPipelining: Object.keys(natMap).length === 0,
       autoPipeliningIgnoredCommands: [
         ...['tagwaitSetMany', 'tagwaitSubscribe', 'tagwaitUnsubscribe', 'tagwaitPeek', 'tagwaitProve'],
+        // alone it follows a redirection
+        'tagwaitHeartbeat',
       ],
       enableOfflineQueue: false,
       lazyConnect: true,

@@ -8,6 +8,7 @@ import { Cluster } from 'ioredis';
 import type { Logger } from '../../log.js';
 import { DEAD_AFTER, type Survey } from '../survey.js';
 import { addressFor, addressOf, type Connections, wordsOf } from './connections.js';
+import { reasonOf } from './failures.js';
 import { assertNoCluster, warnOfEviction } from './inspect.js';
 import type { Keys } from './keys.js';
 
@@ -24,8 +25,8 @@ export interface HeartbeatsOptions {
   channel: string;
   /** Commands are answered but messages do not arrive. */
   onSilence(): void;
-  /** One server of a Cluster stopped answering: messages may have come through that server. */
-  onServerLost(): void;
+  /** One server of a Cluster stopped answering: messages may have come through that server. @param cause with the address */
+  onServerLost(cause: string): void;
 }
 
 /** What the node knows of one server. */
@@ -135,8 +136,9 @@ export class Heartbeats {
       return !same;
     } catch (error) {
       const wasReached = server.failure === undefined;
-      server.failure = `${addressFor(client, this.#marker(tag))}: ${wordsOf(error as Error)}`;
-      if (wasReached && client instanceof Cluster) onServerLost();
+      const address = addressFor(client, this.#marker(tag));
+      server.failure = `${address}: ${reasonOf(client, address, wordsOf(error as Error))}`;
+      if (wasReached && client instanceof Cluster) onServerLost(server.failure);
       return false;
     }
   }

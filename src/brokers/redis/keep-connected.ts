@@ -1,6 +1,7 @@
 /** Connects an ioredis client, and connects it again when ioredis gives up. Reports why a connection failed. */
 import type { Cluster, Redis } from 'ioredis';
 import { addressOf } from './connections.js';
+import { noteFailure, reasonOf } from './failures.js';
 
 /** Delay before a client that has ended connects again, ms. */
 const DELAY = 100;
@@ -14,16 +15,10 @@ export interface ConnectionEvents {
   closed(cause: string): void;
 }
 
-/** What ioredis says of a server of a Cluster whose connection failed, within a few seconds after it has said why. */
-const CONSEQUENCE = /^(?:Connection is closed\.|timeout)$/;
-/** ms */
-const FEW_SECONDS = 10_000;
-
 /** ioredis gives up (`end`) when a failover is announced while it connects. */
 export function keepConnected(client: Redis | Cluster, events: ConnectionEvents): void {
   let cause = '';
-  /** of a Cluster: why each server failed, and when, by its address */
-  const failures = new Map<string, { message: string; at: number }>();
+  /** of a Cluster: the server of an error */
   const addresses = new WeakMap<Error, string>();
   const connect = () => {
     if (events.wanted()) client.connect().catch(() => {});
@@ -31,18 +26,14 @@ export function keepConnected(client: Redis | Cluster, events: ConnectionEvents)
   // an `error` event without a listener would end the process
   client.on('error', (error: Error & { lastNodeError?: Error }) => {
     const failed = error.lastNodeError ?? error;
-    const address = addresses.get(failed);
-    cause = `${address ?? addressOf(client)}: ${failures.get(address ?? '')?.message ?? failed.message}`;
+    const address = addresses.get(failed) ?? addressOf(client);
+    cause = `${address}: ${reasonOf(client, address, failed.message)}`;
     events.failed(cause);
   });
   // one server of a Cluster: the Cluster may work without it
   client.on('node error', (error: Error, address: string) => {
-    const [before, at] = [failures.get(address), performance.now()];
-    const known = before && at - before.at < FEW_SECONDS && CONSEQUENCE.test(error.message);
-    const { message } = known ? before : error;
-    if (!known) failures.set(address, { message, at });
     addresses.set(error, address);
-    cause = `${address}: ${message}`;
+    cause = `${address}: ${noteFailure(client, address, error.message)}`;
   });
   client.on('close', () => {
     events.closed(cause || `${addressOf(client)}: the connection was closed`);

@@ -64,7 +64,7 @@ export class Link implements NodeChannel {
       survey: this.survey,
       channel: this.#all,
       onSilence: () => this.#silence(),
-      onServerLost: () => this.#subscriber.reconnect(),
+      onServerLost: cause => this.#subscriber.reconnect(cause),
     });
   }
 
@@ -144,7 +144,7 @@ export class Link implements NodeChannel {
   #disconnected(cause: string): void {
     this.#heartbeats.fail(cause);
     // the same fault may have silenced the subscriber
-    this.#subscriber.reconnect();
+    this.#subscriber.reconnect(cause);
     this.#lose(cause);
   }
 
@@ -152,9 +152,12 @@ export class Link implements NodeChannel {
    * The heartbeats are answered and do not come back: the subscriber hangs, or its server is cut off from the others.
    */
   #silence(): void {
-    if (this.#state === 'closed') return;
+    // it is subscribing again already
+    if (this.#state === 'closed' || !this.#subscriber.subscribed) return;
     this.#options.log.warn('Redis delivers no messages: subscribing again');
-    this.#subscriber.reconnect();
+    this.#subscriber.reconnect(
+      `${addressOf(this.#options.connections.subscriber)}: no messages are delivered`,
+    );
     const failure = this.#failure();
     if (failure) this.#lose(failure);
   }
@@ -194,11 +197,12 @@ export class Link implements NodeChannel {
     events.gap();
   }
 
-  /** Why the link does not work; undefined: it works. */
+  /**
+   * Why the link does not work; undefined: it works. A server that does not answer comes first: because of it the
+   * subscriber leaves a server that works.
+   */
   #failure(): string | undefined {
-    if (!this.#subscriber.subscribed)
-      return `${addressOf(this.#options.connections.subscriber)}: no messages are delivered`;
-    return this.#heartbeats.failure;
+    return this.#heartbeats.failure ?? this.#subscriber.failure;
   }
 
   #subscribed(): void {

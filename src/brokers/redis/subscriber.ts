@@ -18,8 +18,12 @@ export class Subscriber {
   /** failed SUBSCRIBE commands in a row */
   #refusals = 0;
   #retry: NodeJS.Timeout | undefined;
-  /** the last error of this connection, with the address, or '' */
+  /** why this connection ends, with the address: its last error, or why it is dropped; '': not known */
   #cause = '';
+  /** why the last subscription ended, with the address, or '' */
+  #lostFor = '';
+  /** whether this connection is dropped: what happens to it from then on is a consequence */
+  #dropped = false;
   /** of this connection; on a Cluster the client has another one before `close` is emitted */
   #address = '';
 
@@ -32,9 +36,11 @@ export class Subscriber {
     client.on('ready', () => this.#subscribe());
     // an `error` event without a listener would end the process
     client.on('error', (error: Error) => {
-      this.#cause = `${addressOf(client)}: ${error.message}`;
+      if (!this.#dropped) this.#cause = `${addressOf(client)}: ${error.message}`;
     });
     client.on('connect', () => {
+      this.#cause = '';
+      this.#dropped = false;
       this.#address = addressOf(client);
     });
     client.on('close', () => {
@@ -51,14 +57,23 @@ export class Subscriber {
     return this.#state === 'subscribed';
   }
 
+  /** Why no messages are received, with the address; undefined: they are. */
+  get failure(): string | undefined {
+    if (this.subscribed) return undefined;
+    return this.#lostFor || `${addressOf(this.#client)}: no messages are delivered`;
+  }
+
   connect(): void {
     this.#client.connect().catch(() => {});
   }
 
-  /** Drops the connection, which may hang, and opens another. */
-  reconnect(): void {
+  /** Drops the connection, which may hang, and opens another. @param cause why, with the address */
+  reconnect(cause: string): void {
     if (this.#state === 'closed') return;
     this.#state = 'connecting';
+    this.#cause = cause;
+    this.#lostFor = cause;
+    this.#dropped = this.#address !== '';
     this.#client.disconnect(true);
   }
 
@@ -80,8 +95,9 @@ export class Subscriber {
         // the connection broke: its `close` event reports the cause
         if (this.#client.status !== 'ready') return;
         // a connection that is being left because of an error refuses commands before it is closed
-        this.#lose(this.#cause || `${addressOf(this.#client)}: SUBSCRIBE: ${wordsOf(error)}`);
-        this.#retryAfter(() => this.reconnect(), ++this.#refusals);
+        const cause = this.#cause || `${addressOf(this.#client)}: SUBSCRIBE: ${wordsOf(error)}`;
+        this.#lose(cause);
+        this.#retryAfter(() => this.reconnect(cause), ++this.#refusals);
       },
     );
   }
@@ -90,6 +106,7 @@ export class Subscriber {
   #lose(cause: string): void {
     if (this.#state === 'closed') return;
     this.#state = 'connecting';
+    this.#lostFor = cause;
     this.#events.lost(cause);
   }
 
