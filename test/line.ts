@@ -49,11 +49,16 @@ const none = (): Faults => ({
   freeAt: 0,
 });
 
+/** How many bytes of one connection are on a line of limited rate, as in a window of TCP: other connections get their share. */
+const WINDOW = 65_536;
+
 /** One direction of one connection. */
 class Flow {
   lost = false;
   readonly #queue: { due: number; item: Buffer | 'end' | 'reset' }[] = [];
   #timer: NodeJS.Timeout | undefined;
+  /** bytes in the queue */
+  #queued = 0;
 
   constructor(
     readonly from: Socket,
@@ -71,12 +76,17 @@ class Flow {
   /** Applies the faults as they are now. */
   update(): void {
     clearTimeout(this.#timer);
-    if (this.faults.stall || this.to.writableNeedDrain) this.from.pause();
+    if (!this.faults.stall) this.#deliverDue();
+    const full = Number.isFinite(this.faults.rate) && this.#queued >= WINDOW;
+    if (this.faults.stall || this.to.writableNeedDrain || full) this.from.pause();
     else this.from.resume();
-    if (this.faults.stall) return;
+  }
+
+  #deliverDue(): void {
     const now = performance.now();
     for (let [next] = this.#queue; next && next.due <= now; [next] = this.#queue) {
       this.#queue.shift();
+      this.#queued -= sizeOf(next.item);
       this.#deliver(next.item);
     }
     const [next] = this.#queue;
@@ -88,7 +98,8 @@ class Flow {
     if (this.lost) return;
     const { faults } = this;
     const last = this.#queue.at(-1)?.due ?? 0;
-    const bytes = typeof item === 'string' ? 0 : item.length;
+    const bytes = sizeOf(item);
+    this.#queued += bytes;
     const arrives = Math.max(performance.now(), faults.freeAt) + (bytes / faults.rate) * 1000;
     faults.freeAt = arrives;
     this.#queue.push({ due: Math.max(last, arrives + faults.delay), item });
@@ -103,6 +114,8 @@ class Flow {
     else this.to.write(item);
   }
 }
+
+const sizeOf = (item: Buffer | 'end' | 'reset') => (typeof item === 'string' ? 0 : item.length);
 
 /** @param target the server's port on 127.0.0.1, or where it is when a client connects */
 export async function line(target: number | (() => number), own: Owner = onTestFinished): Promise<Line> {

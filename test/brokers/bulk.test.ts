@@ -1,8 +1,9 @@
 /** Large values and a slow line to Redis: what one command reads, and what waits for the next. */
-import { beforeAll, expect, test } from 'vitest';
-import type { Backlog, Peek } from '../../src/brokers/broker.js';
+import { beforeAll, expect, test, vi } from 'vitest';
+import type { Backlog, Events, Peek } from '../../src/brokers/broker.js';
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import { Random } from '../chaos/random.js';
+import { until } from '../harness.js';
 import { line } from '../line.js';
 import { onTestFinished, sideBySide } from '../owner.js';
 import { redisServer } from '../redis.js';
@@ -16,10 +17,10 @@ const HISTORY = 40;
 const KB = 1024;
 const log = { info() {}, warn() {} };
 
-async function brokerAt(port: number, history: number): Promise<RedisBroker> {
+async function brokerAt(port: number, history: number, on: Partial<Events> = {}): Promise<RedisBroker> {
   const store = { kind: 'server', url: `redis://127.0.0.1:${port}` } as const;
   const made = new RedisBroker({ store, prefix: 'tagwait', history, wait: 0, node: `at${port}`, log });
-  const events = { entry() {}, gap() {}, held: () => 1, drop() {} };
+  const events = { entry() {}, gap() {}, held: () => 1, drop() {}, ...on };
   await made.start({ ...events, describe: () => ({ id: 'n', held: 0, version: '0', uptime: 0 }) });
   return made;
 }
@@ -85,6 +86,29 @@ test.concurrent('100 values of 256 KB of one key on a line of 4 MB/s are one ans
   expect(backlog).toMatchObject({ lost: 0, cursor: large.long?.at(-1)?.cursor, final: false });
   expect(read(next as Backlog)).toEqual(large.k0);
   expect(broker.status()).toEqual(WELL);
+});
+
+test.concurrent('12 values of 256 KB are set at once, and the line carries 300 KB/s: each is delivered once, and the node is never away', async () => {
+  const slow = await line(port);
+  const [entry, gap] = [vi.fn<Events['entry']>(), vi.fn()];
+  const broker = await brokerAt(slow.port, MANY, { entry, gap });
+  const setter = await brokerAt(port, MANY);
+  onTestFinished(() => Promise.all([broker.close(), setter.close()]).then(() => {}));
+  const watched = Array.from({ length: 12 }, (_, number) => `w${number}`);
+  const backlogs = await Promise.all(watched.map(key => broker.subscribe(key, '')));
+  gap.mockClear();
+  slow.limit('down', 300_000);
+  const stored: [string, string | undefined][] = [];
+  for (const key of watched) stored.push([key, (await store(setter, key, [256 * KB]))[0]?.cursor]);
+  // as long as the line is known to be slow, what is still on it is not read once more
+  const known = watched.map((key, number) => ({ key, position: backlogs[number]?.cursor as string }));
+  await until(async () => (await broker.verify(known)).length === 0);
+  expect(entry.mock.calls.length).toBeLessThan(12);
+  await until(() => entry.mock.calls.length === 12);
+  expect(entry.mock.calls.map(([key, { cursor }]) => [key, cursor])).toEqual(stored);
+  expect([broker.status(), gap.mock.calls]).toEqual([WELL, []]);
+  // and then the newest positions are compared again
+  await until(async () => (await broker.verify(known)).length === 12);
 });
 
 test('sizes, histories and cursors at random: a read gets what was set after its cursor, in order; a peek, all that is kept', async () => {

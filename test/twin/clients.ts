@@ -58,6 +58,7 @@ const COMMANDS = [
   'exists',
   'publish',
   'subscribe',
+  'ping',
   'wait',
   'info',
 ] as const;
@@ -81,6 +82,8 @@ abstract class Stateful extends EventEmitter {
 
 export class FakeClient extends Stateful {
   readonly options = { host: 'fake', port: 0 };
+  /** not the number of bytes: it grows with each piece that arrives */
+  readonly stream = { bytesRead: 0 };
   readonly #line: Line;
   readonly #role: Role;
   readonly #pick: () => Server;
@@ -135,9 +138,10 @@ export class FakeClient extends Stateful {
     if (this.status !== 'ready' || !this.#connection?.writable)
       return Promise.reject(new Error("Stream isn't writeable and enableOfflineQueue options is false"));
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error('Command timed out')), COMMAND_TIMEOUT);
+      const timed = this.#role === 'commands';
+      const timer = timed && setTimeout(() => reject(new Error('Command timed out')), COMMAND_TIMEOUT);
       this.#request(name, args, (error, reply) => {
-        clearTimeout(timer);
+        if (timer) clearTimeout(timer);
         if (error) {
           this.#leaveReplica(error);
           reject(error);
@@ -183,6 +187,7 @@ export class FakeClient extends Stateful {
   #open(server: Server): void {
     const connection = new Connection(server, this.#line, this.#role, {
       data: () => {
+        this.stream.bytesRead++;
         clearTimeout(this.#socketTimer);
         this.#socketTimer = undefined;
         if (this.#pending.size > 0) this.#expectData();

@@ -134,6 +134,7 @@ export class Server {
       case 'exists':
         return names.filter(key => this.store.pttl(key) !== -2).length;
       case 'auth':
+      case 'ping':
         return 'OK';
       case 'publish':
         return this.#publish(args[0] as string, args[1] as string);

@@ -53,6 +53,12 @@ const clientOptions = {
   lazyConnect: true,
 } satisfies RedisOptions;
 
+const subscriberOptions = {
+  autoResubscribe: false,
+  // a PONG waits behind the values before it; a silent connection is destroyed all the same
+  commandTimeout: undefined,
+};
+
 export const NO_CONNECTION = 'there is no connection';
 /** What went wrong with a command, without the names of ioredis's options, which are none of ours. */
 export const wordsOf = ({ message }: Pick<Error, 'message'>): string =>
@@ -104,7 +110,7 @@ function single(store: Exclude<Store, { kind: 'cluster' }>, wait: number): Conne
   return {
     client,
     writer,
-    subscriber: make({ autoResubscribe: false }),
+    subscriber: make(subscriberOptions),
     clients: [...new Set([client, writer])],
   };
 }
@@ -163,7 +169,7 @@ function cluster(store: Extract<Store, { kind: 'cluster' }>, wait: number): Conn
     ...clientOptions,
     ...access(given),
     ...anyMaster(),
-    autoResubscribe: false,
+    ...subscriberOptions,
     retryStrategy: times => {
       Object.assign(subscriber.options, anyMaster());
       return backoff(times);

@@ -8,12 +8,10 @@ import { Cluster } from 'ioredis';
 import type { Logger } from '../../log.js';
 import { DEAD_AFTER, type Survey } from '../survey.js';
 import { addressFor, addressOf, type Connections, wordsOf } from './connections.js';
+import { type Arrivals, Echo } from './echo.js';
 import { reasonOf } from './failures.js';
 import { assertNoCluster, warnOfEviction } from './inspect.js';
 import type { Keys } from './keys.js';
-
-/** An answered heartbeat must come back as a message within this time, ms; otherwise messages are not received. */
-const ECHO_TIMEOUT = 1500;
 
 export interface HeartbeatsOptions {
   connections: Connections;
@@ -23,6 +21,8 @@ export interface HeartbeatsOptions {
   survey: Survey;
   /** the channel of all nodes */
   channel: string;
+  /** the connection that receives it */
+  arrivals: Arrivals;
   /** Commands are answered but messages do not arrive. */
   onSilence(): void;
   /** One server of a Cluster stopped answering: messages may have come through that server. @param cause with the address */
@@ -39,14 +39,16 @@ interface Server {
   received: number;
   /** why the newest heartbeat was not answered; undefined: it was answered */
   failure: string | undefined;
-  /** runs from an answer until the message arrives */
-  echo: NodeJS.Timeout | undefined;
+  /** from an answer until the message arrives */
+  echo: Echo | undefined;
 }
 
 export class Heartbeats {
   readonly #options: HeartbeatsOptions;
   /** by hash tag, see `#tags` */
   readonly #servers = new Map<string, Server>();
+  /** Whether messages arrive late: what they say of other nodes, and of keys, may be out of date. */
+  late = false;
 
   constructor(options: HeartbeatsOptions) {
     this.#options = options;
@@ -71,6 +73,7 @@ export class Heartbeats {
 
   /** The subscriber has subscribed just now: heartbeats that were sent before do not come back. */
   resetEchoes(): void {
+    this.late = false;
     for (const server of this.#servers.values()) {
       server.received = server.sent;
       clearEcho(server);
@@ -84,11 +87,15 @@ export class Heartbeats {
     const missed = count > server.received + 1 && server.received > 0;
     server.received = Math.max(server.received, count);
     clearEcho(server);
+    if (this.late && count === server.sent) {
+      this.late = false;
+      this.#options.survey.listening(true);
+    }
     return missed;
   }
 
   stop(): void {
-    for (const server of this.#servers.values()) clearTimeout(server.echo);
+    for (const server of this.#servers.values()) clearEcho(server);
   }
 
   /** Deletes the node's marker on every server: from then on the node counts as gone. */
@@ -113,7 +120,7 @@ export class Heartbeats {
       if (masters.delete(client.slots[slotOf(String(tag))]?.[0])) tags.push(String(tag));
     for (const [tag, server] of this.#servers) {
       if (tags.includes(tag)) continue;
-      clearTimeout(server.echo);
+      clearEcho(server);
       this.#servers.delete(tag);
     }
     return tags;
@@ -160,16 +167,21 @@ export class Heartbeats {
 
   /** Starts the wait for the message of an answered heartbeat. */
   #expectEcho(server: Server): void {
-    if (server.echo) return;
-    const { sent } = server;
-    server.echo = setTimeout(() => {
-      server.echo = undefined;
-      if (server.received < sent) this.#options.onSilence();
-    }, ECHO_TIMEOUT).unref();
+    const { arrivals, survey, onSilence } = this.#options;
+    server.echo ??= new Echo(arrivals, {
+      late: () => {
+        this.late = true;
+        survey.listening(false);
+      },
+      lost: () => {
+        server.echo = undefined;
+        onSilence();
+      },
+    });
   }
 }
 
 function clearEcho(server: Server): void {
-  clearTimeout(server.echo);
+  server.echo?.clear();
   server.echo = undefined;
 }

@@ -63,6 +63,7 @@ export class Link implements NodeChannel {
       ...options,
       survey: this.survey,
       channel: this.#all,
+      arrivals: this.#subscriber,
       onSilence: () => this.#silence(),
       onServerLost: cause => this.#subscriber.reconnect(cause),
     });
@@ -98,6 +99,11 @@ export class Link implements NodeChannel {
 
   status(): StoreStatus {
     return { up: this.#state === 'subscribed', cause: this.#cause, reconnects: this.reconnects };
+  }
+
+  /** Whether messages arrive late, and none is known to be lost: the line is slow. */
+  get late(): boolean {
+    return this.#subscriber.subscribed && this.#heartbeats.late;
   }
 
   /** @throws {Unavailable} whatever went wrong */

@@ -137,7 +137,7 @@ export class RedisBroker implements Broker {
   async verify(known: readonly Known[]): Promise<string[]> {
     // retries unsubscribes that failed
     this.#subscriptions.resume();
-    return this.#link.do(() => this.#verifier.verify(known));
+    return this.#link.do(() => this.#verifier.verify(known, () => this.#link.late));
   }
 
   async peek(key: string, waiters = true): Promise<Peek> {

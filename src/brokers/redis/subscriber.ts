@@ -1,6 +1,7 @@
 /** The client that receives messages. It subscribes after each reconnect, and retries a failed SUBSCRIBE for ever. */
 import type { Redis } from 'ioredis';
 import { addressOf, backoff, wordsOf } from './connections.js';
+import type { Arrivals } from './echo.js';
 
 export interface SubscriberEvents {
   message(text: string): void;
@@ -10,7 +11,7 @@ export interface SubscriberEvents {
   lost(cause: string): void;
 }
 
-export class Subscriber {
+export class Subscriber implements Arrivals {
   readonly #client: Redis;
   readonly #channels: readonly string[];
   readonly #events: SubscriberEvents;
@@ -61,6 +62,14 @@ export class Subscriber {
   get failure(): string | undefined {
     if (this.subscribed) return undefined;
     return this.#lostFor || `${addressOf(this.#client)}: no messages are delivered`;
+  }
+
+  get arrived(): number {
+    return this.#client.stream?.bytesRead ?? 0;
+  }
+
+  ping(): Promise<unknown> {
+    return this.#client.ping();
   }
 
   connect(): void {

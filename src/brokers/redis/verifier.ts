@@ -28,8 +28,11 @@ export class Verifier {
     this.#registration = registration;
   }
 
-  /** @returns the keys for which this node is not subscribed, or does not have the newest position */
-  async verify(known: readonly Known[]): Promise<string[]> {
+  /**
+   * @param late whether the newest entries may still be on their way to this node: another read of them would make a slow
+   * line slower @returns the keys for which this node is not subscribed, or does not have the newest position
+   */
+  async verify(known: readonly Known[], late: () => boolean): Promise<string[]> {
     const renews = this.#round++ % RENEW_EVERY === 0;
     const max = renews || this.#connections.client instanceof Cluster ? RENEW_BATCH : READ_BATCH;
     const batches: { server: Redis | Cluster; keys: Known[] }[] = [];
@@ -41,17 +44,25 @@ export class Verifier {
       for (const found of await Promise.all(
         batches
           .slice(first, first + CONCURRENCY)
-          .map(({ server, keys }) => this.#verifyBatch(server, keys, renews)),
+          .map(({ server, keys }) => this.#verifyBatch(server, keys, renews, late)),
       ))
         stale.push(...found);
     return stale;
   }
 
-  async #verifyBatch(server: Redis | Cluster, keys: readonly Known[], renews: boolean): Promise<string[]> {
+  async #verifyBatch(
+    server: Redis | Cluster,
+    keys: readonly Known[],
+    renews: boolean,
+    late: () => boolean,
+  ): Promise<string[]> {
     const names = keys.map(({ key }) => this.#keys.watchers(key));
     const watchers = await this.#read(server, names, renews);
     return keys
-      .filter(({ position }, index) => !isCurrent(watchers[index] ?? null, position, this.#node))
+      .filter(({ position }, index) => {
+        const list = watchers[index] ?? null;
+        return late() ? !isListed(list, this.#node) : !isCurrent(list, position, this.#node);
+      })
       .map(({ key }) => key);
   }
 
@@ -95,10 +106,14 @@ export class Verifier {
 export function isCurrent(watchers: string | null, position: string | undefined, node: string): boolean {
   if (watchers === `${position}|${node}`) return true;
   if (watchers === null) return false;
-  const bar = watchers.indexOf('|');
-  if (watchers.slice(0, bar) !== position) return false;
+  return watchers.slice(0, watchers.indexOf('|')) === position && isListed(watchers, node);
+}
+
+/** Whether `watchers` lists the node. @param watchers as of `isCurrent` */
+function isListed(watchers: string | null, node: string): boolean {
+  if (watchers === null) return false;
   return watchers
-    .slice(bar + 1)
+    .slice(watchers.indexOf('|') + 1)
     .split(' ')
     .some(name => name === node || name.startsWith(`${node}@`));
 }
