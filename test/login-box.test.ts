@@ -13,7 +13,7 @@ import { launch } from './chromium.js';
 import { listen, service, set, until } from './harness.js';
 
 vi.setConfig({ testTimeout: 60_000 });
-const LIMIT = 9216;
+const LIMIT = 9300;
 const source = (name: string) => readFileSync(`client/login/${name}.js`, 'utf8');
 /** What a part of the script declares. */
 const from = <T>(name: string, declared: string): T =>
@@ -84,31 +84,50 @@ describe('the QR code', () => {
 });
 
 /** A site with a login page, and what its visitors' browsers sent to it. */
-async function site(attributes = '', { headers = {}, ttl = 120, before = '', body = '' } = {}) {
+async function site(
+  attributes = '',
+  { headers = {}, ttl = 120, before = '', body = '', given = false } = {},
+) {
   const { publicUrl, internalUrl } = await service({ secret: ['0123456789abcdef0123456789abcdef'] });
-  const asked: { path: string; fields: Record<string, string>; headers: Record<string, unknown> }[] = [];
-  const state = { keys: [] as string[], sick: 0 };
+  const asked: {
+    path: string;
+    at: number;
+    fields: Record<string, string>;
+    headers: Record<string, unknown>;
+  }[] = [];
+  const state = { keys: [] as string[], sick: 0, refusal: '<p>no</p>', loads: 0 };
+  const ticket = async () => {
+    const answer = await fetch(`${internalUrl}/status/new`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ ttl }),
+    });
+    const made = (await answer.json()) as { key: string; proof: string; expires: number };
+    state.keys.push(made.key);
+    return { ...made, link: `https://app.example.com/scan?key=${made.key}` };
+  };
   const tag = `<script nonce="abc" src="${publicUrl}/login.js" data-new="/login/new" data-redeem="/login/redeem" data-into="#login" ${attributes}></script>`;
   const html = `<!doctype html><html lang="en"><head><title>Sign in</title><meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark"><script nonce="abc">var heard = [], ended; function done(answer) { ended = answer; } function states(state, info) { heard.push(state + info.trouble); } ${before}</script></head>
 <body><main><h1>Sign in</h1><div id="login"></div>${body || tag}</main></body></html>`;
   const server = createServer(async (request, response) => {
     const path = request.url as string;
-    if (request.method === 'GET')
-      return response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', ...headers }).end(html);
+    if (request.method === 'GET') {
+      if (path === '/') state.loads++;
+      const attributes = given
+        ? Object.entries(await ticket()).map(([name, of]) => `data-${name}="${of}"`)
+        : [];
+      return response
+        .writeHead(200, { 'Content-Type': 'text/html; charset=utf-8', ...headers })
+        .end(html.replace('data-new=', `${attributes.join(' ')} data-new=`));
+    }
     let text = '';
     for await (const chunk of request) text += chunk;
-    asked.push({ path, fields: Object.fromEntries(new URLSearchParams(text)), headers: request.headers });
-    if (state.sick) return response.writeHead(state.sick).end('<p>no</p>');
+    const fields = Object.fromEntries(new URLSearchParams(text));
+    asked.push({ path, at: performance.now(), fields, headers: request.headers });
+    if (state.sick) return response.writeHead(state.sick).end(state.refusal);
     if (path === '/login/redeem') return response.end('{"user":"Ada"}');
-    const answer = await fetch(`${internalUrl}/status/new`, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify({ ttl }),
-    });
-    const ticket = (await answer.json()) as { key: string };
-    state.keys.push(ticket.key);
-    response.end(JSON.stringify({ ...ticket, link: `https://app.example.com/scan?key=${ticket.key}` }));
+    response.end(JSON.stringify(await ticket()));
   });
   const url = await listen(server);
   onTestFinished(() => {
@@ -130,9 +149,13 @@ afterAll(() => browser.close());
 const NONE: string[] = [];
 async function open(
   url: string,
-  options: BrowserContextOptions & { clock?: boolean; expected?: RegExp } = {},
+  options: BrowserContextOptions & {
+    clock?: boolean;
+    expected?: RegExp;
+    heard?: (text: string) => void;
+  } = {},
 ) {
-  const { clock, expected = /^Failed to load resource/, ...more } = options;
+  const { clock, expected = /^Failed to load resource/, heard = () => {}, ...more } = options;
   const context = await browser.newContext({
     viewport: { width: 390, height: 844 },
     reducedMotion: 'reduce',
@@ -143,7 +166,11 @@ async function open(
   if (clock) await page.clock.install();
   const complaints: string[] = [];
   page.on('pageerror', error => complaints.push(String(error)));
-  page.on('console', line => /error|warning/.test(line.type()) && complaints.push(line.text()));
+  page.on('console', line => {
+    if (!/error|warning/.test(line.type())) return;
+    complaints.push(line.text());
+    if (!/favicon|Failed to load/.test(line.text())) heard(line.text());
+  });
   onTestFinished(() => expect.soft(complaints.filter(text => !expected.test(text))).toEqual(NONE));
   await page.goto(url);
   return page;
@@ -272,6 +299,52 @@ describe('a login', () => {
     await shows(page, 'waiting well');
   });
 
+  test.each([0, 1, -5, '"soon"', '"1"', true, null, '1e999', '{}', '[1]'])(
+    'a site that says retry %s is asked no more than once a second',
+    async retry => {
+      const stand = await site('', { before: 'Math.random = () => 0.5;' });
+      Object.assign(stand, { sick: 503, refusal: `{"retry":${retry}}` });
+      await open(stand.url);
+      await until(() => stand.asked.length === 4);
+      const [first, , , fourth] = stand.asked.map(({ at }) => at) as [number, number, number, number];
+      expect(fourth - first).toBeGreaterThan(2900);
+    },
+  );
+
+  test.each([
+    [20_000, 20],
+    [60_000, 60],
+    [3e9, 60],
+    [1e300, 60],
+  ])('a site that says retry %d is asked again after %d seconds', async (retry, seconds) => {
+    const stand = await site();
+    Object.assign(stand, { sick: 429, refusal: `{"retry":${retry}}` });
+    const page = await open(stand.url, { clock: true });
+    await shows(page, 'loading busy');
+    await page.clock.runFor((seconds - 1) * 1000);
+    await page.evaluate(() => fetch('/other', { method: 'POST' })); // what was asked before this one has come
+    expect(stand.asked.map(({ path }) => path)).toEqual(['/login/new', '/other']);
+    await page.clock.runFor(1100);
+    await until(() => stand.asked.length === 3);
+  });
+
+  test('the redeem goes on for a minute, however soon the site says it should', async () => {
+    const stand = await site();
+    const page = await open(stand.url, { clock: true });
+    await shows(page, 'waiting');
+    const begun = await page.evaluate(() => Date.now());
+    Object.assign(stand, { sick: 503, refusal: '{"retry":1}' });
+    await stand.say({ state: 'approved', code: 'once' }, true);
+    await until(async () => {
+      await page.clock.runFor(500);
+      return stand.redeemed().length >= 30 || (await page.locator('.tagwait-failed').count()) > 0;
+    });
+    expect((await page.evaluate(() => Date.now())) - begun).toBeGreaterThan(28_000);
+    stand.sick = 0;
+    await page.clock.runFor(1500);
+    await shows(page, 'done');
+  });
+
   test('the redeem is repeated when it had no good answer, and not when it was refused', async () => {
     const stand = await site('data-then="/welcome"');
     const page = await open(stand.url, { clock: true });
@@ -377,6 +450,71 @@ describe('a page', () => {
       ...['loading', 'waiting', 'approved', 'done', 'loading', 'waiting'],
     ]);
   });
+
+  describe('in a browser without XMLHttpRequest', () => {
+    const before = 'window.XMLHttpRequest = undefined;';
+    const expected = /^tagwait: no XMLHttpRequest|^Failed to load|ERR_FAILED/;
+
+    test('is not loaded again by itself when it has no ticket, and says so', async () => {
+      const stand = await site('', { before });
+      const said: string[] = [];
+      const page = await open(stand.url, { expected, heard: text => said.push(text) });
+      await shows(page, 'failed');
+      expect(said).toEqual(['tagwait: no XMLHttpRequest, data-key']);
+      await page.getByRole('button', { name: 'New code' }).click();
+      await until(() => stand.loads === 2);
+      await shows(page, 'failed');
+      expect([stand.loads, stand.asked.length]).toEqual([2, 0]);
+    });
+
+    test('is loaded again by the button alone, when its code has ended or may be lost', async () => {
+      const stand = await site('data-onstate="states"', { before, given: true });
+      const page = await open(stand.url, { expected, clock: true });
+      await shows(page, 'waiting');
+      await page.clock.fastForward(123_000);
+      await shows(page, 'expired');
+      await page.clock.runFor(5000);
+      expect(await page.evaluate('heard')).toEqual(['waiting', 'expired']);
+      await page.getByRole('button', { name: 'New code' }).click();
+      await until(() => stand.loads === 2);
+      await shows(page, 'waiting well');
+
+      await page.route('**/status/get*', route => route.abort());
+      await stand.say({ state: 'nothing' });
+      await until(async () => {
+        await page.clock.fastForward(3000);
+        return (await said(page)) === 'No connection…';
+      });
+      await page.unroute('**/status/get*');
+      await until(async () => {
+        await page.clock.fastForward(3000);
+        return (await said(page)) === 'Code expired';
+      });
+      await page.clock.runFor(5000);
+      expect([stand.loads, stand.asked.length]).toEqual([2, 0]);
+    });
+  });
+
+  test.each(['its tag', 'an object'])(
+    'whose scripts add to the prototype of all objects shows and sends nothing of that: options by %s',
+    async by => {
+      const before = `for (const name of ['url', 'signal', 'since', 'onclick', 'style', 'retry', 'csrf'])
+        Object.defineProperty(Object.prototype, name, { value: 'http://127.0.0.1:9/#added', writable: true, enumerable: true });`;
+      const options = "{ new: '/login/new', redeem: '/login/redeem', into: '#login' }";
+      const stand = await site('', { before });
+      const body = `<script nonce="abc" src="${stand.publicUrl}/login.js"></script><script>tagwaitLogin(${options})</script>`;
+      const other = by === 'its tag' ? stand : await site('', { before, body });
+      const page = await open(other.url);
+      const sent: string[] = [];
+      page.on('request', request => sent.push(request.url()));
+      await shows(page, 'waiting');
+      expect(await page.locator('#login').innerHTML()).not.toContain('added');
+      expect(other.asked.map(({ fields }) => fields)).toEqual([{}]);
+      expect(other.asked[0]?.headers).not.toHaveProperty('x-csrf-token');
+      await until(() => sent.some(url => url.includes('/status/get')));
+      expect(sent.filter(url => url.startsWith('http://127.0.0.1:9'))).toEqual(NONE);
+    },
+  );
 
   test('that is replaced without a load: the box goes with its tag, and redeems nothing', async () => {
     const { url, say, redeemed } = await site('data-then="/inside" data-onstate="states"');

@@ -15,8 +15,8 @@ beforeAll(async () => {
 });
 afterAll(() => browser.close());
 
-type Answer = number | { type: string; body: string };
-/** A site that answers each POST with the status in `answers`, 200 by default, or with 200 and a body; and its page on a phone. */
+type Answer = number | { status?: number; type: string; body: string };
+/** A site that answers each POST with the status in `answers`, 200 by default, or with a body; and its page on a phone. */
 async function phone(
   answers: Record<string, Answer>,
   show: object = {},
@@ -40,7 +40,7 @@ async function phone(
     request.resume();
     const answer = answers[path] ?? 200;
     if (typeof answer === 'object')
-      return response.writeHead(200, { 'Content-Type': answer.type }).end(answer.body);
+      return response.writeHead(answer.status ?? 200, { 'Content-Type': answer.type }).end(answer.body);
     response.writeHead(answer).end(JSON.stringify({ show, created: 1_800_000_000 }));
   });
   const url = await listen(server);
@@ -97,6 +97,27 @@ test.each([
   answers['/scan'] = 410;
   await page.reload();
   await heading(page, text);
+});
+
+const TAKEN = 'Another phone has scanned this code.';
+test.each([
+  ['Decline', '/deny', '{"reason":"approved"}', 'Confirmed. Continue on the other screen.'],
+  ['Sign in', '/approve', '{"reason":"denied"}', 'Declined. Nobody was signed in.'],
+  ['Sign in', '/approve', '{"reason":"taken"}', TAKEN],
+  ['Decline', '/deny', '{"reason":["approved","toString"]}', TAKEN],
+  ['Decline', '/deny', '{}', TAKEN],
+  ['Sign in', '/approve', 'no JSON', TAKEN],
+])('says what was decided elsewhere: "%s" where %s is 409 with %s', async (button, path, body, text) => {
+  const answers: Record<string, Answer> = { [path]: { status: 409, type: 'application/json', body } };
+  const { page } = await phone(answers);
+  await page.getByRole('button', { name: button, exact: true }).click();
+  await heading(page, text);
+  const state = text === TAKEN ? 'taken' : text.slice(0, 4) === 'Conf' ? 'approved' : 'denied';
+  expect(await page.getAttribute('.tagwait-ask', 'class')).toBe(`tagwait-ask tagwait-${state}`);
+  // and again when the page is loaded again
+  answers['/scan'] = 410;
+  await page.reload();
+  await heading(page, text === TAKEN ? 'Code expired. Scan the new one.' : text);
 });
 
 test('repeats a call three times without a good answer, and then offers to try again', async () => {

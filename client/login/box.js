@@ -2,9 +2,11 @@
  * The login as the page sees it: one state, one ticket, one watch. The states: loading, waiting, scanned, approved and
  * done; expired, denied and failed end in a button. In loading, waiting and scanned there may be trouble: busy, offline.
  */
-var RENEWALS = 5; // codes that follow by themselves, so that a page left open does not ask all night
+// Codes that follow by themselves, so that a page left open does not ask all night. An engine without XMLHttpRequest is given
+// its ticket by the page, and a new one by a new page: only the button loads that, or a page would load itself for ever.
+var RENEWALS = window.XMLHttpRequest ? 5 : 0;
 var LATE = 1000; // ms that a code lives longer here than on the service: a scan in the last moment counts
-var TRIES = 10; // of the redeem, when no answer comes: as long as the code lives, a minute
+var MINUTE = 60000; // ms: how long the code of a redeem lives, and the most that a site's `retry` counts for
 
 /** @param option reads an option @param url the service @param nonce of the page's policy */
 function begin(option, tag, url, nonce) {
@@ -69,7 +71,7 @@ function begin(option, tag, url, nonce) {
 
   function again() {
     renewed = 0;
-    renew();
+    window.XMLHttpRequest ? renew() : location.reload();
   }
 
   function follow() {
@@ -82,16 +84,19 @@ function begin(option, tag, url, nonce) {
   function renew() {
     var tries = 0;
     leave();
-    // an engine without it is given the ticket by the page, and a new one by a new page
-    if (!window.XMLHttpRequest) return location.reload();
+    if (!window.XMLHttpRequest) {
+      if (ticket) return become('expired');
+      if (window.console) console.error('tagwait: no XMLHttpRequest, data-key');
+      return become('failed');
+    }
     var ask = mine(function () {
-      post(option, 'new', {}, answered);
+      post(option, 'new', '', answered);
     });
     var answered = mine(function (status, answer, date) {
       if (status === 200 && answer.key && answer.link) return show(answer, date);
       if (refused(status)) return become('failed');
       become('loading', status ? 'busy' : 'offline');
-      setTimeout(ask, answer.retry || (500 + Math.random() * 1000) * Math.min(++tries, 20));
+      setTimeout(ask, waitOf(answer, (500 + Math.random() * 1000) * Math.min(++tries, 20)));
     });
     become('loading');
     ask();
@@ -125,7 +130,7 @@ function begin(option, tag, url, nonce) {
     var said = value && value.state;
     if (said === 'scanned') become(said);
     if (said === 'denied') become(said);
-    if (said === 'approved') redeem({ key: ticket.key, code: value.code });
+    if (said === 'approved') redeem('&key=' + ticket.key + '&code=' + encodeURIComponent(value.code));
   }
 
   /** State of the watch. After `offline` the service may have restarted and lost this code, so a new one is requested. */
@@ -155,10 +160,10 @@ function begin(option, tag, url, nonce) {
   /** Posts the code. The backend gives it as the `id` too, so that a repeat is answered as the first was. */
   function redeem(fields) {
     var tries = 0;
+    var end = +new Date() + MINUTE;
     become('approved');
     // an engine without it goes there: the code is good once, and for this visitor alone
-    if (!window.XMLHttpRequest)
-      return (location.href = option('redeem') + '?key=' + fields.key + '&code=' + fields.code);
+    if (!window.XMLHttpRequest) return (location.href = option('redeem') + fields.replace('&', '?'));
     var ask = mine(function () {
       post(option, 'redeem', fields, answered);
     });
@@ -167,8 +172,8 @@ function begin(option, tag, url, nonce) {
         become('done');
         tell(option, 'ondone', answer);
         if (option('then')) location.href = option('then');
-      } else if (refused(status) || ++tries > TRIES) become('failed');
-      else setTimeout(ask, answer.retry || 1000 * tries);
+      } else if (new Date() > end || refused(status)) become('failed');
+      else setTimeout(ask, waitOf(answer, 1000 * ++tries));
     });
     ask();
   }
@@ -199,6 +204,12 @@ function begin(option, tag, url, nonce) {
   }
 
   return { again: again, stop: stop };
+}
+
+/** ms until the next try: what the site says, but at least a second and at most a minute; else the usual. */
+function waitOf(answer, usual) {
+  var ms = answer.retry;
+  return ms < 1 / 0 && ms === +ms ? Math.min(Math.max(ms, 1000), MINUTE) : usual;
 }
 
 /** Asking again would be answered the same. */

@@ -24,12 +24,12 @@ const settings = {
 const SCRIPTS = {
   login: {
     parts: '../tagwait icons draw texts qr elements tag box look main',
-    letters: 'aeuotrsfidnglphbcyMJwRzACN$VTZSOWjvkmqHKPLxXGFIQ_UBEDY',
-    limit: 9216,
+    letters: 'teaosrfcuygilphbdqMJEFkjBNCPwzRLXOWZADnQSxGYv_mHUVKIT$',
+    limit: 9300,
   },
   phone: {
     parts: 'phone-texts phone-look tag elements icons phone',
-    letters: 'etiaodsluvfyABgchmbMrSkxqNnDpKUWFEZ_wJXjOHYQR$GIVzTCPL',
+    letters: 'edioarncgsSvyLtpbflmuMhx$PAjwJT_QXRkzEWDIYFCZVqHKUBGNO',
     limit: 6912,
   },
 };

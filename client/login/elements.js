@@ -21,7 +21,7 @@ function say(element, text) {
 }
 
 function attributes(element, values) {
-  for (var name in values) element.setAttribute(name, values[name]);
+  for (var name in values) if (valueIn(values, name)) element.setAttribute(name, values[name]);
 }
 
 /** @param parts the attributes of its paths @returns undefined in engines without SVG */

@@ -28,7 +28,7 @@ function browserOf(text) {
   return name && system ? (names[name] || name) + ' (' + system + ')' : text;
 }
 
-/** The step that this tab has taken for a key, also after a reload; undefined without storage. @param state is noted */
+/** How this tab has seen a login decided, also after a reload; undefined without storage. @param state is noted */
 function taken(key, state) {
   try {
     if (state) sessionStorage.setItem('tagwait ' + key, state);
@@ -69,7 +69,7 @@ function questionOf(texts, show) {
 function rowsOf(show, created, texts) {
   var rows = [];
   for (var name in show) {
-    var text = shown(show[name], 200, texts.dir);
+    var text = shown(valueIn(show, name), 200, texts.dir);
     if (text) rows.push([/^(site|browser|place)$/.test(name) ? texts[name] : name, text]);
   }
   var date = new Date(created * 1000);
@@ -96,7 +96,7 @@ function outcome(status) {
 /** @param option reads an option of the tag */
 function ask(option, parent, before) {
   var texts = textsOf(option);
-  var fields = { key: option('key', keyOf()) };
+  var key = option('key', keyOf());
   var root = call('createElement', 'div');
   var login;
   var tries = 0; // of a call that got no good answer
@@ -124,7 +124,7 @@ function ask(option, parent, before) {
 
   /** Posts the key. A page as the answer counts as 401: a sign-in, to which the site has sent the call on. */
   function send(name, then) {
-    post(option, name, fields, function (status, answer, _, request) {
+    post(option, name, '&key=' + encodeURIComponent(key), function (status, answer, _, request) {
       then(status > 199 && status < 300 && /^\s*</.test(request.responseText) ? 401 : status, answer);
     });
   }
@@ -133,25 +133,28 @@ function ask(option, parent, before) {
     return function () {
       var buttons = root.getElementsByTagName('button');
       for (var i = buttons.length; i--; ) buttons[i].disabled = true;
-      send(name, function (status) {
-        if (status > 199 && status < 300) done(name);
-        else refused(status, step(name));
+      send(name, function (status, answer) {
+        if (status > 199 && status < 300) done(name === 'deny' ? 'denied' : 'approved');
+        else refused(status, step(name), answer.reason);
       });
     };
   }
 
-  /** @param name `approve` or `deny` */
-  function done(name) {
-    var state = name === 'deny' ? 'denied' : 'approved';
-    taken(fields.key, name);
+  /** @param state `approved` or `denied` */
+  function done(state) {
+    taken(key, state);
     title(state, texts[state]);
   }
 
-  /** @param retry is called where asking again may help: three times, and then by a button */
-  function refused(status, retry) {
+  /**
+   * @param retry is called where asking again may help: three times, and then by a button
+   * @param reason of a conflict: it may have been decided already, for example in another tab
+   */
+  function refused(status, retry, reason) {
     var signin = option('signin');
     if (status === 401 && signin)
       location.href = signin.replace('{here}', encodeURIComponent(location.pathname + location.search));
+    else if (status === 409 && /^(approved|denied)$/.test(reason)) done(reason);
     else trouble(outcome(status), retry);
   }
 
@@ -185,7 +188,7 @@ function ask(option, parent, before) {
     title('loading', texts.busy);
     send('scan', function (status, answer) {
       login = answer;
-      var before = taken(fields.key);
+      var before = taken(key);
       if (status === 200) question();
       // a phone reloads the page that it has put away: the answer is 410 then
       else if (status === 410 && before) done(before);

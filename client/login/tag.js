@@ -26,11 +26,15 @@ function ownTag(name) {
   return found;
 }
 
+/** A property; null for what a script has added to the prototype of all objects. */
+function valueIn(object, name) {
+  return object[name] === {}[name] ? null : object[name];
+}
+
 /** Reads an option: of an object, or `data-…` of the tag. */
 function optionsOf(tag, given) {
   return function (name, fallback) {
-    var value = given && given[name];
-    if (value == null && !given && tag) value = tag.element.getAttribute('data-' + name);
+    var value = given ? valueIn(given, name) : tag && tag.element.getAttribute('data-' + name);
     return value == null ? fallback : value;
   };
 }
@@ -71,6 +75,7 @@ function place(into, then) {
 /**
  * Posts a form to the page's own site.
  * @param name of the option with the path
+ * @param fields `&name=value` of each
  * @param done is given the status (0: no answer), the answer if it is JSON, the date of the answer, and the request
  */
 function post(option, name, fields, done) {
@@ -83,7 +88,6 @@ function post(option, name, fields, done) {
     }
   } catch (e) {} // no such cookie, none to be read in a sandbox, or one that is sent as it is
   var body = option('csrf-field') ? option('csrf-field') + '=' + encodeURIComponent(token) : '';
-  for (var field in fields) body += '&' + field + '=' + encodeURIComponent(fields[field]);
   request.open('POST', option(name), true);
   request.setRequestHeader('Content-Type', 'application/x-www-form-urlencoded');
   request.setRequestHeader('Accept', 'application/json');
@@ -108,5 +112,5 @@ function post(option, name, fields, done) {
   request.onreadystatechange = function () {
     if (request.readyState === 4) over(request.status);
   };
-  request.send(body);
+  request.send(body + fields);
 }
