@@ -62,7 +62,7 @@ const settings = {
     lhs_constants: false,
   },
   // cspell:disable-next-line
-  mangle: namesOf('eixansLtryV_BThcovjGpP$kRMSWfQdECbNAgwXYluUODZImHzFKqJ'),
+  mangle: namesOf('eatisndpryTmIDkcoCjl$KOEBNHwZhQLUxSAb_JRMgPGvfuqXWzYFV'),
   format: { keep_quoted_props: true },
 };
 

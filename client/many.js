@@ -140,7 +140,6 @@ function createMany(window, document, included) {
   function read(answer, options) {
     var line = options.line;
     var code = answer.code;
-    if (!line) return code; // of a tag, which has a poll of its own
     var of = line.of;
     var several = of.length > 1;
     var one = of[0];
@@ -180,7 +179,7 @@ function createMany(window, document, included) {
     return code;
   }
 
-  function lineFor(one, options) {
+  function lineFor(one) {
     for (var i = 0; i < lines.length; i++) {
       var line = lines[i];
       var room = line.of.length < 16;
@@ -189,29 +188,30 @@ function createMany(window, document, included) {
         size += bytes(line.of[j]);
         if (line.of[j].key === one.key) room = false;
       }
-      if (
-        room &&
-        size < 1900 &&
-        line.url === options.url &&
-        line.nonce === options.nonce &&
-        line.hold === options.hold
-      )
+      if (room && size < 1900 && line.url === one.url && line.nonce === one.nonce && line.hold === one.hold)
         return line;
     }
-    lines.push((line = { of: [], url: options.url, nonce: options.nonce, hold: options.hold }));
+    lines.push((line = { of: [], url: one.url, nonce: one.nonce, hold: one.hold }));
     return line;
   }
 
   function watch(key, options) {
     options = options || {};
-    var signal = options.signal;
+    // not what a script has added to the prototype of all objects
+    function option(name) {
+      return options[name] === lines[name] ? undefined : options[name];
+    }
+    var signal = option('signal');
     var one = {
       key: key,
-      since: options.since || '',
-      proof: options.proof || '',
+      url: option('url'),
+      nonce: option('nonce'),
+      hold: option('hold'),
+      since: option('since') || '',
+      proof: option('proof') || '',
       tell: function (name, a, b) {
         try {
-          if (options[name]) options[name](a, b);
+          if (option(name)) options[name](a, b);
         } catch (e) {
           setTimeout(function () {
             throw e;
@@ -232,7 +232,7 @@ function createMany(window, document, included) {
       one.self.ended = new Promise(function (resolve) {
         one.settle = resolve;
       });
-    one.line = lineFor(one, options);
+    one.line = lineFor(one);
     one.line.of.push(one);
     renew(one.line);
     if (signal) {

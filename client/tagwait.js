@@ -20,8 +20,8 @@ function create(window, document, included, read) {
   // last one that is not watched yet. Where errors have a stack it must hold that address: an injected element has not run.
   var list = included ? methods.getElementsByTagName.call(document, 'script') : '';
   var stack = new Error().stack;
-  var tag;
   var origin = '';
+  var tag;
   for (var i = list.length; i--; ) {
     var element = list[i];
     var found = /^([^/]*\/\/[^/]+)[^?#]*\/client(\/\d[^/]*)?\.js\b/.exec(element.src);
@@ -49,10 +49,10 @@ function create(window, document, included, read) {
 
   // `options` is an object, or the tag itself.
   function watch(key, options) {
-    options = options || {};
+    options = options || calls;
+    var lists = read && options !== tag; // key, since and proof of many.js are lists, encoded
     var path = 'w' + watches++;
     calls[path] = onEvent; // with the functions that answers call
-    var nonce = option('nonce') || (tag && tag.nonce);
     var polls = 0; // so far; also the newest poll's number
     var age = now() + Math.random(); // of this tab: the oldest three hold as long as they like
     var beat = now(); // when `pulse` ran last
@@ -67,36 +67,6 @@ function create(window, document, included, read) {
     // the poll in flight. cap: seconds that a hold may last behind a proxy that cut one after `cut` ms.
     var asked, cap, channel, script, ended, full, live, hold, cut, older, state;
 
-    function option(name) {
-      return options.getAttribute ? options.getAttribute('data-' + name) : options[name];
-    }
-
-    function stop() {
-      tell = now; // nothing is reported any more
-      end('stopped');
-    }
-
-    function end(reason, error) {
-      if (ended) return;
-      ended = 1;
-      calls[path] = now; // nothing more is heard or answered
-      pause();
-      settle(reason);
-      if (error) tell('onerror', error);
-      become('ended');
-      tell('onend', reason);
-    }
-
-    // From here on the element's events mean nothing. A poll that is still held is dropped: a script request cannot be
-    // cancelled, and would keep one of the browser's six connections to the service.
-    function retire() {
-      var old = script;
-      var drop = live;
-      live = script = 0;
-      if (old && old.parentNode) old.parentNode.removeChild(old);
-      if (drop) retire(load(drop));
-    }
-
     // Loads a URL as a script: as the last child of the root, which pages without a head have too, and sandboxes do not
     // watch. In a page of plain XML only an element of the root's namespace is a script.
     function load(text) {
@@ -106,7 +76,7 @@ function create(window, document, included, read) {
           ? methods.createElementNS.call(document, root.namespaceURI, 'script')
           : methods.createElement.call(document, 'script'));
         element.src = policy.createScriptURL(text);
-        element.nonce = nonce;
+        element.nonce = option('nonce') || (tag && tag.nonce);
         // Load and error are hints: some engines fire both, some neither. Only the call counts.
         element.onerror = element.onload = function () {
           if (element === script) failed((live = 0));
@@ -117,16 +87,13 @@ function create(window, document, included, read) {
       }
     }
 
-    // A throwing handler is the page's business, not the loop's. A tag's handlers are names, looked up late.
-    function tell(name, a, b) {
-      var handler = option(name);
-      try {
-        if (handler) (handler.split ? window[handler] : handler)(a, b);
-      } catch (e) {
-        setTimeout(function () {
-          throw e;
-        });
-      }
+    // None is what a script of the page has added to the prototype of all objects. @param none is never given
+    function option(name, none) {
+      return options === tag
+        ? tag.getAttribute('data-' + name)
+        : options[name] !== calls[name]
+          ? options[name]
+          : none;
     }
 
     // What the browser says: an event, or the reports of a ReportingObserver; 0: it slept.
@@ -161,9 +128,9 @@ function create(window, document, included, read) {
     // left. The jitter: the pages of a node that dies do not come back in the same moment.
     function failed(answer) {
       var took = now() - asked;
-      var error = answer || { code: 'failed', message: 'offline', retry: delay };
+      var error = answer || { code: 'failed', retry: delay, message: 'offline' };
       error.retry += Math.random() * 1000;
-      if (hold !== 1 && !answer && took > 2000) {
+      if (!answer && hold !== 1 && took > 2000) {
         // Cut twice after the same time: a proxy's limit. Four fifths of it pass. But browsers send a poll that was cut
         // again by themselves, Firefox nine times: the limit may be far less than what it took, and than the hold too.
         if (took - cut < 500) cap = (Math.min(due - asked, took * 4) / 5000) | 0;
@@ -177,6 +144,32 @@ function create(window, document, included, read) {
         become(answer ? 'busy' : 'offline');
         tell('onerror', error);
       }
+    }
+
+    function end(reason, error) {
+      if (ended) return;
+      ended = 1;
+      calls[path] = now; // nothing more is heard or answered
+      pause();
+      settle(reason);
+      if (error) tell('onerror', error);
+      become('ended');
+      tell('onend', reason);
+    }
+
+    // From here on the element's events mean nothing. A poll that is still held is dropped: a script request cannot be
+    // cancelled, and would keep one of the browser's six connections to the service.
+    function retire() {
+      var old = script;
+      var drop = live;
+      script = live = 0;
+      if (old && old.parentNode) old.parentNode.removeChild(old);
+      if (drop) retire(load(drop));
+    }
+
+    function stop() {
+      tell = now; // nothing is reported any more
+      end('stopped');
     }
 
     function ask() {
@@ -211,9 +204,9 @@ function create(window, document, included, read) {
         var before = since;
         // A drop is answered through the same function. And where the chain has moved on, whatever this says is known, or
         // will be said again.
-        if (!(script && number === polls ? !(live = 0) : fresh) || from !== since || ended) return;
+        if (!(number === polls && script ? !(live = 0) : fresh) || from !== since || ended) return;
         retire();
-        if (read) code = read(answer, options);
+        if (lists) code = read(answer, options);
         self.expires = now() + answer.left * 1000 || self.expires;
         if (code > -2) {
           delay = 250;
@@ -222,19 +215,20 @@ function create(window, document, included, read) {
           var values = fresh ? (answer.earlier || []).concat([answer.data]) : '';
           for (; values.length && !ended; answer.lost = 0)
             tell('onvalue', values.shift(), {
-              lost: answer.lost | 0,
               cursor: values.length ? before : since,
+              lost: answer.lost | 0,
               'final': !values.length && !!answer['final']
             });
           // The backend waits for a proof that the handlers ran, for every value: one poll more, which is not dropped.
           if (answer.receipt > values.length) pause((live = ask()));
           if (answer['final']) end('final');
-          if (ended) return;
-          // Straight from the callback, because a hidden tab's timers crawl; but never round and round on nothing.
-          // A hidden tab without a place naps between its polls.
-          due = older > 2 && document.hidden ? 5000 : 1000;
-          if (fresh || now() - asked > due / 2) ask();
-          else due += asked;
+          if (!ended) {
+            // Straight from the callback, because a hidden tab's timers crawl; but never round and round on nothing.
+            // A hidden tab without a place naps between its polls.
+            due = older > 2 && document.hidden ? 5000 : 1000;
+            if (fresh || now() - asked > due / 2) ask();
+            else due += asked;
+          }
         } else if (answer.retry) failed(answer);
         // the hold that was learned is longer than the service's own
         else if (code < -3 && cap) failed((cap = 0));
@@ -253,16 +247,32 @@ function create(window, document, included, read) {
         registry +
         number +
         path +
-        '&since=' +
-        [since] +
         '&proof=' +
-        [option('proof')] +
+        (lists ? options.proof : escape([option('proof')])) +
+        '&since=' +
+        (lists ? since : escape([since])) +
         '&key=' +
-        (read ? key : escape(key)) +
-        (hold == null ? '' : '&hold=' + hold);
+        (lists ? key : escape(key)) +
+        (hold == null ? '' : '&hold=' + escape(hold));
       load(text);
       if (!state) become('waiting');
-      live = text.replace('&poll', '&drop');
+      live = text.replace('poll=', 'drop=');
+    }
+
+    function become(next) {
+      if (next !== state) tell('onstate', (state = next));
+    }
+
+    // A throwing handler is the page's business, not the loop's. A tag's handlers are names, looked up late.
+    function tell(name, a, b) {
+      var handler = option(name);
+      try {
+        if (handler) (handler.split ? window[handler] : handler)(a, b);
+      } catch (e) {
+        setTimeout(function () {
+          throw e;
+        });
+      }
     }
 
     // Four times a second: the one timer, by the wall clock. A gap: the device slept. Backwards: the clock was put back, and
@@ -276,14 +286,10 @@ function create(window, document, included, read) {
       if (beat + 10000 < now()) onEvent(0);
       // Not while a young poll may say that it is the clock that was put forward.
       if (self.expires < now() && now() - asked > 500) end('expired');
-      else if (due < now() || beat > now() || (!polls && document.readyState === 'complete'))
+      else if (due < now() || beat > now() || (polls < 1 && document.readyState === 'complete'))
         (script ? failed : ask)();
       beat = now();
       setTimeout(pulse, 250);
-    }
-
-    function become(next) {
-      if (state !== next) tell('onstate', (state = next));
     }
 
     function pause() {
@@ -301,10 +307,7 @@ function create(window, document, included, read) {
       tell = Zone.current.wrap(tell);
       pulse = Zone.root.wrap(pulse);
     } catch (e) {} // no zone.js (Angular has it), or an element with that id
-    if (signal) {
-      if (signal.aborted) stop();
-      signal.addEventListener('abort', stop);
-    }
+    if (signal) signal.addEventListener('abort', stop, signal.aborted && stop());
     setTimeout(pulse, 25); // a moment after load
     return self;
   }
@@ -325,7 +328,7 @@ function create(window, document, included, read) {
 
   // Nothing but the tag: its data-… are the key and the options.
   // Once for each tag: a script that comes after its own has been replaced takes the one in its place for its own.
-  if (tag && (i = tag.getAttribute('data-key'))) tag.tagwait = tag.tagwait || watch(i, tag);
+  if (tag && (list = tag.getAttribute('data-key')) != null) tag.tagwait = tag.tagwait || watch(list, tag);
 
   return { watch: watch };
 }

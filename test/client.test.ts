@@ -38,6 +38,83 @@ describe('what it asks', () => {
     expect(page.drops[0]?.src).toBe(second.src.replace('&poll=', '&drop='));
   });
 
+  test('each option is one parameter, whatever is in it', () => {
+    const page = new Page();
+    const odd = 'a&key=other#b%41=c';
+    page.watch('k', { proof: odd, since: odd, hold: odd });
+    const all = [...new URL(page.newest.src).searchParams];
+    page.answer(TIMEOUT);
+    page.pass(2000);
+    for (const asked of [all, [...page.asked]]) {
+      expect(asked.map(([name]) => name).sort()).toEqual([
+        'callback',
+        'hold',
+        'key',
+        'poll',
+        'proof',
+        'since',
+      ]);
+      expect(Object.fromEntries(asked)).toMatchObject({ key: 'k', proof: odd });
+    }
+    expect(Object.fromEntries(all).since).toBe(odd);
+    expect(page.asked.get('hold')).toBe(odd);
+  });
+
+  test.each(['tagwait', 'many'] as const)(
+    '%s: an option that a script has added to the prototype of all objects is none',
+    name => {
+      const page = new Page({}, {}, undefined, name);
+      const added = ['url', 'nonce', 'since', 'hold', 'proof', 'signal', 'line', 'getAttribute'];
+      page.run(`${JSON.stringify(added)}.forEach(name => { Object.prototype[name] = 'https://evil.example'; });
+        ['onvalue', 'onstate', 'onerror', 'onend'].forEach(name => { Object.prototype[name] = () => { bad = 1; }; });
+        tagwait.watch('a', { proof: 'p' }); tagwait.watch('b');`);
+      page.pass(100);
+      page.answer({ code: 0, data: 1, cursor: 'e-1', ...(name === 'many' && { key: 'a' }) });
+      for (const { src, nonce } of [...page.polls, ...page.drops]) {
+        expect(src).toMatch(/^https:\/\/status\.example\.com\/status\/get\?/);
+        expect(src).not.toContain('evil');
+        expect(nonce).toBeUndefined();
+      }
+      expect(page.polls.length).toBeGreaterThan(1);
+      expect(page.window).not.toHaveProperty('bad');
+    },
+  );
+
+  test.each(['tagwait', 'many'] as const)('%s: options may be an object of a class', name => {
+    const page = new Page({}, {}, undefined, name);
+    page.run(`class Options { get proof() { return 'p'; } onvalue(value) { window.got = value; } }
+      tagwait.watch('k', new Options());`);
+    page.pass(100);
+    expect(page.asked.get('proof')).toBe('p');
+    page.answer({ code: 0, data: 7, cursor: 'e-1' });
+    expect(page.window.got).toBe(7);
+  });
+
+  test.each(['tagwait', 'many'] as const)(
+    '%s: a tag whose key is empty or none is asked as it is, and refused; one without a key asks nothing',
+    name => {
+      for (const key of ['', 'a b&c']) {
+        const page = new Page(
+          { 'data-key': key, 'data-onend': 'over', 'data-proof': 'a&b' },
+          {},
+          undefined,
+          name,
+        );
+        const ends: unknown[] = [];
+        page.window.over = (reason: string) => ends.push(reason);
+        page.pass(100);
+        expect(page.polls).toHaveLength(1);
+        expect(page.asked.getAll('key')).toEqual([key]);
+        expect(page.asked.getAll('proof')).toEqual(['a&b']);
+        page.answer({ code: -4, message: 'bad request', detail: 'key: …' });
+        expect(ends).toEqual(['bad request']);
+      }
+      const silent = new Page({ 'data-proof': 'p' }, {}, undefined, name);
+      silent.pass(10_000);
+      expect(silent.polls).toEqual([]);
+    },
+  );
+
   test('another copy in the same page has another name for its functions', () => {
     const [one, other] = [new Page(), new Page()];
     other.random = 0.25;
