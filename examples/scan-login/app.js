@@ -23,7 +23,10 @@ app.get('/look.css', (_, response) => response.sendFile(file('../look.css')));
 app.get('/', ({ session }, response) =>
   response.sendFile(file(session.user ? 'signed-in.html' : 'page.html')),
 );
-app.get('/scan', (_, response) => response.sendFile(file('phone.html')));
+app.get('/scan', (_, response) => {
+  response.set('Content-Security-Policy', "frame-ancestors 'none'"); // one press approves
+  response.sendFile(file('phone.html'));
+});
 
 // your own sign-in belongs here: every phone is signed in as Ada
 const phone = 'ada';
@@ -51,7 +54,8 @@ for (const [name, call] of Object.entries(calls))
     try {
       response.json((await call(request)) ?? {});
     } catch (error) {
-      response.status(STATUSES[error.reason ?? error.name] ?? (error.reason ? 409 : 503)).json({});
+      const status = STATUSES[error.reason ?? error.name] ?? (error.reason ? 409 : 503);
+      response.status(status).json({ reason: error.reason });
     }
   });
 app.listen(PORT, error => {

@@ -4,6 +4,7 @@ import Router from '@koa/router';
 import type { Context, Middleware, Next } from 'koa';
 import { asset } from '../assets.js';
 import type { LoginCalls } from '../login/calls.js';
+import { LoginError } from '../login/steps.js';
 import { withPalette } from '../palette.js';
 import { loginStatus } from '../routes/login.js';
 import { readBytes } from '../wire/bytes.js';
@@ -62,7 +63,7 @@ async function guarded(ctx: Context, next: Next): Promise<void> {
     const status = loginStatus(error);
     if (status === undefined) throw error;
     ctx.status = status;
-    ctx.body = {};
+    ctx.body = error instanceof LoginError ? { reason: error.reason } : {};
   }
 }
 
