@@ -22,18 +22,19 @@ function create(window, document, included, read) {
   var stack = new Error().stack;
   var origin = '';
   var tag;
-  for (var i = list.length; i--; ) {
-    var element = list[i];
-    var found = /^([^/]*\/\/[^/]+)[^?#]*\/client(\/\d[^/]*)?\.js\b/.exec(element.src);
-    if (
-      found &&
-      (element === document.currentScript ||
-        !(tag || element.tagwait || (stack && stack.indexOf(element.src) < 0)))
-    ) {
-      tag = element;
-      origin = found[1];
+  if (included)
+    for (var i = list.length; i--; ) {
+      var element = list[i];
+      var found = /^([^/]*\/\/[^/]+)[^?#]*\/client(\/\d[^/]*)?\.js\b/.exec(element.src);
+      if (
+        found &&
+        (element === document.currentScript ||
+          !(tag || element.tagwait || (stack && stack.indexOf(element.src) < 0)))
+      ) {
+        tag = element;
+        origin = found[1];
+      }
     }
-  }
 
   // One global for all callbacks, unlike that of any other copy or tab: so no URL is ever asked for twice.
   var registry = 'tagwait_' + ((Math.random() * 1e9) | 0);

@@ -80,26 +80,39 @@ function begin(option, tag, url, nonce) {
     renew();
   }
 
+  /** Posts until `done` says that there is an answer, or asking again would be answered the same. */
+  function askSite(name, fields, done) {
+    var tries = 0;
+    var ask = mine(function () {
+      post(option, name, fields, answered);
+    });
+    var answered = mine(function (status, answer, date) {
+      var ms = answer.retry;
+      if (done(status, answer, date)) return;
+      if (status && status < 500 && status !== 429) return become('failed');
+      if (state === 'loading') become(state, status ? 'busy' : 'offline');
+      // what the site says, within limits
+      ms =
+        ms < 1 / 0 && ms === +ms
+          ? Math.min(Math.max(ms, 1000), MINUTE)
+          : (500 + Math.random() * 1000) * Math.min(++tries, 20);
+      setTimeout(ask, ms);
+    });
+    ask();
+  }
+
   /** Asks for a ticket, until there is one. */
   function renew() {
-    var tries = 0;
     leave();
     if (!window.XMLHttpRequest) {
       if (ticket) return become('expired');
       if (window.console) console.error('tagwait: no XMLHttpRequest, data-key');
       return become('failed');
     }
-    var ask = mine(function () {
-      post(option, 'new', '', answered);
-    });
-    var answered = mine(function (status, answer, date) {
-      if (status === 200 && answer.key && answer.link) return show(answer, date);
-      if (refused(status)) return become('failed');
-      become('loading', status ? 'busy' : 'offline');
-      setTimeout(ask, waitOf(answer, (500 + Math.random() * 1000) * Math.min(++tries, 20)));
-    });
     become('loading');
-    ask();
+    askSite('new', '', function (status, answer, date) {
+      return status === 200 && answer.key && answer.link && !show(answer, date);
+    });
   }
 
   /** @param date the server's clock, if its answer had one */
@@ -159,23 +172,19 @@ function begin(option, tag, url, nonce) {
 
   /** Posts the code. The backend gives it as the `id` too, so that a repeat is answered as the first was. */
   function redeem(fields) {
-    var tries = 0;
     var end = +new Date() + MINUTE;
     become('approved');
     // an engine without it goes there: the code is good once, and for this visitor alone
     if (!window.XMLHttpRequest) return (location.href = option('redeem') + fields.replace('&', '?'));
-    var ask = mine(function () {
-      post(option, 'redeem', fields, answered);
-    });
-    var answered = mine(function (status, answer) {
+    askSite('redeem', fields, function (status, answer) {
       if (status > 199 && status < 300) {
         become('done');
         tell(option, 'ondone', answer);
         if (option('then')) location.href = option('then');
-      } else if (new Date() > end || refused(status)) become('failed');
-      else setTimeout(ask, waitOf(answer, 1000 * ++tries));
+        return 1;
+      }
+      return new Date() > end && !become('failed');
     });
-    ask();
   }
 
   function start() {
@@ -204,15 +213,4 @@ function begin(option, tag, url, nonce) {
   }
 
   return { again: again, stop: stop };
-}
-
-/** ms until the next try: what the site says, but at least a second and at most a minute; else the usual. */
-function waitOf(answer, usual) {
-  var ms = answer.retry;
-  return ms < 1 / 0 && ms === +ms ? Math.min(Math.max(ms, 1000), MINUTE) : usual;
-}
-
-/** Asking again would be answered the same. */
-function refused(status) {
-  return status && status < 500 && status !== 429;
 }

@@ -24,8 +24,8 @@ const settings = {
 const SCRIPTS = {
   login: {
     parts: '../tagwait icons draw texts qr elements tag box look main',
-    letters: 'teaosrfcuygilphbdqMJEFkjBNCPwzRLXOWZADnQSxGYv_mHUVKIT$',
-    limit: 9300,
+    letters: 'teaosrfcuymilnhbpvMxEFRqBNCPwzkLSOWdAZDQXgGYj_JHUVKIT$',
+    limit: 9216,
   },
   phone: {
     parts: 'phone-texts phone-look tag elements icons phone',

@@ -23,20 +23,15 @@ app.get('/look.css', (_, response) => response.sendFile(file('../look.css')));
 app.get('/', ({ session }, response) =>
   response.sendFile(file(session.user ? 'signed-in.html' : 'page.html')),
 );
-app.get('/scan', (_, response) => {
-  response.set('Content-Security-Policy', "frame-ancestors 'none'"); // one press approves
-  response.sendFile(file('phone.html'));
-});
+const headers = { 'Content-Security-Policy': "frame-ancestors 'none'" }; // one press approves
+app.get('/scan', (_, response) => response.sendFile(file('phone.html'), { headers }));
 
 // your own sign-in belongs here: every phone is signed in as Ada
 const phone = 'ada';
 const calls = {
   async new(request) {
-    const show = {
-      site: 'Example',
-      browser: request.get('User-Agent'),
-      place: request.ip.replace('::ffff:', ''),
-    };
+    const place = request.ip.replace('::ffff:', '');
+    const show = { site: 'Example', browser: request.get('User-Agent'), place };
     const ticket = await tagwait.login.new({ visitor: request.session.visitor, show });
     return { ...ticket, link: `http://${request.get('Host')}/scan?key=${ticket.key}` };
   },
