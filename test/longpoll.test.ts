@@ -552,6 +552,28 @@ test('what is verified: what the store has otherwise is read again and counted, 
   expect(longpoll.counts().leases, 'b, beyond its first lease').toBe(1);
 });
 
+test('an entry that comes while its key is verified: the key is believed for a lease more all the same', async () => {
+  const pass = virtualTime();
+  const broker = new Scripted(15_000);
+  const longpoll = await started(broker);
+  ask(longpoll, 'l-1', 60_000);
+  broker.asked[0]?.reply(backlog('l-1'));
+  let answer = () => {};
+  broker.verify = () =>
+    new Promise<string[]>(resolve => {
+      answer = () => resolve([]);
+    });
+  await pass(10_000);
+  broker.events.entry('a', entry(2));
+  answer();
+  await pass(2000);
+  // its hold ends after the first lease
+  const page = ask(longpoll, 'l-2', 3400);
+  await pass(3500);
+  expect(page.answers).toEqual([{ kind: 'timeout', cursor: 'l-2' }]);
+  expect(broker.asked).toHaveLength(1);
+});
+
 test('a hint whose forerunner was missed: each page asks at once, except one that is asking already', async () => {
   const pass = virtualTime();
   const broker = new Scripted();

@@ -129,12 +129,14 @@ export class Sync {
     let repaired = 0;
     for (const [index, watch] of known.entries()) {
       if (hub.find(watch.key) !== watch) continue;
-      const unchanged = watch.generation === generations[index];
-      if (stale.has(watch.key)) {
-        // if an entry arrived meanwhile, the key may only look stale: a refetch does no harm
-        if (unchanged) repaired++;
-        this.resync(watch.key);
-      } else if (unchanged) watch.leaseExpiresAt = verifiedAt + broker.lease;
+      if (!stale.has(watch.key)) {
+        // also if an entry arrived meanwhile: it follows what was verified, or the position is unknown until it is read again
+        watch.leaseExpiresAt = verifiedAt + broker.lease;
+        continue;
+      }
+      // if an entry arrived meanwhile, the key may only look stale: a refetch does no harm
+      if (watch.generation === generations[index]) repaired++;
+      this.resync(watch.key);
     }
     if (repaired > 0) observer?.repaired(repaired);
   }
