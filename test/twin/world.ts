@@ -65,6 +65,8 @@ export class World {
   readonly #stored = new Map<string, { value: string; at: number }[]>();
   #sets = 0;
   #deaths = 0;
+  /** pages that have left and come back */
+  #returning = 0;
   /** ids of nodes that died: their names stay with what they watched until the lease has ended */
   readonly #dead = new Set<string>();
   /** when something was last lost that the nodes find by verification, ms since the start */
@@ -264,8 +266,12 @@ export class World {
   }
 
   #back(page: Page, after: number): void {
-    if (after === 0) page.arrive();
-    else setTimeout(() => !this.closing && page.arrive(), after);
+    if (after === 0) return page.arrive();
+    this.#returning++;
+    setTimeout(() => {
+      this.#returning--;
+      if (!this.closing) page.arrive();
+    }, after);
   }
 
   #set({ node: number, key, final, retry }: Op & { kind: 'set' }): void {
@@ -353,10 +359,11 @@ export class World {
       this.fail('deaf', `${page.name} is at ${heard} and has not heard ${missing.value} of ${missing.at} ms`);
   }
 
-  /** Every node is ready, and every page has heard everything, for the last time. */
+  /** Every node is ready, and every page is back and has heard everything, for the last time. */
   #isCaughtUp(): boolean {
     const { now } = this.clock;
     return (
+      this.#returning === 0 &&
       this.nodes.every(({ goodSince }) => goodSince < now) &&
       this.pages.every(page => page.ended || page.since === undefined || this.#hasAll(page, now))
     );
