@@ -72,8 +72,7 @@ export class Faults {
           if (connection.role === op.role) connection.reset('read ECONNRESET');
         return;
       case 'stall':
-        if (node) node.line.stalledUntil = Math.max(node.line.stalledUntil, this.#world.clock.now + ms);
-        return;
+        return node?.line.stall(ms);
       case 'silence':
         node?.line.silent.add(op.role);
         for (const connection of node?.line.connections ?? [])

@@ -14,8 +14,13 @@ interface Body {
   retry?: number;
 }
 
-/** While Redis has not answered for so long, ms, no page is answered that there is nothing new. */
+/**
+ * While Redis has not answered for so long, ms, no page is answered that there is nothing new. Only the time counts in which
+ * the node runs: one that was stopped cannot have noticed, and what Redis answered meanwhile waits for it.
+ */
 const UNHEARD = 10_500;
+/** Nor after this time, ms, if the node was stopped in it: what it knows of a key is out of date. */
+const OUTDATED = 15_000;
 /** ms between an answer and the next poll */
 const BETWEEN = 2;
 /** ms after which a page asks again whose answer got lost */
@@ -134,8 +139,10 @@ export class Page {
           'known',
           `${this.name} is at ${this.heard}, ${known} is known, and it is answered -1`,
         );
-      const silence = performance.now() - this.node.answeredAt;
-      if (!this.node.longpoll.store().up || silence > UNHEARD)
+      const { answered, line } = this.node;
+      const silence = performance.now() - answered.at;
+      const ran = silence - (line.stalled - answered.stalled);
+      if (!this.node.longpoll.store().up || ran > UNHEARD || silence > OUTDATED)
         this.#world.fail('away', `${this.name} is answered -1, and Redis has not answered for ${silence} ms`);
       this.#cursor = body.cursor ?? '';
       this.#later(BETWEEN);

@@ -9,6 +9,8 @@ export type Role = 'commands' | 'subscriber';
 /** What lies between one node and its servers, and what becomes of that which passes. */
 export class Line implements Process {
   stalledUntil = 0;
+  /** ms of all stalls of its process, that of now until its end */
+  stalled = 0;
   /** ms that each way takes longer, at most, by role */
   readonly slow = new Map<Role, number>();
   /** roles whose bytes are swallowed, both ways */
@@ -31,6 +33,15 @@ export class Line implements Process {
     /** ms of one way */
     readonly base: number,
   ) {}
+
+  /** Its process is stopped for so long from now on, ms. */
+  stall(ms: number): void {
+    const now = performance.now();
+    const more = now + ms - Math.max(now, this.stalledUntil);
+    if (more <= 0) return;
+    this.stalled += more;
+    this.stalledUntil = now + ms;
+  }
 
   delay(role: Role): number {
     const way = this.base * (0.5 + this.random.next());

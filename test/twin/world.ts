@@ -40,8 +40,8 @@ export interface Node {
   late: Set<string>;
   /** of each key, when something was lost without a sign, ms */
   lossAt: Map<string, number>;
-  /** when Redis last answered it, ms */
-  answeredAt: number;
+  /** when Redis last answered it, ms, and for how long it had been stopped until then */
+  answered: { at: number; stalled: number };
   /** since when nothing has been wrong on its way to Redis, and it says so itself, ms; Infinity: something is */
   goodSince: number;
 }
@@ -164,7 +164,7 @@ export class World {
       known: new Map(),
       late: new Set(),
       lossAt: new Map(),
-      answeredAt: 0,
+      answered: { at: 0, stalled: 0 },
       goodSince: Number.POSITIVE_INFINITY,
     };
     const each = (text: string, take: (key: string, number: number) => void) => {
@@ -185,7 +185,7 @@ export class World {
       }
     };
     line.onReply = (command, names, reply) => {
-      node.answeredAt = this.clock.now;
+      node.answered = { at: this.clock.now, stalled: line.stalled };
       if (command !== 'tagwaitSubscribe' || !Array.isArray(reply)) return;
       for (const [index, one] of reply.entries())
         if (Array.isArray(one) && one.length > 0) knows(keyOf(names[2 * index] ?? ''), Number(one[0]));
