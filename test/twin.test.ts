@@ -5,8 +5,25 @@
 import { expect, test } from 'vitest';
 import { receipts, search } from './twin/search.js';
 
+/**
+ * Seeds in which a long search has found something. They say the same only as long as `draw` makes the same schedules of
+ * them: one that is found after a change of it goes to the end.
+ */
+const FOUND = [
+  // an entry came while its key was verified, and a hold ended with -7 when the lease was over
+  72766,
+  // nodes that are stopped, and are not heard for longer than Redis may be silent
+  41723, 82574, 88571,
+  // a node is killed, and pages come back after everything else is over
+  13192, 50316, 60650, 83878, 91113,
+];
+
 const RUNS = Number(process.env.TWIN_RUNS ?? 500);
 const SEED = Number(process.env.TWIN_SEED ?? 1);
+
+test('every promise holds in the schedules in which something was found before', async () => {
+  for (const seed of FOUND) expect(await search(seed, 1)).toBe(undefined);
+});
 
 test(
   `${RUNS} schedules from seed ${SEED}: every promise holds in each`,
@@ -17,7 +34,9 @@ test(
     if (process.env.TWIN_RUNS)
       console.log(`${RUNS} schedules in ${seconds.toFixed(1)} s, ${receipts.received} receipts`);
     expect(found).toBe(undefined);
-    expect(receipts.received, 'values are received in some of them').toBeGreaterThan(RUNS / 10);
+    // one schedule alone may have none
+    if (RUNS >= 100)
+      expect(receipts.received, 'values are received in some of them').toBeGreaterThan(RUNS / 10);
   },
   120_000 + RUNS * 400,
 );
