@@ -296,7 +296,8 @@ export class World {
             this.fail('receipt', `${key}: ${value} is said to be received, and no page has polled after it`);
           if (watched || repeated || !page || page.departures !== departures) return;
           if (this.#lostAt >= asked) return;
-          if (page.node.goodSince < Number.POSITIVE_INFINITY)
+          // nothing has gone wrong since then, for however short a time
+          if (page.node.goodSince <= asked)
             this.fail('watched', `${page.name} is there, and a set on ${node.id} says that nobody watches`);
         },
         (error: Error) => {
