@@ -367,6 +367,16 @@ describe('a connection', () => {
     expect(JSON.parse(peek.body).entries).toEqual([]);
   });
 
+  test('whose body turns out to be invalid when it is refused already is not answered again', async () => {
+    const { internalUrl } = await service({ setTokens: ['t'.repeat(16)] });
+    const headers = ['Content-Type: application/json', 'Transfer-Encoding: chunked'];
+    const connection = raw(internalUrl, `${request('/status/set', headers, 'POST')}1\r\n{\r\n`);
+    await until(() => connection.text.includes('HTTP/1.1 401'));
+    connection.socket.write('no chunk');
+    await connection.ended;
+    expect(connection.text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 401']);
+  });
+
   // the first on the fast path, the second by Koa
   test.each(['/status/set', '/login/new'])(
     '%s whose body is too large is refused, and closed, before it has come',

@@ -128,7 +128,8 @@ export const scenarios = [
         [20, 1000]
       );
       const [[, before, globals], [, after, globalsAfter]] = counts;
-      assert.ok(after <= before + 2 && after < 45, `poll elements: ${before}, then ${after}`);
+      // six scenarios run at a time, each with a poll and one that it lets go of
+      assert.ok(after <= before + 12 && after < 45, `poll elements: ${before}, then ${after}`);
       assert.equal(globalsAfter, globals);
     }
   },

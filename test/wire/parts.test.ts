@@ -8,10 +8,13 @@ import { retryEventSource } from '../../src/wire/event-source.js';
 import { HeaderBlock, isFor } from '../../src/wire/exchange.js';
 import { type Body, Framing } from '../../src/wire/framing.js';
 import { HttpExchange } from '../../src/wire/http.js';
-import { responseOf, TIMED_OUT, TOO_LARGE } from '../../src/wire/response.js';
+import { refusal, responseOf, TIMED_OUT, TOO_LARGE } from '../../src/wire/response.js';
 import { RoundRobin } from '../../src/wire/round-robin.js';
 import { hasTwoHosts, malformed, toOriginForm } from '../../src/wire/target.js';
+import { Random } from '../chaos/random.js';
 import { Line, turns } from './wired.js';
+
+const SEED = Number(process.env.CHUNKS_SEED ?? Date.now() % 1_000_000);
 
 afterEach(() => void vi.useRealTimers());
 
@@ -200,6 +203,21 @@ describe('a response', () => {
     [TOO_LARGE, '431 Request Header Fields Too Large'],
   ])('without a body: %j', (text, status) => {
     expect(text).toBe(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`);
+  });
+
+  test('to a request that servers read in different ways', () => {
+    const [head = '', body = ''] = refusal(false).split('\r\n\r\n');
+    expect(head.split('\r\n')).toEqual([
+      'HTTP/1.1 400 Bad Request',
+      'Content-Type: text/plain; charset=utf-8',
+      'X-Content-Type-Options: nosniff',
+      'Cache-Control: no-store',
+      `Content-Length: ${body.length}`,
+      expect.stringMatching(/^Date: /),
+      'Connection: close',
+    ]);
+    expect(body).toMatch(/^the request: give a head as in RFC 9112, .*\n$/);
+    expect(refusal(true).split('\r\n\r\n')[1]).toBe('');
   });
 });
 
@@ -409,6 +427,51 @@ describe('the end of a request', () => {
     const framing = new Framing(0, 'chunked');
     framing.take(Buffer.from((first ? chunk(first) : '') + chunk(size).repeat(count)));
     expect(framing.tooFine).toBe(expected);
+  });
+
+  /** Where a chunked body ends, by the grammar of RFC 9112 §7.1; undefined: nowhere in this text. */
+  const endOf = (text: string): number | undefined => {
+    for (let at = 0; ; ) {
+      const [line, digits = ''] = /^([\da-f]{1,16})(?:;[ -~]*)?\r\n/i.exec(text.slice(at)) ?? [];
+      if (!line) return undefined;
+      at += line.length + Number.parseInt(digits, 16);
+      if (Number.parseInt(digits, 16) === 0) {
+        const [rest] = /^(?:[\w!#$%&'*+.^`|~-]+:[\t -~\x80-\xff]*\r\n)*\r\n/.exec(text.slice(at)) ?? [];
+        return rest === undefined ? undefined : at + rest.length;
+      }
+      if (text.slice(at, at + 2) !== '\r\n') return undefined;
+      at += 2;
+    }
+  };
+
+  /** Whether anything can follow so that it ends. Only sizes of one digit. */
+  const TAILS = ['', '\r\n', '\n', '0\r\n', ':\r\n'].flatMap(begin =>
+    ['', '\r\n0\r\n\r\n', '\n0\r\n\r\n', '0\r\n\r\n', '\r\n', '\n', '\r\n\r\n'].flatMap(end =>
+      Array.from({ length: 11 }, (_, length) => begin + 'x'.repeat(length) + end),
+    ),
+  );
+  const mayEnd = (text: string) => TAILS.some(tail => endOf(text + tail) !== undefined);
+
+  test('random chunks end where the grammar says, and are refused where it has no end for them', () => {
+    const random = new Random(SEED);
+    const pieces = [
+      ...['0', '1', '3', 'a', 'G', '@', '`', '/', ':', ';', '\r', '\n', ' ', '\t', '\x7f', '\x80', 'A'],
+      ...['\r\n', '\r\n', '\r\n', '3\r\nabc\r\n', '1;x=y\r\na\r\n', '0\r\n', '0\r\n\r\n', 'A: b\r\n'],
+    ];
+    const counts = { done: 0, refused: 0, open: 0 };
+    for (let count = 0; count < 4000; count++) {
+      let text = '';
+      for (let left = 1 + (count % 7); left > 0; left--) text += random.pick(pieces);
+      const framing = new Framing(0, 'chunked');
+      const taken = framing.take(Buffer.from(text, 'latin1'));
+      const state = framing.done ? 'done' : framing.refused ? 'refused' : 'open';
+      const seed = `CHUNKS_SEED=${SEED} ${JSON.stringify(text)}`;
+      counts[state]++;
+      expect(framing.done ? taken : undefined, seed).toBe(endOf(text));
+      if (!framing.done && !/[\da-f]{2}/i.test(text))
+        expect(state, seed).toBe(mayEnd(text) ? 'open' : 'refused');
+    }
+    for (const count of Object.values(counts)) expect(count, JSON.stringify(counts)).toBeGreaterThan(100);
   });
 });
 
