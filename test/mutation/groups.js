@@ -71,6 +71,8 @@ export const GROUPS = {
         'memory',
         'messages',
         'reply',
+        'echo',
+        'failures',
         'address',
         'connections',
         'sentinels',
