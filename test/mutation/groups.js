@@ -73,6 +73,7 @@ export const GROUPS = {
         'reply',
         'echo',
         'failures',
+        'error-text',
         'address',
         'connections',
         'sentinels',

@@ -459,7 +459,7 @@ describe('the end of a request', () => {
       ...['\r\n', '\r\n', '\r\n', '3\r\nabc\r\n', '1;x=y\r\na\r\n', '0\r\n', '0\r\n\r\n', 'A: b\r\n'],
     ];
     const counts = { done: 0, refused: 0, open: 0 };
-    for (let count = 0; count < 4000; count++) {
+    for (let count = 0; count < 10_000; count++) {
       let text = '';
       for (let left = 1 + (count % 7); left > 0; left--) text += random.pick(pieces);
       const framing = new Framing(0, 'chunked');

@@ -11,5 +11,5 @@ export function cleanMessage(error: Error & { lastNodeError?: Error; errors?: Er
   error.message = error.message
     .replace(/,? with args beginning with.*/s, '')
     .replace(REFUSED_AT_ONCE, '')
-    .replace(/^.*Unknown RESP type.*$/s, 'this is not a Redis server');
+    .replace(/.*Unknown RESP type.*/s, 'this is not a Redis server');
 }
