@@ -362,6 +362,7 @@ describe('a connection', () => {
       const connection = raw(internalUrl, bytes);
       await connection.ended;
       expect(connection.text).toMatch(/^HTTP\/1\.1 400 .*\r\nConnection: close\r\n.*the request: give /is);
+      expect(connection.text.match(/HTTP\/1\.1 \d+/g), 'once').toHaveLength(1);
     }
     const peek = await ask(raw(internalUrl), request('/status/peek?key=k'));
     expect(JSON.parse(peek.body).entries).toEqual([]);

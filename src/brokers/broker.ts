@@ -232,6 +232,8 @@ export const hasSeen = (since: string, position: string) =>
  * `advance('e1-12', 'e2-7')` is `e2-7.e1-12`, `advance('e1-12', 'e1-13')` is `e1-13`.
  */
 export function advance(since: string, position: string): string {
+  // most polls
+  if (since === '' || since === position) return position;
   let cursor = position;
   for (const older of positionsOf(since))
     if (!hasSeen(cursor, older) && cursor.length + older.length < MAX_LENGTH) cursor += `.${older}`;

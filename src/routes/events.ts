@@ -94,11 +94,12 @@ class EventStream implements Responder {
   /** Writes `lost` first, then one `value` for each entry, oldest first. */
   #writeValues({ entries, lost, cursor }: Extract<Answer, { kind: 'success' }>): void {
     let text = lost > 0 ? `event: lost\ndata: ${lost}\n\n` : '';
+    let id = this.#since;
     for (const entry of entries) {
       // `final` is for tagwait/subscribe; an EventSource ignores it
       const final = entry.final ? 'final: true\n' : '';
-      this.#since = advance(this.#since, entry.cursor);
-      text += `id: ${this.#since}\nevent: value\n${final}data: ${entry.value}\n\n`;
+      id = advance(id, entry.cursor);
+      text += `id: ${id}\nevent: value\n${final}data: ${entry.value}\n\n`;
     }
     this.#since = cursor;
     this.#open();

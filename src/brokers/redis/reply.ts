@@ -69,8 +69,7 @@ export function addReply(read: Read, reply: readonly (string | number | null)[])
   const backlog = readBacklog(reply);
   read.entries.push(...backlog.entries);
   read.lost += backlog.lost;
-  const full = fitting(read.entries).length < read.entries.length;
-  if (restOf(reply) !== undefined && !full) {
+  if (restOf(reply) !== undefined && fitting(read.entries).length === read.entries.length) {
     // the value that filled the reply; without it the script has not sent this
     read.from = (backlog.entries.at(-1) as Entry).cursor;
     return false;
