@@ -56,6 +56,17 @@ describe.each([
   });
 });
 
+/** The service cannot be reached until the box says so. The clock of the page is the test's. */
+async function loseNetwork(page: Page, stand: Awaited<ReturnType<typeof site>>): Promise<void> {
+  await page.route('**/status/get*', route => route.abort());
+  await stand.say({ state: 'nothing' });
+  await until(async () => {
+    await page.clock.fastForward(3000);
+    return (await said(page)) === 'No connection…';
+  });
+  await page.unroute('**/status/get*');
+}
+
 describe('the QR code', () => {
   const qr = from<(text: string) => number[][] | undefined>('qr', 'qr');
   const letters = 'https://login.example.com/scan?key=Zz09_~&';
@@ -285,13 +296,7 @@ describe('a login', () => {
     stand.sick = 0;
     await page.clock.fastForward(3000);
     await shows(page, 'waiting well');
-    await page.route('**/status/get*', route => route.abort());
-    await stand.say({ state: 'nothing' });
-    await until(async () => {
-      await page.clock.fastForward(3000);
-      return (await said(page)) === 'No connection…';
-    });
-    await page.unroute('**/status/get*');
+    await loseNetwork(page, stand);
     await until(async () => {
       await page.clock.fastForward(3000);
       return stand.keys.length === 2;
@@ -490,13 +495,7 @@ describe('a page', () => {
       await until(() => stand.loads === 2);
       await shows(page, 'waiting well');
 
-      await page.route('**/status/get*', route => route.abort());
-      await stand.say({ state: 'nothing' });
-      await until(async () => {
-        await page.clock.fastForward(3000);
-        return (await said(page)) === 'No connection…';
-      });
-      await page.unroute('**/status/get*');
+      await loseNetwork(page, stand);
       await until(async () => {
         await page.clock.fastForward(3000);
         return (await said(page)) === 'Code expired';
