@@ -470,7 +470,7 @@ test('stop ends, with clients that do not close, and those that are not read', a
   const began = performance.now();
   await node.stop();
   await client.ended;
-  expect(performance.now() - began).toBeLessThan(1500);
+  expect(performance.now() - began).toBeLessThan(9000);
 });
 
 test('a client that does not read is cut off, and what waits for it is bounded', async () => {
