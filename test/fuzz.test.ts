@@ -7,8 +7,8 @@ import { runInNewContext } from 'node:vm';
 import { parse } from 'acorn';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { CURSOR } from '../src/brokers/broker.js';
 import { Limits } from '../src/limits.js';
+import { CURSOR } from '../src/protocol/cursor.js';
 import { assign, call, render } from '../src/protocol/jsonp.js';
 import { isName, Names } from '../src/protocol/names.js';
 import {

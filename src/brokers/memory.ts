@@ -1,4 +1,6 @@
 /** The embedded store: keeps values in the memory of one process, until the process ends. */
+
+import { newEpoch, offsetIn } from '../protocol/cursor.js';
 import {
   type Backlog,
   type Broker,
@@ -6,8 +8,6 @@ import {
   type Entry,
   type Events,
   type NodeInfo,
-  newEpoch,
-  offsetIn,
   type Peek,
   RECEIPTS,
   type Receipt,

@@ -1,6 +1,7 @@
 /** Answers the held requests of this node: with entries as they arrive or are read from the broker, or with a time-out. */
-import { advance, type Backlog, type Broker, type Entry, isAt, Unavailable } from '../brokers/broker.js';
+import { type Backlog, type Broker, type Entry, Unavailable } from '../brokers/broker.js';
 import { type Answer, EXPIRED, fitting } from '../protocol/answers.js';
+import { advance, isAt } from '../protocol/cursor.js';
 import { Hub, isKnown, type Responder, type Waiter, type Watch, waitersOf } from './hub.js';
 import type { LongPollOptions, Observer, Question } from './options.js';
 import { Receipts } from './receipts.js';

@@ -1,13 +1,6 @@
 /** Long polling without HTTP: holds requests until the broker has a newer entry of their key, and stores values. */
-import {
-  advance,
-  type Broker,
-  type Events,
-  type NodeInfo,
-  type Receipt,
-  type SetOptions,
-  type StoreStatus,
-} from '../brokers/broker.js';
+import type { Broker, Events, NodeInfo, Receipt, SetOptions, StoreStatus } from '../brokers/broker.js';
+import { advance } from '../protocol/cursor.js';
 import { render } from '../protocol/jsonp.js';
 import { Holder } from './holder.js';
 import { type Hub, isKnown, type Responder, type Waiter, waitersOf } from './hub.js';

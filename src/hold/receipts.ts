@@ -2,7 +2,8 @@
  * Receipts: a set waits until a page has proved, by its next poll, that it has taken the value. On the node of the page:
  * notices the poll. On the node of the set: waits for the news of it, which the broker carries.
  */
-import { type Broker, hasSeen, type Receipt } from '../brokers/broker.js';
+import type { Broker, Receipt } from '../brokers/broker.js';
+import { hasSeen } from '../protocol/cursor.js';
 import { type Watch, waitersOf } from './hub.js';
 
 /** Positions of a key that a node looks out for; older ones are dropped. */

@@ -1,5 +1,5 @@
 /** Parses the query of a poll. By hand instead of with URLSearchParams, because every poll is parsed. */
-import { CURSOR } from '../brokers/broker.js';
+import { CURSOR } from './cursor.js';
 import { NAME_ALLOWED, type Names } from './names.js';
 
 /** How the answer is wrapped: a script that calls or assigns a name, or JSON. */

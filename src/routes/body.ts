@@ -1,7 +1,7 @@
 /** Reads and checks request bodies of the internal port: JSON or forms, of bounded size. */
 import { z } from 'zod';
-import { CURSOR } from '../brokers/broker.js';
 import { nearest } from '../nearest.js';
+import { CURSOR } from '../protocol/cursor.js';
 import { jsonOf, safeScript } from '../protocol/jsonp.js';
 import { losesDigits, WrittenNumber, writtenNumber } from '../protocol/numbers.js';
 import { decodeEscapes, KEY, KEY_ALLOWED } from '../protocol/query.js';

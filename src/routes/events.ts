@@ -4,9 +4,10 @@
  */
 import type { ServerResponse } from 'node:http';
 import type { Middleware } from 'koa';
-import { advance, CURSOR, type Entry } from '../brokers/broker.js';
+import type { Entry } from '../brokers/broker.js';
 import type { Responder, Waiter } from '../hold/longpoll.js';
 import { ANSWERS, type Answer, FORBIDDEN, textOf } from '../protocol/answers.js';
+import { advance, CURSOR } from '../protocol/cursor.js';
 import { BadParameter, parseParameters, parseQuery, type Query, queryString } from '../protocol/query.js';
 import { retryEventSource } from '../wire/event-source.js';
 import type { Exchange } from '../wire/exchange.js';

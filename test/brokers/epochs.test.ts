@@ -1,7 +1,8 @@
 /** When a key begins another epoch in a real Redis, and what a cursor of the one before is worth then. */
 import { expect, onTestFinished, test } from 'vitest';
-import { advance, Conflict } from '../../src/brokers/broker.js';
+import { Conflict } from '../../src/brokers/broker.js';
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
+import { advance } from '../../src/protocol/cursor.js';
 import { Random } from '../chaos/random.js';
 import { until } from '../harness.js';
 import { type RedisServer, redisServer } from '../redis.js';

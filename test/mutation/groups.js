@@ -12,7 +12,7 @@ import { readdirSync } from 'node:fs';
 export const OUTSIDE = {
   'protocol/globals.ts': 'a table of names; names.test.ts compares it with the browsers',
   'routes/openapi': 'tables; openapi.test.ts compares them with the answers',
-  'brokers/broker.ts': 'types, and constants that both brokers share',
+  'brokers/broker.ts': 'types, and constants that all brokers share',
   'brokers/contract': 'checks',
   'brokers/kit/kit.ts': 're-exports',
   'wire/options.ts': 'names and defaults',
@@ -40,7 +40,7 @@ export const GROUPS = {
   protocol: {
     least: 85,
     files: filesOf('protocol').filter(file => file !== TICKET),
-    tests: tests('protocol', 'numbers', 'names', 'script', 'several', 'drop', 'socket'),
+    tests: tests('protocol', 'cursor', 'numbers', 'names', 'script', 'several', 'drop', 'socket'),
     sample: 0.3,
   },
   tickets: { least: 85, files: [TICKET], tests: tests('ticket'), sample: 1 },
@@ -73,6 +73,7 @@ export const GROUPS = {
         'reply',
         'echo',
         'failures',
+        'heartbeats',
         'error-text',
         'address',
         'connections',
@@ -86,6 +87,7 @@ export const GROUPS = {
       ].map(name => `brokers/${name}`),
       'twin/contract',
       'twin/link',
+      'twin/subscriber',
       'twin/deaf',
       'twin',
     ),

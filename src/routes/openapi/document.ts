@@ -1,5 +1,5 @@
 /** Both ports in OpenAPI 3.1. The tests hold real answers against it. */
-import { CURSOR } from '../../brokers/broker.js';
+import { CURSOR } from '../../protocol/cursor.js';
 import { KEY } from '../../protocol/query.js';
 import { internalPaths } from './internal.js';
 import { pollSchemas } from './polls.js';
