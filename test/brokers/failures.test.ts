@@ -1,7 +1,7 @@
 /** Why a server of a Cluster failed, when ioredis says only what follows from it. */
 import type { Cluster } from 'ioredis';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { noteFailure, reasonOf } from '../../src/brokers/redis/failures.js';
+import { forgetFailure, noteFailure, reasonOf } from '../../src/brokers/redis/failures.js';
 
 const HANGS = "Socket timeout. Expecting data, but didn't receive any in 3500ms.";
 const CONSEQUENCES = [
@@ -36,6 +36,15 @@ test('what is no consequence is its own reason, and the newest counts', () => {
   expect(reasonOf(one, 'a:1', 'OOM command not allowed')).toBe('OOM command not allowed');
   expect(noteFailure(one, 'a:1', 'connect ECONNREFUSED a:1')).toBe('connect ECONNREFUSED a:1');
   expect(reasonOf(one, 'a:1', 'timeout')).toBe('connect ECONNREFUSED a:1');
+});
+
+test('a server that has worked meanwhile fails for another reason', () => {
+  const one = client();
+  noteFailure(one, 'a:1', HANGS);
+  noteFailure(one, 'b:1', HANGS);
+  forgetFailure(one, 'a:1');
+  expect(reasonOf(one, 'a:1', 'timeout')).toBe('timeout');
+  expect(reasonOf(one, 'b:1', 'timeout')).toBe(HANGS);
 });
 
 test('a redirection whose reason is not known: there is no connection', () => {

@@ -1,6 +1,6 @@
 /** Sentinels of every kind, scripted: which server they are believed to name, and what lets a node in. */
 import { once } from 'node:events';
-import type { Socket } from 'node:net';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { Redis } from 'ioredis';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import type { Address } from '../../src/brokers/redis/address.js';
@@ -62,6 +62,24 @@ test.each<[string, string[] | undefined, { username?: string; password?: string 
   const one = await sentinel(7000, wants);
   expect(await new Sentinels({ ...given, ...access, at: at(one) }).master()).toEqual(at({ port: 7000 })[0]);
   if (!wants) expect(one.got.join()).not.toMatch(/AUTH/i);
+});
+
+test('Sentinels with TLS are spoken to in TLS, by their name', async () => {
+  const server = createServer().listen(0, '127.0.0.1');
+  onTestFinished(() => void server.close());
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const hello = once(server, 'connection').then(async ([socket]) => {
+    const [bytes] = await once(socket, 'data');
+    socket.destroy();
+    return String(bytes);
+  });
+  const sentinels = new Sentinels({ ...given, tls: true, at: [{ host: 'localhost', port }] });
+  await expect(sentinels.master()).rejects.toThrow(`no Sentinel names the master: localhost:${port}: `);
+  // what a client sends first in TLS is readable
+  const sent = await hello;
+  expect(sent.charCodeAt(0)).toBe(0x16);
+  expect(sent).toContain('localhost');
 });
 
 test('a wrong password, an unknown master and a Sentinel that is away are causes with their address', async () => {

@@ -591,6 +591,13 @@ describe('routes of the internal port', () => {
     expect(await left({ tll: 1 })).toBe(
       'the body: has a field of another name; there are ttl; did you mean ttl?',
     );
+    // what is near is looked for among the first 32
+    const many = (count: number) => ({
+      ...Object.fromEntries(Array.from({ length: count }, (_, i) => [`x${i}`, 1])),
+      tll: 1,
+    });
+    expect(await left(many(31))).toMatch(/; did you mean ttl\?$/);
+    expect(await left(many(32))).toMatch(/; there are ttl$/);
     const without = await port();
     expect((await without.to.post('/status/new')).body).toEqual({
       code: 400,

@@ -262,7 +262,7 @@ test.each([
   [`p-1|`, false],
   [`p-2|n`, false],
   [`p-2|a n`, false],
-  [null, false],
+  ['', false],
 ])('the watchers "%s" of a key name this node, at the position p-1: %s', (watchers, current) => {
   expect(isCurrent(watchers, 'p-1', 'n')).toBe(current);
 });

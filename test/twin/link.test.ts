@@ -3,6 +3,7 @@ import slotOf from 'cluster-key-slot';
 import type { Cluster, Redis } from 'ioredis';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { Unavailable, WrongStore } from '../../src/brokers/broker.js';
+import { encode } from '../../src/brokers/messages.js';
 import type { Connections } from '../../src/brokers/redis/connections.js';
 import { RedisBroker } from '../../src/brokers/redis/redis.js';
 import { Random } from '../chaos/random.js';
@@ -465,6 +466,104 @@ test('heartbeats are answered and do not come back: it is logged, and the subscr
   await clock.runUntil(8000);
   expect(one.broker.status()).toMatchObject({ up: true });
   expect(subscriberOf(one)).not.toContain(before);
+});
+
+test('messages stop without a sign: Redis is away as soon as that is known, and not when the connection ends', async () => {
+  const { clock, one } = await ready();
+  // the server does not hear of the end of the connection, which then takes 2 s
+  for (const connection of subscriberOf(one)) connection.kill();
+  await clock.runUntil(3400);
+  expect(one.broker.status().up).toBe(true);
+  await clock.runUntil(3700);
+  expect(one.broker.status()).toMatchObject({ up: false, cause: 'fake:7001: no messages are delivered' });
+});
+
+test('the commands are connected later than the subscriber: Redis is back at that moment', async () => {
+  const { clock, one } = await ready();
+  await clock.runUntil(2100);
+  one.line.delay = role => (role === 'commands' ? 100 : 1);
+  for (const connection of one.line.connections)
+    if (connection.role === 'commands') connection.reset('read ECONNRESET');
+  await clock.runUntil(2200);
+  expect([subscriberOf(one).length, one.broker.status().up]).toEqual([1, false]);
+  // the next heartbeat is due after 4 s
+  await clock.runUntil(3000);
+  expect(one.broker.status()).toEqual({ up: true, cause: undefined, reconnects: 1 });
+});
+
+test('a heartbeat through a server that owns no slots any more says nothing', async () => {
+  const { clock, one } = await ready();
+  const { client } = one.clients as { client: Redis };
+  await settled(
+    clock,
+    client.publish('t:1:all', encode({ kind: 'heartbeat', node: 'n', server: '9', count: 5 })),
+    100,
+  );
+  expect(one.events.gap).not.toHaveBeenCalled();
+  await clock.runUntil(5000);
+  expect([one.broker.status().reconnects, one.logged]).toEqual([0, []]);
+});
+
+/** Messages arrive ever later, up to 3 s, while other bytes arrive all the time. @returns what ends it */
+function slow(clock: Clock, line: Line, client: Redis): () => void {
+  const since = clock.now;
+  const talk = setInterval(() => void client.publish('t:1:all', 'z something'), 100);
+  line.delay = role => (role === 'commands' ? 1 : Math.max(1, Math.min(3000, (clock.now - since) / 2)));
+  return () => {
+    clearInterval(talk);
+    line.delay = () => 1;
+  };
+}
+
+test.each([1, 3])(
+  'messages arrive late on a slow line, on %d servers: nothing is taken for lost, nor read again',
+  async count => {
+    const { clock, one, node } = await ready(count);
+    const other = node('other');
+    other.start();
+    await clock.runUntil(3000);
+    await settled(clock, Promise.resolve(one.broker.subscribe('k', '')), 50);
+    await settled(clock, other.broker.set('k', '1', { ttl: 600_000 }), 50);
+    const { client } = other.clients as { client: Redis };
+    const stale = async () => {
+      const found = settled(clock, one.broker.verify([{ key: 'k', position: 'old-1' }]), 20);
+      return ((await found) as string[]).length;
+    };
+    expect(await stale()).toBe(1);
+    one.events.gap.mockClear();
+    const end = slow(clock, one.line, client);
+    await clock.runUntil(10_000);
+    const [seen, from] = [new Set<number>(), clock.now];
+    while (clock.now < from + 10_000) {
+      seen.add(await stale());
+      await clock.runUntil(clock.now + 80);
+    }
+    expect([...seen], 'late all the time').toEqual([0]);
+    end();
+    await clock.runUntil(clock.now + 6000);
+    expect(await stale()).toBe(1);
+    expect(one.broker.status()).toEqual({ up: true, cause: undefined, reconnects: 0 });
+    expect([one.logged, one.events.gap.mock.calls.length]).toEqual([[], 0]);
+  },
+);
+
+test('while messages of a Cluster arrive late no node is taken for dead; later one that died is known to be', async () => {
+  const { clock, one, node } = await ready(3);
+  const [other, third] = [node('other'), node('third')];
+  for (const each of [other, third]) each.start();
+  await clock.runUntil(3000);
+  await settled(clock, Promise.resolve(other.broker.subscribe('k', '')), 50);
+  const watched = async () =>
+    ((await settled(clock, one.broker.set('k', '1', { ttl: 600_000 }), 50)) as { watched: boolean }).watched;
+  const end = slow(clock, one.line, third.clients.client as Redis);
+  await clock.runUntil(10_000);
+  for (const role of ['commands', 'subscriber'] as const) other.line.silent.add(role);
+  await clock.runUntil(25_000);
+  expect(await watched()).toBe(true);
+  end();
+  await clock.runUntil(32_000);
+  expect(await watched()).toBe(false);
+  expect([one.broker.status().reconnects, one.logged]).toEqual([0, []]);
 });
 
 test.each<[string, (server: Server) => void]>([

@@ -401,6 +401,27 @@ describe('the end of a request', () => {
       ]);
   });
 
+  test.each([
+    ...[
+      '\r',
+      ';',
+      'g',
+      '3 ',
+      '3;\n',
+      '3\r\r',
+      '3;a\rb',
+      '3\r\nabc\n',
+      '3\r\nabc\r\r',
+      '0\r\n ',
+      '0\r\nX ',
+      '0\r\nX\r',
+    ],
+    ...['0\r\nX: \0', '0\r\nX: \n', '0\r\nX: y\rZ', '0\r\n\rX'],
+  ])('chunks %j are refused with their last byte, and not before', text => {
+    expect(counted('chunked', text.slice(0, -1))[0]).toBe('open');
+    expect(counted('chunked', text)[0]).toBe('refused');
+  });
+
   test('no byte but a hexadecimal digit is one of a size', () => {
     for (let byte = 0; byte < 256; byte++) {
       const digit = String.fromCharCode(byte);

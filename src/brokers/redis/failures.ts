@@ -33,3 +33,8 @@ export function noteFailure(client: Redis | Cluster, address: string, message: s
   failures.set(client, reasons.set(address, { message, at: performance.now() }));
   return reason;
 }
+
+/** The server works: its next failure has another reason. */
+export function forgetFailure(client: Redis | Cluster, address: string): void {
+  failures.get(client)?.delete(address);
+}

@@ -9,7 +9,7 @@ import type { Logger } from '../../log.js';
 import { DEAD_AFTER, type Survey } from '../survey.js';
 import { addressFor, addressOf, type Connections, wordsOf } from './connections.js';
 import { type Arrivals, Echo } from './echo.js';
-import { reasonOf } from './failures.js';
+import { forgetFailure, reasonOf } from './failures.js';
 import { assertNoCluster, warnOfEviction } from './inspect.js';
 import type { Keys } from './keys.js';
 
@@ -37,7 +37,9 @@ interface Server {
   sent: number;
   /** the newest of them that came back as a message */
   received: number;
-  /** why the newest heartbeat was not answered; undefined: it was answered */
+  /** the newest of them that was answered or failed */
+  settled: number;
+  /** why that one failed; undefined: it was answered */
   failure: string | undefined;
   /** from an answer until the message arrives */
   echo: Echo | undefined;
@@ -73,7 +75,6 @@ export class Heartbeats {
 
   /** The subscriber has subscribed just now: heartbeats that were sent before do not come back. */
   resetEchoes(): void {
-    this.late = false;
     for (const server of this.#servers.values()) {
       server.received = server.sent;
       clearEcho(server);
@@ -84,7 +85,7 @@ export class Heartbeats {
   receive(tag: string, count: number): boolean {
     const server = this.#servers.get(tag);
     if (!server) return false;
-    const missed = count > server.received + 1 && server.received > 0;
+    const missed = count > server.received + 1;
     server.received = Math.max(server.received, count);
     clearEcho(server);
     if (this.late && count === server.sent) {
@@ -138,14 +139,15 @@ export class Heartbeats {
       const same = kept === 1 && replid === server.replid;
       if (replid !== server.replid) await this.#inspect(tag);
       server.replid = replid;
-      server.failure = undefined;
+      settle(server, count, undefined);
+      forgetFailure(client, addressFor(client, this.#marker(tag)));
       if (server.received < count) this.#expectEcho(server);
       return !same;
     } catch (error) {
       const wasReached = server.failure === undefined;
       const address = addressFor(client, this.#marker(tag));
-      server.failure = `${address}: ${reasonOf(client, address, wordsOf(error as Error))}`;
-      if (wasReached && client instanceof Cluster) onServerLost(server.failure);
+      settle(server, count, `${address}: ${reasonOf(client, address, wordsOf(error as Error))}`);
+      if (wasReached && server.failure && client instanceof Cluster) onServerLost(server.failure);
       return false;
     }
   }
@@ -153,7 +155,7 @@ export class Heartbeats {
   #server(tag: string): Server {
     let server = this.#servers.get(tag);
     if (!server) {
-      server = { replid: undefined, sent: 0, received: 0, failure: undefined, echo: undefined };
+      server = { replid: undefined, sent: 0, received: 0, settled: 0, failure: undefined, echo: undefined };
       this.#servers.set(tag, server);
     }
     return server;
@@ -179,6 +181,13 @@ export class Heartbeats {
       },
     });
   }
+}
+
+/** A heartbeat was answered or failed. An old one, on a connection that is being left, may fail after its successor was answered. */
+function settle(server: Server, count: number, failure: string | undefined): void {
+  if (count < server.settled) return;
+  server.settled = count;
+  server.failure = failure;
 }
 
 function clearEcho(server: Server): void {

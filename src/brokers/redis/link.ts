@@ -161,11 +161,9 @@ export class Link implements NodeChannel {
     // it is subscribing again already
     if (this.#state === 'closed' || !this.#subscriber.subscribed) return;
     this.#options.log.warn('Redis delivers no messages: subscribing again');
-    this.#subscriber.reconnect(
-      `${addressOf(this.#options.connections.subscriber)}: no messages are delivered`,
-    );
-    const failure = this.#failure();
-    if (failure) this.#lose(failure);
+    const cause = `${addressOf(this.#options.connections.subscriber)}: no messages are delivered`;
+    this.#subscriber.reconnect(cause);
+    this.#lose(this.#heartbeats.failure ?? cause);
   }
 
   /**

@@ -65,7 +65,7 @@ export class Subscriber implements Arrivals {
   }
 
   get arrived(): number {
-    return this.#client.stream?.bytesRead ?? 0;
+    return this.#client.stream.bytesRead;
   }
 
   ping(): Promise<unknown> {
@@ -95,7 +95,8 @@ export class Subscriber implements Arrivals {
   #subscribe(): void {
     this.#client.subscribe(...this.#channels).then(
       () => {
-        if (this.#state === 'closed' || this.#client.status !== 'ready') return;
+        // the reply of a connection that is being left
+        if (this.#state === 'closed' || this.#dropped) return;
         this.#refusals = 0;
         this.#state = 'subscribed';
         this.#events.subscribed();

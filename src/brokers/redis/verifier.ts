@@ -60,7 +60,7 @@ export class Verifier {
     const watchers = await this.#read(server, names, renews);
     return keys
       .filter(({ position }, index) => {
-        const list = watchers[index] ?? null;
+        const list = watchers[index] ?? '';
         return late() ? !isListed(list, this.#node) : !isCurrent(list, position, this.#node);
       })
       .map(({ key }) => key);
@@ -101,17 +101,15 @@ export class Verifier {
 
 /**
  * Whether `watchers` lists the node, with this position as the newest.
- * @param watchers "position|node node@until …", see subscribe.lua; null: none
+ * @param watchers "position|node node@until …", see subscribe.lua; '': none
  */
-export function isCurrent(watchers: string | null, position: string | undefined, node: string): boolean {
+export function isCurrent(watchers: string, position: string | undefined, node: string): boolean {
   if (watchers === `${position}|${node}`) return true;
-  if (watchers === null) return false;
   return watchers.slice(0, watchers.indexOf('|')) === position && isListed(watchers, node);
 }
 
 /** Whether `watchers` lists the node. @param watchers as of `isCurrent` */
-function isListed(watchers: string | null, node: string): boolean {
-  if (watchers === null) return false;
+function isListed(watchers: string, node: string): boolean {
   return watchers
     .slice(watchers.indexOf('|') + 1)
     .split(' ')
