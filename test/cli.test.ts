@@ -223,7 +223,7 @@ describe('running', () => {
     ['is stopped', async (redis: RedisServer) => redis.process.kill('SIGSTOP')],
   ])('Redis %s: SIGINT answers what is held, and exits 0 within the drain', async (_, hang) => {
     const redis = await redisServer();
-    const service = await spawned({ TAGWAIT_REDIS_URL: redis.url, TAGWAIT_DRAIN: '1' });
+    const service = await spawned({ TAGWAIT_REDIS_URL: redis.url });
     const page = poll(service.publicUrl, { key: 'a' });
     await held(service.internalUrl, 'a', 1);
     await hang(redis);
@@ -280,7 +280,7 @@ describe('running', () => {
         PATH: process.env.PATH,
         TAGWAIT_PUBLIC_PORT: '0',
         TAGWAIT_INTERNAL_PORT: '0',
-        TAGWAIT_DRAIN: '0',
+        TAGWAIT_DRAIN: '3',
         ...(two && { TAGWAIT_WORKERS: '2', TAGWAIT_REDIS_URL: (await redisServer()).url }),
       };
       for (const after of [0, 1, 5, 20, 60, 120, 250, 500]) {

@@ -647,7 +647,7 @@ test('the image has what it runs with: its stages carried out in empty folders',
   }
   const child = spawn(process.execPath, ['dist/cli.js'], {
     cwd: last,
-    env: { TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0', TAGWAIT_DRAIN: '0', TAGWAIT_DEMO: 'true' },
+    env: { TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0', TAGWAIT_DRAIN: '3', TAGWAIT_DEMO: 'true' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   onTestFinished(() => void child.kill('SIGKILL'));

@@ -78,7 +78,7 @@ async function started(
       PATH: process.env.PATH,
       TAGWAIT_PUBLIC_PORT: String(publicPort),
       TAGWAIT_INTERNAL_PORT: String(internalPort),
-      TAGWAIT_DRAIN: '1',
+      TAGWAIT_DRAIN: '3',
       TAGWAIT_LOG_LEVEL: 'debug',
       ...env,
     },

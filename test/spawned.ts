@@ -63,7 +63,7 @@ export function spawned(
 
 async function listening(env: Record<string, string>, own: Owner, within: number): Promise<Spawned> {
   const ports = { TAGWAIT_PUBLIC_PORT: '0', TAGWAIT_INTERNAL_PORT: '0' };
-  const child = run([], { ...ports, TAGWAIT_DRAIN: '1', ...env }, own);
+  const child = run([], { ...ports, TAGWAIT_DRAIN: '3', ...env }, own);
   let over = false;
   void child.ended.then(() => {
     over = true;
