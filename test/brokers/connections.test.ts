@@ -14,6 +14,7 @@ import {
   serverOf,
   wordsOf,
 } from '../../src/brokers/redis/connections.js';
+import { reasonOf } from '../../src/brokers/redis/failures.js';
 import { keepConnected } from '../../src/brokers/redis/keep-connected.js';
 import type { Store } from '../../src/brokers/redis/store.js';
 import { type Answer, speaker } from '../resp.js';
@@ -596,4 +597,22 @@ test('the cause of a Cluster is why its server failed, and not what ioredis says
   expect(failed('Connection is closed.')).toBe('127.0.0.1:7: Connection is closed.');
   client.emit('error', new Error('of none of them'));
   expect(causes.at(-1)).toBe('the-cluster:1: of none of them');
+});
+
+test('what ended a connection is the reason of what fails after it', () => {
+  const options = { host: 'one', port: 7 };
+  const client = Object.assign(new EventEmitter(), { options, connect: async () => {} }) as unknown as Redis;
+  const causes: string[] = [];
+  const say = (cause: string) => causes.push(cause);
+  keepConnected(client, { wanted: () => true, failed: say, closed: say });
+  client.emit('close');
+  expect(reasonOf(client, 'one:7', 'there is no connection')).toBe('the connection was closed');
+  client.emit('error', new Error('read ECONNRESET'));
+  client.emit('close');
+  expect(reasonOf(client, 'one:7', 'there is no connection')).toBe('read ECONNRESET');
+  expect(causes).toEqual([
+    'one:7: the connection was closed',
+    'one:7: read ECONNRESET',
+    'one:7: read ECONNRESET',
+  ]);
 });

@@ -236,7 +236,11 @@ export class FakeClient extends Stateful {
     }
     this.become('reconnecting');
     this.#reconnecting = setTimeout(() => this.connect().catch(() => {}), backoff(++this.#attempts));
-    this.#flush(new Error('Reached the max retries per request limit (which is 0).'));
+    this.#flush(
+      new Error(
+        'Reached the max retries per request limit (which is 0). Refer to "maxRetriesPerRequest" option for details.',
+      ),
+    );
   }
 
   #flush(error: Error): void {

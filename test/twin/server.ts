@@ -161,7 +161,9 @@ export class Server {
   }
 
   #resume(): void {
-    if (this.paused) return;
+    // a timer of Node may fire a part of a millisecond early; of two pauses the longer one counts
+    if (this.pausedUntil - performance.now() > 1) return;
+    this.pausedUntil = 0;
     for (const work of this.#paused.splice(0)) work();
   }
 

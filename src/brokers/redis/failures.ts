@@ -1,6 +1,6 @@
 /**
- * Why the servers of a Cluster failed, by address. ioredis reports the reason once, as an error of the connection; each
- * command after that only fails with a consequence of it.
+ * Why servers failed, by address. ioredis reports the reason once, as an error of the connection; each command after that
+ * only fails with a consequence of it.
  */
 import type { Cluster, Redis } from 'ioredis';
 import { isRedirection, NO_CONNECTION } from './connections.js';

@@ -1,7 +1,7 @@
 /** Connects an ioredis client, and connects it again when ioredis gives up. Reports why a connection failed. */
 import type { Cluster, Redis } from 'ioredis';
 import { addressOf } from './connections.js';
-import { noteFailure, reasonOf } from './failures.js';
+import { noteFailure } from './failures.js';
 
 /** Delay before a client that has ended connects again, ms. */
 const DELAY = 100;
@@ -27,7 +27,7 @@ export function keepConnected(client: Redis | Cluster, events: ConnectionEvents)
   client.on('error', (error: Error & { lastNodeError?: Error }) => {
     const failed = error.lastNodeError ?? error;
     const address = addresses.get(failed) ?? addressOf(client);
-    cause = `${address}: ${reasonOf(client, address, failed.message)}`;
+    cause = `${address}: ${noteFailure(client, address, failed.message)}`;
     events.failed(cause);
   });
   // one server of a Cluster: the Cluster may work without it
@@ -36,7 +36,8 @@ export function keepConnected(client: Redis | Cluster, events: ConnectionEvents)
     cause = `${address}: ${noteFailure(client, address, error.message)}`;
   });
   client.on('close', () => {
-    events.closed(cause || `${addressOf(client)}: the connection was closed`);
+    const address = addressOf(client);
+    events.closed(cause || `${address}: ${noteFailure(client, address, 'the connection was closed')}`);
     cause = '';
   });
   client.on('end', () => setTimeout(connect, DELAY).unref());
