@@ -52,6 +52,9 @@ test('a page is at a position only with the whole of it', () => {
   expect(isAt('e2-7.e1-12', 'e1-12')).toBe(false);
 });
 
+test.each(['e1-1', '.', '', 'x'.repeat(64)])('%j may be a cursor', given => expect(given).toMatch(CURSOR));
+test.each(['e1 1', 'e1-1\n', 'é', 'x'.repeat(65)])('%j is none', given => expect(given).not.toMatch(CURSOR));
+
 test('epochs are random, and make positions', () => {
   const epochs = Array.from({ length: 1000 }, newEpoch);
   expect(new Set(epochs).size).toBe(1000);

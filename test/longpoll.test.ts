@@ -510,8 +510,10 @@ test('what is verified: what the store has otherwise is read again and counted, 
   const broker = new Scripted(15_000);
   const [observer, calls] = observing();
   const longpoll = await started(broker, observer);
-  for (const key of ['a', 'b', 'c']) longpoll.get({ key, since: 'l-1', hold: 60_000 }, { answer: () => {} });
-  for (const { reply } of broker.asked) reply(backlog('l-1'));
+  for (const key of ['a', 'b', 'c', 'd', 'new'])
+    longpoll.get({ key, since: 'l-1', hold: 60_000 }, { answer: () => {} });
+  // of the last one nothing is known yet
+  for (const { reply } of broker.asked.slice(0, 4)) reply(backlog('l-1'));
   const verified: string[][] = [];
   let answer = (_: string[]) => {};
   broker.verify = (...[known]: unknown[]) => {
@@ -521,15 +523,18 @@ test('what is verified: what the store has otherwise is read again and counted, 
     });
   };
   await pass(10_000);
-  expect(verified).toEqual([['a', 'b', 'c']]);
+  expect(verified).toEqual([['a', 'b', 'c', 'd']]);
   // an entry of c comes meanwhile, and its reply was made before
   broker.events.entry('c', entry(2));
-  answer(['a', 'c']);
+  answer(['a', 'c', 'd']);
   await pass(0);
-  expect(calls.filter(text => text.startsWith('repaired'))).toEqual(['repaired 1']);
-  expect(broker.asked.slice(3).length).toBe(1);
+  expect(calls.filter(text => text.startsWith('repaired'))).toEqual(['repaired 2']);
+  expect(broker.asked.slice(5).length).toBe(1);
   await pass(9900);
   expect(longpoll.counts().leases, 'b, beyond its first lease').toBe(1);
+  broker.asked[5]?.reply(backlog('l-1'));
+  await pass(0);
+  expect(broker.asked.slice(6).length, 'one batch after the other').toBe(1);
 });
 
 test('an entry that comes while its key is verified: the key is believed for a lease more all the same', async () => {
@@ -552,6 +557,42 @@ test('an entry that comes while its key is verified: the key is believed for a l
   await pass(3500);
   expect(page.answers).toEqual([{ kind: 'timeout', cursor: 'l-2' }]);
   expect(broker.asked).toHaveLength(1);
+});
+
+test('a store whose subscriptions last is never asked to verify them', async () => {
+  const pass = virtualTime();
+  const broker = new Scripted(Number.POSITIVE_INFINITY);
+  const verify = vi.fn(async () => []);
+  broker.verify = verify;
+  const longpoll = await started(broker);
+  ask(longpoll, 'l-1', 600_000);
+  broker.asked[0]?.reply(backlog('l-1'));
+  await pass(300_000);
+  expect([verify.mock.calls.length, broker.asked.length]).toEqual([0, 1]);
+});
+
+test('what was verified of a key says nothing of the pages that came to it since', async () => {
+  const pass = virtualTime();
+  const broker = new Scripted(15_000);
+  const [observer, calls] = observing();
+  const longpoll = await started(broker, observer);
+  const before = ask(longpoll, 'l-1', 60_000);
+  broker.asked[0]?.reply(backlog('l-1'));
+  let answer = (_: string[]) => {};
+  broker.verify = () =>
+    new Promise<string[]>(resolve => {
+      answer = resolve;
+    });
+  await pass(10_000);
+  before.leave();
+  await pass(7000);
+  expect(longpoll.counts().watched).toBe(0);
+  ask(longpoll, 'l-1', 60_000);
+  broker.asked[1]?.reply(backlog('l-1'));
+  await pass(0);
+  answer(['a']);
+  await pass(0);
+  expect([broker.asked.length, calls.filter(text => text.startsWith('repaired'))]).toEqual([2, []]);
 });
 
 test('a hint whose forerunner was missed: each page asks at once, except one that is asking already', async () => {

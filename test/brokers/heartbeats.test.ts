@@ -1,5 +1,5 @@
 /** Heartbeats whose answers come in any order: what the node takes from them. */
-import type { Redis } from 'ioredis';
+import { Cluster, type Redis } from 'ioredis';
 import { expect, test } from 'vitest';
 import type { Connections } from '../../src/brokers/redis/connections.js';
 import { noteFailure } from '../../src/brokers/redis/failures.js';
@@ -7,11 +7,13 @@ import { Heartbeats } from '../../src/brokers/redis/heartbeats.js';
 import { Keys } from '../../src/brokers/redis/keys.js';
 import { Survey } from '../../src/brokers/survey.js';
 
-/** Heartbeats to one server, each of which the test answers. */
-function world() {
+/** Heartbeats to one server, alone or of a Cluster, each of which the test answers. */
+function world(clustered = false) {
   const sent: { answer(): void; fail(message: string): void }[] = [];
+  const lost: string[] = [];
   const client = {
     options: { host: 'fake', port: 7001 },
+    ...(clustered && { slots: Array(16_384).fill(['fake:7001']) }),
     tagwaitHeartbeat: () =>
       new Promise<[number, string]>((resolve, reject) => {
         sent.push({
@@ -22,6 +24,7 @@ function world() {
     exists: async () => 0,
     info: async () => 'maxmemory_policy:noeviction\r\n',
   };
+  if (clustered) Object.setPrototypeOf(client, Cluster.prototype);
   const channel = { broadcast: async () => 1, send: () => {} };
   const heartbeats = new Heartbeats({
     connections: { client } as unknown as Connections,
@@ -32,9 +35,9 @@ function world() {
     channel: 'all',
     arrivals: { arrived: 0, ping: async () => 'PONG' },
     onSilence: () => {},
-    onServerLost: () => {},
+    onServerLost: cause => lost.push(cause),
   });
-  return { heartbeats, sent, client: client as unknown as Redis };
+  return { heartbeats, sent, lost, client: client as unknown as Redis };
 }
 
 test('a heartbeat fails after its successor was answered: the server works', async () => {
@@ -81,4 +84,31 @@ test('a server that works again fails for another reason than before', async () 
     await answered;
     expect(heartbeats.failure).toBe(reason && `fake:7001: ${reason}`);
   }
+});
+
+test.each([false, true])('a server is lost: it is named once, and only of a Cluster: %s', async clustered => {
+  const { heartbeats, sent, lost } = world(clustered);
+  const beat = async (failure?: string) => {
+    const settled = heartbeats.send();
+    if (failure) sent.at(-1)?.fail(failure);
+    else sent.at(-1)?.answer();
+    await settled;
+    return lost.splice(0);
+  };
+  const wanted = (text: string) => (clustered ? [`fake:7001: ${text}`] : []);
+  expect(await beat()).toEqual([]);
+  expect(await beat('ERR one')).toEqual(wanted('ERR one'));
+  expect(await beat('ERR two')).toEqual([]);
+  expect(await beat()).toEqual([]);
+  expect(await beat('ERR three')).toEqual(wanted('ERR three'));
+});
+
+test('a server of a Cluster is not lost when an old heartbeat fails', async () => {
+  const { heartbeats, sent, lost } = world(true);
+  const [first, second] = [heartbeats.send(), heartbeats.send()];
+  sent[1]?.answer();
+  await second;
+  sent[0]?.fail('Connection is closed.');
+  await first;
+  expect(lost).toEqual([]);
 });

@@ -9,7 +9,7 @@ import { shortHash } from '../../src/log.js';
 import type { Logins } from '../../src/login/machine.js';
 import { LoginError, type LoginReason, STEPS } from '../../src/login/steps.js';
 import { KEY_ALLOWED } from '../../src/protocol/query.js';
-import { badRequest } from '../../src/routes/body.js';
+import { badRequest, readBody } from '../../src/routes/body.js';
 import { guardOf } from '../../src/routes/guard.js';
 import { internalRoutes, type OwnPort } from '../../src/routes/internal.js';
 import { asLibrary } from '../../src/routes/library.js';
@@ -19,6 +19,7 @@ import { mediaTypeOf } from '../../src/routes/media-type.js';
 import { publicRoutes } from '../../src/routes/public.js';
 import { authorizer } from '../../src/routes/set.js';
 import { SocketRoute } from '../../src/routes/socket.js';
+import type { Exchange } from '../../src/wire/exchange.js';
 import { Asked, FORM_BODY, JSON_BODY, SECRET, setOf, turn, world } from './world.js';
 
 const NEVER_KEPT = { 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' };
@@ -57,6 +58,8 @@ describe('POST /status/set', () => {
     [own({ key: 'k'.repeat(129) }), 400, KEY_ALLOWED],
     [own({ key: 7 }), 400, KEY_ALLOWED],
     ['{"key":"k"}', 400, 'value: give any JSON'],
+    // a byte order mark alone
+    [Buffer.from([0xef, 0xbb, 0xbf]), 400, `${KEY_ALLOWED}; value: give any JSON`],
     ...[0, -1, 31_536_000.5, ' 1', true, [5]].map(ttl => [own({ ttl }), 400, TTL] as [string, 400, string]),
     ...[-0.1, 10.1, '1e0', [5]].map(receipt => [own({ receipt }), 400, RECEIPT] as [string, 400, string]),
     ...['', 'a b', 'x'.repeat(65), 'é', 7].map(id => [own({ id }), 400, ID] as [string, 400, string]),
@@ -105,6 +108,24 @@ describe('POST /status/set', () => {
     expect(asked.closes, 'the rest of a body is not read').toBe(status === 413);
     expect(counted).toEqual([['set', 'refused']]);
     expect([(await longpoll.peek('k')).entries, lines]).toEqual([[], []]);
+  });
+
+  test.each([
+    ['[urgent] call me', '"[urgent] call me"'],
+    ['{"a":', '"{\\"a\\":"'],
+    [' [1]', '[1]'],
+    ['a [1]', '"a [1]"'],
+  ])('the form value %j is stored as %s', async (value, stored) => {
+    const { post, longpoll } = await world();
+    await post(setOf(`key=k&value=${encodeURIComponent(value)}`, FORM_BODY));
+    expect((await longpoll.peek('k')).entries.map(entry => entry.value)).toEqual([stored]);
+  });
+
+  test('a body that cannot be read for another reason than its own fails with that', async () => {
+    const headers: Record<string, string> = { ...JSON_BODY, 'content-length': '1' };
+    const header = (name: string) => headers[name];
+    const broken = { header, body: () => Promise.reject(new Error('no descriptors')) };
+    await expect(readBody(broken as unknown as Exchange, 10)).rejects.toThrow('no descriptors');
   });
 
   test.each<[parameters: string, status: 200 | 415]>([

@@ -103,6 +103,15 @@ test('a start that goes well logs nothing, and says once that entries may have b
   expect([one.logged, one.events.gap.mock.calls.length]).toEqual([[], 1]);
 });
 
+test('a start whose commands are connected later than the subscriber logs nothing either', async () => {
+  const { clock, node } = world();
+  const one = node();
+  one.line.delay = role => (role === 'commands' ? 100 : 1);
+  one.start();
+  await clock.runUntil(1000);
+  expect([one.state.started, one.broker.status().up, one.logged]).toEqual([true, true, []]);
+});
+
 test('Redis is away at the start: the node starts without it, and is there when Redis is', async () => {
   const { clock, server, node } = world();
   server.up = false;
@@ -397,12 +406,12 @@ test('an error of a connection that works all the same takes nothing away', asyn
 test('a page counts as watching whose node came while this one heard nothing', async () => {
   const { clock, node, one } = await ready(3);
   await clock.runUntil(4000);
-  one.line.refusals.set('subscribe', 'LOADING Redis is loading');
+  one.line.silent.add('subscriber');
   for (const connection of subscriberOf(one)) connection.reset('read ECONNRESET');
   await clock.runUntil(4100);
   const other = node('other');
   other.start();
-  await clock.runUntil(5000);
+  await clock.runUntil(6900);
   await settled(clock, Promise.resolve(other.broker.subscribe('k', '')), 50);
   const receipt = await settled(clock, one.broker.set('k', '1', { ttl: 60_000 }), 50);
   expect(receipt).toMatchObject({ watched: true });
@@ -468,6 +477,54 @@ test('heartbeats are answered and do not come back: it is logged, and the subscr
   expect(subscriberOf(one)).not.toContain(before);
 });
 
+test('a heartbeat is lost with its connection: what may be missing is read once, and not again with the next', async () => {
+  const { clock, one } = await ready();
+  one.line.dropping = 'all';
+  await clock.runUntil(3400);
+  one.line.dropping = 'none';
+  await clock.runUntil(8000);
+  expect(one.broker.status()).toMatchObject({ up: true, reconnects: 1 });
+  expect(one.events.gap).toHaveBeenCalledTimes(1);
+});
+
+test('messages stop, and the connection breaks before that is known: nothing is said of messages', async () => {
+  const { clock, server, one } = await ready();
+  one.line.dropping = 'all';
+  await clock.runUntil(2100);
+  server.refusals.set('subscribe', 'LOADING Redis is loading');
+  for (const connection of subscriberOf(one)) connection.reset('read ECONNRESET');
+  await clock.runUntil(6000);
+  server.refusals.clear();
+  one.line.dropping = 'none';
+  await clock.runUntil(9000);
+  expect(one.broker.status().up).toBe(true);
+  expect(one.logged.map(([said]) => (said as { cause?: string }).cause ?? said)).toEqual([
+    'fake:7001: read ECONNRESET',
+    'fake:7001: SUBSCRIBE: LOADING Redis is loading',
+    'Redis is back',
+  ]);
+});
+
+test('the commands go silent, and the subscriber does not: what is said is what ended the connection', async () => {
+  const { clock, one } = await ready();
+  one.line.silent.add('commands');
+  await clock.runUntil(20_000);
+  const causes = one.logged.map(([fields]) => (fields as { cause: string }).cause);
+  expect(causes).toEqual([
+    "fake:7001: Socket timeout. Expecting data, but didn't receive any in 3500ms.",
+    'fake:7001: connect ETIMEDOUT',
+  ]);
+});
+
+test('a node that closes while its heartbeat has not come back leaves no timer', async () => {
+  const { clock, one } = await ready();
+  one.line.dropping = 'all';
+  await clock.runUntil(2100);
+  expect(await settled(clock, one.broker.close(), 50)).toBe(undefined);
+  await clock.runUntil(2500);
+  expect(clock.pending).toBe(0);
+});
+
 test('messages stop without a sign: Redis is away as soon as that is known, and not when the connection ends', async () => {
   const { clock, one } = await ready();
   // the server does not hear of the end of the connection, which then takes 2 s
@@ -491,16 +548,16 @@ test('the commands are connected later than the subscriber: Redis is back at tha
   expect(one.broker.status()).toEqual({ up: true, cause: undefined, reconnects: 1 });
 });
 
-test('a heartbeat through a server that owns no slots any more says nothing', async () => {
+test.each([
+  ['that was the next but one: one was lost', '0', 3, 1],
+  ['of a server that owns no slots any more: it says nothing', '9', 3, 0],
+])('a heartbeat comes back %s', async (_, server, count, gaps) => {
   const { clock, one } = await ready();
   const { client } = one.clients as { client: Redis };
-  await settled(
-    clock,
-    client.publish('t:1:all', encode({ kind: 'heartbeat', node: 'n', server: '9', count: 5 })),
-    100,
-  );
-  expect(one.events.gap).not.toHaveBeenCalled();
-  await clock.runUntil(5000);
+  const heartbeat = encode({ kind: 'heartbeat', node: 'n', server, count });
+  await settled(clock, client.publish('t:1:all', heartbeat), 100);
+  expect(one.events.gap).toHaveBeenCalledTimes(gaps);
+  await clock.runUntil(1900);
   expect([one.broker.status().reconnects, one.logged]).toEqual([0, []]);
 });
 

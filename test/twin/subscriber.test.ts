@@ -79,3 +79,18 @@ test('a connection is dropped while it subscribes: its reply means nothing', asy
     expect(subscriber.subscribed).toBe(true);
   }
 });
+
+test('SUBSCRIBE is refused for a long time: it is tried again, and not more than a few times a second', async () => {
+  const { server, said, subscriber, pass } = world();
+  server.refusals.set('subscribe', 'NOPERM no permissions');
+  await pass(60_000);
+  expect(new Set(said)).toEqual(
+    new Set(['fake:7001: SUBSCRIBE: NOPERM no permissions', 'fake:7001: SUBSCRIBE: NOPERM no permissions']),
+  );
+  const tries = said.length;
+  expect(tries).toBeGreaterThan(60);
+  expect(tries).toBeLessThan(600);
+  server.refusals.clear();
+  await pass(3000);
+  expect(subscriber.subscribed).toBe(true);
+});

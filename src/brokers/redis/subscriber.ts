@@ -21,8 +21,8 @@ export class Subscriber implements Arrivals {
   #retry: NodeJS.Timeout | undefined;
   /** why this connection ends, with the address: its last error, or why it is dropped; '': not known */
   #cause = '';
-  /** why the last subscription ended, with the address, or '' */
-  #lostFor = '';
+  /** why the last subscription or attempt ended, with the address */
+  #lostFor: string | undefined;
   /** whether this connection is dropped: what happens to it from then on is a consequence */
   #dropped = false;
   /** of this connection; on a Cluster the client has another one before `close` is emitted */
@@ -58,10 +58,9 @@ export class Subscriber implements Arrivals {
     return this.#state === 'subscribed';
   }
 
-  /** Why no messages are received, with the address; undefined: they are. */
+  /** Why no messages are received any more, with the address; undefined: they are, or have not been yet. */
   get failure(): string | undefined {
-    if (this.subscribed) return undefined;
-    return this.#lostFor || `${addressOf(this.#client)}: no messages are delivered`;
+    return this.subscribed ? undefined : this.#lostFor;
   }
 
   get arrived(): number {
