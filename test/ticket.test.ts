@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { newTicket, proofOf, verify } from '../src/protocol/ticket.js';
-import { held, poll, service, set } from './harness.js';
+import { held, poll, service, set, until } from './harness.js';
 
 const SECRET = 'a secret of more than 32 characters'.replaceAll(' ', '-');
 const OLD = 'an older secret of over 32 characters'.replaceAll(' ', '-');
@@ -57,8 +57,10 @@ describe('a poll', () => {
     await set(internalUrl, { key, value: 'scanned' });
     const heard = await poll(publicUrl, { key, proof });
     expect(heard).toMatchObject({ code: 0, data: 'scanned', left });
-    const later = await poll(publicUrl, { key, proof });
-    expect(later.left).toBeLessThan(heard.left as number);
+    // a millisecond later
+    await until(
+      async () => ((await poll(publicUrl, { key, proof })).left as number) < (heard.left as number),
+    );
     await set(internalUrl, { key, value: 'confirmed', final: true });
     const { cursor = '' } = await poll(publicUrl, { key, proof });
     expect(await poll(publicUrl, { key, proof, since: cursor })).toEqual({ code: -2, message: 'expired' });

@@ -1,5 +1,4 @@
 /** The embedded store: keeps values in the memory of one process, until the process ends. */
-
 import { newEpoch, offsetIn } from '../protocol/cursor.js';
 import {
   type Backlog,

@@ -2,7 +2,6 @@
  * Checks what a broker of the app's returns and reports. Its types were checked by a compiler at best, and the texts
  * become parts of scripts and answers. Each check returns a copy, and throws a TypeError that names what is wrong.
  */
-
 import { POSITION } from '../protocol/cursor.js';
 import { render } from '../protocol/jsonp.js';
 import type { Backlog, Entry, NodeInfo, Peek, Receipt, StoreStatus } from './broker.js';

@@ -2,7 +2,6 @@
  * What a store keeps under one key, as one JSON value, and what the methods of a broker do with it. The store's part is to
  * read and replace the value in one step: PostgreSQL does it with a lock, ZooKeeper with a version number.
  */
-
 import { newEpoch, offsetIn } from '../../protocol/cursor.js';
 import {
   type Backlog,
